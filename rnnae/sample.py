@@ -1,0 +1,172 @@
+"""A trained run as an object: encode, decode, reconstruct, interpolate, sample uint8 images.
+
+run = sample.load("runs/mnist")
+images = run.sample(10, seed=0)  # uint8, (10, 28, 28, 1)
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax import linen as nn
+
+from rnnae import data, models, optim, parallel, pictures, state, writer
+from rnnae.checkpoint import Checkpoints
+from rnnae.errors import CheckpointError, ConfigError
+from rnnae.mixture import Mixture
+
+_CHUNK = 500  # images at a time: one compiled shape whatever the caller's number
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A model with trained parameters. Images are uint8 (N, H, W, C), codes float32 (N, Z)."""
+
+    model: nn.Module
+    params: Any
+    config: ml_collections.ConfigDict
+    mixture: Mixture | None = None
+
+    def encode(self, images_NHWC: np.ndarray) -> np.ndarray:
+        """Codes of the images."""
+        shape = self.model.image_shape
+        if images_NHWC.dtype != np.uint8 or images_NHWC.shape[1:] != shape:
+            raise ConfigError(
+                f"images must be uint8 of shape (N, {', '.join(map(str, shape))}), "
+                f"not {images_NHWC.dtype} {images_NHWC.shape}"
+            )
+        return _in_chunks(functools.partial(_encode, self.model, self.params), images_NHWC)
+
+    def decode(self, codes_NZ: np.ndarray, seed: int = 0) -> np.ndarray:
+        """Mean images of the codes; `seed` matters to a decoder fed its own random output."""
+        key = jax.random.key(seed)
+        return _in_chunks(functools.partial(_decode, self.model, self.params, key), codes_NZ)
+
+    def reconstruct(self, images_NHWC: np.ndarray) -> np.ndarray:
+        """`decode(encode(images))`."""
+        return self.decode(self.encode(images_NHWC))
+
+    def interpolate(self, first_HWC: np.ndarray, last_HWC: np.ndarray, steps: int) -> np.ndarray:
+        """`steps` images whose codes lie on the line between those of the two images."""
+        ends_2Z = self.encode(np.stack([first_HWC, last_HWC]))
+        weight_S1 = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
+        return self.decode((1 - weight_S1) * ends_2Z[:1] + weight_S1 * ends_2Z[1:])
+
+    def sample(self, count: int, seed: int = 0) -> np.ndarray:
+        """New images: codes from the ex-post mixture (Ghosh et al. 2020), decoded."""
+        if self.mixture is None:
+            raise CheckpointError(
+                "this run has no mixture to sample codes from; finish its training, or "
+                "Run.with_mixture(images) fits one now"
+            )
+        return self.decode(self.mixture.sample(count, seed), seed)
+
+    def with_mixture(self, images_NHWC: np.ndarray, components: int) -> "Run":
+        """The same run with a mixture of `components` Gaussians fitted to the images' codes."""
+        mixture = Mixture.fit(self.encode(images_NHWC), components, self.config.seed)
+        return dataclasses.replace(self, mixture=mixture)
+
+
+def _encode(model, params, images_NHWC):
+    return _apply(model, "encode")(params, data.to_unit(images_NHWC))
+
+
+def _decode(model, params, key, codes_NZ):
+    x_NHWC = _apply(model, "decode")(params, codes_NZ, key)
+    return np.asarray(jnp.round(255 * x_NHWC).astype(jnp.uint8))
+
+
+@functools.lru_cache(maxsize=8)
+def _apply(model, method):
+    """The compiled method of a model; modules are hashable by their fields."""
+    return jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs, method=method))
+
+
+def _in_chunks(function, inputs_N: np.ndarray) -> np.ndarray:
+    """`function` over at most `_CHUNK` rows at a time; small inputs are padded to 32s."""
+    outputs = []
+    for start in range(0, max(len(inputs_N), 1), _CHUNK):
+        chunk = inputs_N[start : start + _CHUNK]
+        size = _CHUNK if len(inputs_N) > _CHUNK else -(-max(len(chunk), 1) // 32) * 32
+        padding = [(0, size - len(chunk))] + [(0, 0)] * (chunk.ndim - 1)
+        outputs.append(np.asarray(function(np.pad(chunk, padding)))[: len(chunk)])
+    return np.concatenate(outputs)
+
+
+def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
+    """The images of a config, prepared on first use."""
+    fields = config.data.to_dict()
+    del fields["batch_size"], fields["binarise"]
+    return data.load(**fields, seed=config.seed, primary=parallel.is_primary())
+
+
+def build(config: ml_collections.ConfigDict, total_steps: int) -> tuple[nn.Module, Any, Any]:
+    """(model, optimizer, schedule) of a config whose `data.shape` is that of the images."""
+    fields = config.model.to_dict()
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    model = models.model(fields.pop("name"), tuple(config.data.shape), **fields)
+    fields = config.optim.to_dict()
+    del fields["ema"]
+    schedule = optim.learning_rate_schedule(
+        total_steps=total_steps,
+        **{key: fields.pop(key) for key in optim.SCHEDULE_KEYS},
+    )
+    return model, optim.optimizer(schedule, **fields), schedule
+
+
+def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
+    """The run in `workdir` with its averaged parameters, `latest` or `best` on validation.
+
+    Raises CheckpointError if there is none that verifies.
+    """
+    workdir = Path(workdir)
+    config = ml_collections.ConfigDict(writer.read_config(workdir))
+    model, optimizer, _ = build(config, total_steps=1)
+    like = state.create(model, optimizer, model.image_shape, config.seed)
+    restored = Checkpoints(workdir).restore(like, kind=checkpoint)
+    if restored is None:
+        raise CheckpointError(
+            f"{workdir} has no {checkpoint!r} checkpoint; train it first with --mode train"
+        )
+    path = workdir / "mixture.npz"
+    mixture = Mixture.load(path) if path.exists() else None
+    return Run(model, jax.device_get(restored[0].ema), config, mixture)
+
+
+def draw(run: Run, images_NHWC: np.ndarray, records: list[dict], directory: Path) -> None:
+    """Writes the run's pictures from held-out images and its metrics so far."""
+    chosen = images_NHWC[np.arange(min(len(images_NHWC), 20))]
+    pictures.generated(directory / "generated.png", run.sample(10, run.config.seed))
+    originals = chosen[:10]
+    pictures.reconstructions(
+        directory / "reconstructions.png", originals, run.reconstruct(originals)
+    )
+    pairs = [(chosen[i], chosen[-1 - i]) for i in range(min(5, len(chosen) // 2))]
+    if pairs:
+        strips = np.stack([run.interpolate(first, last, 11) for first, last in pairs])
+        pictures.interpolation(directory / "interpolation.png", strips)
+    if records:
+        pictures.curves(directory / "curves.png", records)
+
+
+def main(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
+    """`--mode sample`: new images and reconstructions of test images into `workdir`/samples."""
+    workdir = Path(workdir)
+    run = load(workdir, config.eval.checkpoint)
+    splits = load_splits(config)
+    if run.mixture is None:
+        run = run.with_mixture(
+            splits.train[np.arange(len(splits.train))], config.eval.mixture_components
+        )
+    directory = workdir / "samples"
+    directory.mkdir(parents=True, exist_ok=True)
+    draw(run, splits.test, writer.read_metrics(workdir), directory)
+    images = run.sample(64, config.seed)
+    pictures.grid(directory / "samples_8x8.png", images, 8, 8)
+    np.save(directory / "samples_8x8.npy", images)
+    print(f"pictures in {directory}")

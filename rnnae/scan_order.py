@@ -1,0 +1,86 @@
+"""Scan orders: how an image becomes a sequence of tokens, and exactly back.
+
+Every order here cuts the image into equal rectangles and reads them in raster order; the orders
+differ in the rectangle only. To add one, add its rectangle to `ORDERS`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+
+from rnnae.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanOrder:
+    """Tokens of `token_height x token_width` pixels over an image of `image_shape` (H, W, C)."""
+
+    image_shape: tuple[int, int, int]
+    token_height: int
+    token_width: int
+
+    def __post_init__(self):
+        height, width, _ = self.image_shape
+        if height % self.token_height or width % self.token_width:
+            raise ConfigError(
+                f"a {height}x{width} image does not divide into tokens of "
+                f"{self.token_height}x{self.token_width} pixels; choose config.model.patch to "
+                "divide both sides, or another config.model.order"
+            )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the grid of tokens."""
+        height, width, _ = self.image_shape
+        return height // self.token_height, width // self.token_width
+
+    @property
+    def steps(self) -> int:
+        """T, the length of the sequence."""
+        rows, columns = self.grid
+        return rows * columns
+
+    @property
+    def token_size(self) -> int:
+        """I, the values in one token."""
+        return self.token_height * self.token_width * self.image_shape[2]
+
+    def to_tokens(self, image_BHWC: jax.Array) -> jax.Array:
+        """(B, H, W, C) to x_TBI; C need not be the image's own, so that parameter maps fit too."""
+        batch, channels = image_BHWC.shape[0], image_BHWC.shape[3]
+        rows, columns = self.grid
+        split = (batch, rows, self.token_height, columns, self.token_width, channels)
+        # B, row, y, column, x, C -> row, column, B, y, x, C
+        ordered = image_BHWC.reshape(split).transpose(1, 3, 0, 2, 4, 5)
+        return ordered.reshape(self.steps, batch, -1)
+
+    def to_image(self, x_TBI: jax.Array) -> jax.Array:
+        """The exact inverse of `to_tokens`."""
+        batch = x_TBI.shape[1]
+        rows, columns = self.grid
+        split = (rows, columns, batch, self.token_height, self.token_width, -1)
+        # row, column, B, y, x, C -> B, row, y, column, x, C
+        ordered = x_TBI.reshape(split).transpose(2, 0, 3, 1, 4, 5)
+        return ordered.reshape(batch, *self.image_shape[:2], -1)
+
+
+# name -> (height, width) of a token, from the image's (H, W, C) and the patch size.
+ORDERS: dict[str, Callable[[tuple[int, int, int], int], tuple[int, int]]] = {
+    "rows": lambda shape, patch: (1, shape[1]),
+    "columns": lambda shape, patch: (shape[0], 1),
+    "patches": lambda shape, patch: (patch, patch),
+    "pixels": lambda shape, patch: (1, 1),
+}
+
+
+def scan_order(name: str, image_shape: tuple[int, int, int], patch: int = 1) -> ScanOrder:
+    """The order called `name` for images of `image_shape` (H, W, C).
+
+    Raises ConfigError for an unknown name or a patch that does not divide the image.
+    """
+    if name not in ORDERS:
+        raise ConfigError(f"unknown config.model.order {name!r}; choose one of {', '.join(ORDERS)}")
+    if patch < 1:
+        raise ConfigError(f"config.model.patch must be at least 1, not {patch}")
+    return ScanOrder(tuple(image_shape), *ORDERS[name](image_shape, patch))

@@ -1,0 +1,46 @@
+"""TrainState: everything a run is, as arrays. With (config, state) a run can be continued."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+
+@struct.dataclass
+class TrainState:
+    """`ema` has the shape of `params`; `key` is never split, only folded with step and example."""
+
+    step: jax.Array  # int32, updates done
+    params: Any
+    ema: Any
+    opt_state: Any
+    key: jax.Array
+
+
+def create(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+    seed: int,
+) -> TrainState:
+    """The state at step 0, a pure function of its arguments."""
+    init_key, run_key = jax.random.split(jax.random.key(seed))
+    # One compiled program: op by op, initialisation is several times slower.
+    params = jax.jit(model.init)(init_key, jnp.zeros((1, *image_shape)))["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema=jax.tree.map(jnp.copy, params),
+        opt_state=optimizer.init(params),
+        key=run_key,
+    )
+
+
+def ema_update(ema: Any, params: Any, decay: float, step: jax.Array) -> Any:
+    """Exponential moving average whose decay is ramped, min(decay, (1 + t) / (10 + t)), so that it
+    forgets the initial parameters quickly; `decay` 0 keeps the parameters themselves."""
+    rate = 1 - jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda average, new: average + rate * (new - average), ema, params)

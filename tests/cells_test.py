@@ -1,0 +1,139 @@
+"""Cells against their equations, and the properties that all of them have."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from rnnae.cells import CELLS, cell_type
+from rnnae.errors import ConfigError
+
+WIDTH, INPUT, BATCH = 6, 4, 3
+
+
+def random_like(params, seed=0):
+    """The tree with every leaf drawn anew, so that no bias or gain is at a trivial value."""
+    leaves, treedef = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    drawn = [0.5 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(treedef, drawn)
+
+
+def setup(name):
+    cell = CELLS[name](WIDTH)
+    keys = jax.random.split(jax.random.key(1), 4)
+    carry = tuple(jax.random.normal(k, (BATCH, WIDTH)) for k in keys[: cell.state_size])
+    x_BI = jax.random.normal(keys[3], (BATCH, INPUT))
+    params = random_like(cell.init(keys[2], carry, x_BI)["params"])
+    return cell, params, carry, x_BI
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_call_is_project_then_step(name):
+    cell, params, carry, x_BI = setup(name)
+    x_TBI = jnp.stack([x_BI, -x_BI])
+    projected = cell.apply({"params": params}, x_TBI, method="project")
+    for x, p in zip(x_TBI, projected, strict=True):
+        whole = cell.apply({"params": params}, carry, x)
+        halves = cell.apply({"params": params}, carry, p, method="step")
+        for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(halves), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_carry_has_state_size_arrays_and_h_is_the_output(name):
+    cell, params, carry, x_BI = setup(name)
+    new, h_BD = cell.apply({"params": params}, carry, x_BI)
+    assert len(new) == cell.state_size == len(cell.initialize_carry(None, x_BI.shape))
+    assert np.array_equal(new[0], h_BD)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_examples_do_not_mix(name):
+    cell, params, carry, x_BI = setup(name)
+    changed = cell.apply({"params": params}, carry, x_BI.at[0].add(1.0))[1]
+    same = cell.apply({"params": params}, carry, x_BI)[1]
+    assert not np.allclose(changed[0], same[0])
+    np.testing.assert_allclose(changed[1:], same[1:], rtol=1e-6)
+
+
+def test_simple_equation():
+    cell, params, (h,), x = setup("simple")
+    w, b, u = params["input"]["kernel"], params["input"]["bias"], params["recurrent"]["kernel"]
+    expected = np.tanh(x @ w + b[None] + h @ u)
+    np.testing.assert_allclose(
+        cell.apply({"params": params}, (h,), x)[1], expected, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_lstm_equals_flax():
+    cell, params, (h, c), x = setup("lstm")
+    theirs = {}
+    for i, gate in enumerate("ifgo"):
+        part = slice(i * WIDTH, (i + 1) * WIDTH)
+        theirs[f"i{gate}"] = {"kernel": params["input"]["kernel"][:, part]}
+        theirs[f"h{gate}"] = {
+            "kernel": params["recurrent"]["kernel"][:, part],
+            "bias": params["input"]["bias"][part],
+        }
+    (c_new, h_new), _ = nn.OptimizedLSTMCell(WIDTH).apply({"params": theirs}, (c, h), x)
+    ours, _ = cell.apply({"params": params}, (h, c), x)
+    np.testing.assert_allclose(ours[0], h_new, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ours[1], c_new, rtol=1e-5, atol=1e-6)
+
+
+def test_gru_equals_flax():
+    cell, params, (h,), x = setup("gru")
+    w, b = params["input"]["kernel"], params["input"]["bias"]
+    u, c = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    theirs = {}
+    for i, gate in enumerate("rzn"):
+        part = slice(i * WIDTH, (i + 1) * WIDTH)
+        own_bias = c[part] if gate == "n" else 0.0
+        theirs[f"i{gate}"] = {
+            "kernel": w[:, part],
+            "bias": b[part] if gate == "n" else b[part] + c[part],
+        }
+        theirs[f"h{gate}"] = {"kernel": u[:, part]}
+        if gate == "n":
+            theirs["hn"]["bias"] = own_bias
+    expected, _ = nn.GRUCell(WIDTH).apply({"params": theirs}, h, x)
+    ours, _ = cell.apply({"params": params}, (h,), x)
+    np.testing.assert_allclose(ours[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_layer_norm_lstm_equations_20_to_22():
+    cell, params, (h, c), x = setup("layer_norm_lstm")
+
+    def norm(a, scale, bias=0.0):
+        mean, std = a.mean(-1, keepdims=True), np.sqrt(a.var(-1, keepdims=True) + 1e-6)
+        return (a - mean) / std * scale + bias
+
+    def sigmoid(a):
+        return 1 / (1 + np.exp(-a))
+
+    p = jax.tree.map(lambda a: np.asarray(a)[None] if a.ndim == 1 else np.asarray(a), params)
+    gates = norm(np.asarray(h @ p["recurrent"]["kernel"]), p["recurrent_norm"]["scale"])
+    gates = gates + norm(np.asarray(x @ p["input"]["kernel"]), **p["input_norm"])
+    i, f, g, o = np.split(gates, 4, axis=-1)
+    c_new = sigmoid(f) * np.asarray(c) + sigmoid(i) * np.tanh(g)
+    h_new = sigmoid(o) * np.tanh(norm(c_new, **p["cell_norm"]))
+    ours, _ = cell.apply({"params": params}, (h, c), x)
+    np.testing.assert_allclose(ours[1], c_new, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours[0], h_new, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lstm", "layer_norm_lstm"])
+def test_forget_gate_starts_open(name):
+    cell = CELLS[name](WIDTH)
+    zero = cell.initialize_carry(None, (1, INPUT))
+    params = cell.init(jax.random.key(0), zero, jnp.zeros((1, INPUT)))
+    projected = cell.apply(params, jnp.zeros((1, INPUT)), method="project")
+    expected = np.repeat([0.0, 1.0, 0.0, 0.0], WIDTH)
+    np.testing.assert_allclose(projected[0], expected, atol=1e-6)
+
+
+def test_unknown_cell_lists_the_choices():
+    with pytest.raises(ConfigError, match="simple, gru, lstm"):
+        cell_type("lstn")

@@ -1,0 +1,74 @@
+"""Schedules at their corners, Adam by hand, clipping, averaging."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rnnae import optim, state
+from rnnae.errors import ConfigError
+
+SCHEDULE = {"learning_rate": 0.1, "warmup_steps": 10, "final_fraction": 0.01, "total_steps": 100}
+
+
+def test_warmup_cosine_corners():
+    schedule = optim.learning_rate_schedule(schedule="warmup_cosine", **SCHEDULE)
+    np.testing.assert_allclose(
+        [schedule(s) for s in (0, 5, 10, 55, 100, 200)],
+        [0, 0.05, 0.1, 0.1 * (0.01 + 0.99 * 0.5), 0.001, 0.001],
+        rtol=1e-5,
+    )
+
+
+def test_warmup_never_outlasts_half_the_run():
+    schedule = optim.learning_rate_schedule(
+        schedule="warmup_cosine", **(SCHEDULE | {"total_steps": 4})
+    )
+    np.testing.assert_allclose([schedule(2), schedule(4)], [0.1, 0.001], rtol=1e-5)
+    one = optim.learning_rate_schedule(schedule="warmup_cosine", **(SCHEDULE | {"total_steps": 1}))
+    assert float(one(0)) == pytest.approx(0.1)
+
+
+def test_constant_and_unknown():
+    schedule = optim.learning_rate_schedule(schedule="constant", **SCHEDULE)
+    assert schedule(0) == schedule(99) == 0.1
+    with pytest.raises(ConfigError, match="constant, warmup_cosine"):
+        optim.learning_rate_schedule(schedule="linear", **SCHEDULE)
+
+
+def updates(gradient, **changes):
+    fields = {"b1": 0.9, "b2": 0.999, "weight_decay": 0.0, "clip_norm": 0.0} | changes
+    transform = optim.optimizer(optax.constant_schedule(0.1), **fields)
+    params = jnp.array([2.0, 2.0])
+    return transform.update(gradient, transform.init(params), params)[0]
+
+
+def test_first_adam_step_is_the_sign_of_the_gradient():
+    np.testing.assert_allclose(updates(jnp.array([5.0, -0.01])), [-0.1, 0.1], rtol=1e-4)
+
+
+def test_weight_decay_is_decoupled():
+    np.testing.assert_allclose(
+        updates(jnp.array([5.0, 5.0]), weight_decay=0.5), [-0.2, -0.2], rtol=1e-4
+    )
+
+
+def test_clipping_bounds_the_norm_that_adam_sees():
+    transform = optim.optimizer(
+        optax.constant_schedule(0.1), b1=0.9, b2=0.999, weight_decay=0.0, clip_norm=1.0
+    )
+    params = jnp.zeros(2)
+    _, after = transform.update(jnp.array([30.0, 40.0]), transform.init(params), params)
+    first_moment = next(x for x in jax.tree.leaves(after) if x.shape == (2,))
+    np.testing.assert_allclose(first_moment, 0.1 * np.array([0.6, 0.8]), rtol=1e-5)
+
+
+def test_ema():
+    ema, params = {"w": jnp.zeros(2)}, {"w": jnp.ones(2)}
+    late = state.ema_update(ema, params, 0.9, jnp.asarray(10_000))
+    np.testing.assert_allclose(late["w"], 0.1, rtol=1e-5)
+    early = state.ema_update(ema, params, 0.9, jnp.asarray(0))
+    np.testing.assert_allclose(early["w"], 0.9, rtol=1e-5)
+    off = state.ema_update(ema, params, 0.0, jnp.asarray(10_000))
+    np.testing.assert_allclose(off["w"], 1.0)

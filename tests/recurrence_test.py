@@ -1,0 +1,111 @@
+"""A scan is a Python loop, in value and gradient; direction is causality."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnae.cells import CELLS
+from rnnae.errors import ConfigError
+from rnnae.recurrence import DIRECTIONS, Layer, Stack, scan_cell
+
+STEPS, BATCH, WIDTH, INPUT = 5, 2, 4, 3
+
+
+def inputs(width=INPUT):
+    return jax.random.normal(jax.random.key(0), (STEPS, BATCH, width))
+
+
+def build(cell="lstm", layers=1, direction="forward", residual=True):
+    stack = Stack(cell, WIDTH, layers, direction, residual)
+    return stack, stack.init(jax.random.key(1), inputs())
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+def test_scan_equals_loop_in_value_and_gradient(name, reverse):
+    cell = CELLS[name](WIDTH)
+    carry = cell.initialize_carry(None, (BATCH, INPUT))
+    params = cell.init(jax.random.key(1), carry, inputs()[0])
+    weights = jax.random.normal(jax.random.key(2), (STEPS, BATCH, WIDTH))
+
+    def scanned(params, x_TBI):
+        end, h_TBD = cell.apply(
+            params, x_TBI, method=lambda cell, x: scan_cell(cell, carry, x, reverse)
+        )
+        return jnp.sum(weights * h_TBD), (end, h_TBD)
+
+    def looped(params, x_TBI):
+        state, outputs = carry, [None] * STEPS
+        for t in reversed(range(STEPS)) if reverse else range(STEPS):
+            state, outputs[t] = cell.apply(params, state, x_TBI[t])
+        return jnp.sum(weights * jnp.stack(outputs)), (state, jnp.stack(outputs))
+
+    for way in (0, 1):
+        (scan_loss, scan_aux), scan_grad = jax.value_and_grad(scanned, way, has_aux=True)(
+            params, inputs()
+        )
+        (loop_loss, loop_aux), loop_grad = jax.value_and_grad(looped, way, has_aux=True)(
+            params, inputs()
+        )
+        ours = jax.tree.leaves((scan_loss, scan_aux, scan_grad))
+        theirs = jax.tree.leaves((loop_loss, loop_aux, loop_grad))
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_direction_decides_what_a_step_sees(direction):
+    stack, params = build(layers=2, direction=direction)
+    x_TBI = inputs()
+    before = stack.apply(params, x_TBI)[1]
+    after = stack.apply(params, x_TBI.at[2].add(1.0))[1]
+    moved = np.abs(after - before).max(axis=(1, 2)) > 1e-7
+    expected = {
+        "forward": [False, False, True, True, True],
+        "backward": [True, True, True, False, False],
+        "both": [True] * STEPS,
+    }
+    assert moved.tolist() == expected[direction]
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("name", CELLS)
+def test_stepping_equals_scanning(name, layers):
+    stack, params = build(name, layers)
+    ends, h_TBD = stack.apply(params, inputs())
+    carries = stack.zero_carries(BATCH)
+    for t in range(STEPS):
+        carries, h_BD = stack.apply(params, carries, inputs()[t], method="step")
+        np.testing.assert_allclose(h_BD, h_TBD[t], rtol=1e-4, atol=1e-6)
+    for a, b in zip(jax.tree.leaves(carries), jax.tree.leaves(ends), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_residual_adds_the_layer_below():
+    stack, params = build(layers=2, residual=True)
+    plain = Stack("lstm", WIDTH, 2, "forward", residual=False)
+    first = Stack("lstm", WIDTH, 1)
+    below = first.apply({"params": {"layer_0": params["params"]["layer_0"]}}, inputs())[1]
+    difference = stack.apply(params, inputs())[1] - plain.apply(params, inputs())[1]
+    np.testing.assert_allclose(difference, below, rtol=1e-5, atol=1e-6)
+
+
+def test_both_directions_stand_side_by_side():
+    stack, params = build(direction="both")
+    _, h_TBD = stack.apply(params, inputs())
+    for part, direction in ((slice(WIDTH), "forward"), (slice(WIDTH, None), "backward")):
+        one = Stack("lstm", WIDTH, 1, direction)
+        weights = {"layer_0": {direction: params["params"]["layer_0"][direction]}}
+        np.testing.assert_allclose(
+            one.apply({"params": weights}, inputs())[1], h_TBD[..., part], rtol=1e-5, atol=1e-6
+        )
+
+
+def test_unknown_direction_and_stepping_backward_are_refused():
+    with pytest.raises(ConfigError, match="forward, backward, both"):
+        build(direction="sideways")
+    layer = Layer("gru", WIDTH, "backward")
+    carry = (CELLS["gru"](WIDTH).initialize_carry(None, (BATCH, INPUT)),)
+    with pytest.raises(ConfigError, match="forward"):
+        layer.init(jax.random.key(0), carry, inputs()[0], method="step")
