@@ -135,7 +135,7 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
         )
     path = workdir / "mixture.npz"
     mixture = Mixture.load(path) if path.exists() else None
-    return Run(model, jax.device_get(restored[0].ema), config, mixture)
+    return Run(model, jax.device_get(restored.ema), config, mixture)
 
 
 def draw(run: Run, images_NHWC: np.ndarray, records: list[dict], directory: Path) -> None:

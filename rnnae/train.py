@@ -118,9 +118,9 @@ class _Training:
         config = self.config
         self.state = state.create(self.model, self.optimizer, config.data.shape, config.seed)
         self.checkpoints = Checkpoints(self.workdir)
-        restored = self.checkpoints.restore(self.state)
+        restored = self.checkpoints.restore(self.state, repair=True)
         if restored is not None:
-            self.state = restored[0]
+            self.state = restored
         self.step = int(self.state.step)
         self.writer = Writer(
             self.workdir,
@@ -203,21 +203,22 @@ class _Training:
         speed = count * self.size / max(now - self.clock, 1e-9)
         self.seconds, self.clock = self.seconds + now - self.clock, now
         self.writer.timing(step, seconds=self.seconds, images_per_second=speed)
-        self.progress.update(step, means["train/loss"], speed)
+        rate = self.seconds / step  # over the whole run, evaluations aside
+        self.progress.update(step, means["train/loss"], speed, rate * (self.total - step))
 
     def _save(self) -> None:
         """The state at `self.step` to disk, after everything that was measured up to it."""
         self.writer.sync()
-        if self.step not in self.checkpoints.steps("latest"):
-            self.checkpoints.save("latest", self.step, self.state, {})
+        self.checkpoints.save("latest", self.step, self.state)
         self.saved = time.monotonic()
 
     def _evaluation_due(self, step: int) -> bool:
         if self.config.data.train_on_all or not step:
             return False
         epoch = step * self.size // self.images
-        at_end = step == self._epoch_end(epoch) and epoch % self.config.train.eval_every_epochs == 0
-        return at_end or step == self.total
+        at_end = step == self._epoch_end(epoch)
+        turn = epoch == 1 or epoch % self.config.train.eval_every_epochs == 0
+        return (at_end and turn) or step == self.total
 
     def _evaluate_if_due(self) -> None:
         """Validation, best checkpoint, record, pictures: in the order that survives a kill."""
@@ -227,7 +228,7 @@ class _Training:
         start = time.monotonic()
         means = self._means("valid")
         if means["loss"] < min(done.values(), default=np.inf):
-            self.checkpoints.save("best", self.step, self.state, means)
+            self.checkpoints.save("best", self.step, self.state)
         self._write_means("valid", means)
         run = self._run()
         few = self.splits.train[np.arange(min(2000, self.images))]

@@ -1,0 +1,37 @@
+"""Image generation with recurrent autoencoders, and nothing else.
+
+Reading order, which is import order: a file imports only files above it.
+
+    errors        what can go wrong for a user, and the exit code of each
+    types         the shape letters; Terms, the type that crosses files
+    config        default(): every hyperparameter, one comment each
+    saved_config  the config of a finished run, as a config file
+    runtime       settings of the process: compilation cache, virtual CPU devices
+    published     the published files of data sets: where, their checksums, their formats
+    folder        a user's own images
+    datasets      DATASETS: published files -> a prepared TFDS directory; the only tfds import
+    data          splits, and batches that are a pure function of (seed, step); binarisation
+    scan_order    ORDERS: image <-> tokens, exact inverses
+    cells         CELLS: one step of recurrence
+    recurrence    a cell over time: directions, stacks
+    likelihoods   LIKELIHOODS: p(image | parameters)
+    latents       LATENTS: from what the encoder read to a code, and its price
+    mixture       a density over the codes, fitted after training
+    models        MODELS: mlp (the baseline), sequence (rows, columns, patches, pixels)
+    objective     per-example terms -> loss
+    optim         config -> Optax transform and schedule
+    state         TrainState: everything a run is, as arrays
+    parallel      the only file that knows there is more than one device
+    checkpoint    save, verify, restore; the only orbax import
+    writer        metrics.jsonl, timing.jsonl, config.json, TensorBoard
+    progress      what a person sees of a run
+    interrupt     SIGTERM and SIGINT
+    metrics       MSE, MAE, SSIM per image
+    pictures      grids, reconstructions, interpolations, curves
+    sample        a trained run as an object: encode, decode, interpolate, sample
+    evaluate      every image of a split once; the only source of reported numbers
+    train         train_step, and the loop
+    main          flags only
+"""
+
+__version__ = "0.1.0"

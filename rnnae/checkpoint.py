@@ -1,0 +1,197 @@
+"""Save, verify, restore. The only orbax import.
+
+`workdir`/checkpoints/latest keeps the last two states, `best` the one of lowest validation loss.
+Orbax itself restores wrong weights from a file with a flipped bit, casts silently, and believes in
+empty directories; so every step has a manifest, written when all else of it is on disk, with the
+SHA-256 of each file and the shape and dtype of each array. A step that its manifest does not
+confirm does not count.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from rnnae.errors import CheckpointError
+
+_KEEP = {"latest": 2, "best": 1}
+_MANIFEST = "manifest.json"
+
+
+class Checkpoints:
+    """The checkpoints of one run; directories are made at the first save."""
+
+    def __init__(self, workdir: str | Path):
+        self._root = Path(workdir).resolve() / "checkpoints"
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax narrates every save
+
+    def steps(self, kind: str) -> list[int]:
+        """Steps that have a manifest, oldest first."""
+        return [step for step in self._directories(kind) if self._manifest(kind, step).exists()]
+
+    def save(self, kind: str, step: int, state: Any) -> None:
+        """Writes the state; on return it is on disk, whole. A step already there is left alone.
+
+        Raises CheckpointError if it cannot be written; older steps are then still there.
+        """
+        if step in self.steps(kind):
+            return
+        try:
+            self._set_aside(kind, step)  # what a kill left half-written
+            manager = self._manager(kind)
+            manager.save(step, args=ocp.args.StandardSave(_key_data(state)), force=True)
+            manager.wait_until_finished()
+            if jax.process_index() == 0:
+                self._write_manifest(kind, step, state)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"cannot write checkpoint {kind}/{step} below {self._root}: {_line(error)}; free "
+                "some space and run the same command again, it continues from the step before"
+            ) from error
+
+    def restore(self, like: Any, kind: str = "latest", repair: bool = False) -> Any | None:
+        """The newest state that verifies, with the arrays' shapes, dtypes and devices of `like`.
+
+        None if there has never been a checkpoint. Steps that do not verify are named in a printed
+        line each; with `repair` they are moved to checkpoints/refused. Raises CheckpointError if
+        no step verifies, or if the state is of another model.
+        """
+        candidates = [(kind, step) for step in reversed(self._directories(kind))]
+        if kind == "latest":
+            candidates += [("best", step) for step in reversed(self._directories("best"))]
+        refused = []
+        for source, step in candidates:
+            reason = self._verify(source, step)
+            if reason is None:
+                for refused_kind, refused_step, why in refused:
+                    print(f"checkpoint {refused_kind}/{refused_step} refused: {why}", flush=True)
+                    if repair:
+                        self._set_aside(refused_kind, refused_step)
+                if refused:
+                    print(f"falling back to checkpoint {source}/{step}", flush=True)
+                return self._read(source, step, like)
+            refused.append((source, step, reason))
+        if refused:
+            reasons = "; ".join(f"{kind}/{step}: {why}" for kind, step, why in refused)
+            raise CheckpointError(
+                f"no checkpoint below {self._root} can be trusted ({reasons}); restore the files "
+                "from a copy, or remove the directory to start from scratch"
+            )
+        return None
+
+    def close(self) -> None:
+        for manager in self._managers.values():
+            manager.close()
+
+    def _manager(self, kind: str) -> ocp.CheckpointManager:
+        if kind not in self._managers:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=_KEEP[kind], enable_async_checkpointing=False, create=True
+            )
+            self._managers[kind] = ocp.CheckpointManager(self._root / kind, options=options)
+        return self._managers[kind]
+
+    def _directories(self, kind: str) -> list[int]:
+        folder = self._root / kind
+        names = [p.name for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def _manifest(self, kind: str, step: int) -> Path:
+        return self._root / kind / str(step) / _MANIFEST
+
+    def _write_manifest(self, kind: str, step: int, state: Any) -> None:
+        path = self._manifest(kind, step)
+        manifest = {"files": _digests(path.parent), "arrays": _signature(state)}
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("w") as file:
+            json.dump(manifest, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    def _verify(self, kind: str, step: int) -> str | None:
+        """Why the step cannot be trusted, or None."""
+        path = self._manifest(kind, step)
+        try:
+            expected = json.loads(path.read_text())["files"]
+        except FileNotFoundError:
+            return "it was not finished (it has no manifest)"
+        except (ValueError, KeyError, TypeError):
+            return f"{_MANIFEST} is damaged"
+        found = _digests(path.parent)
+        for name in sorted(expected.keys() | found.keys()):
+            if name not in found:
+                return f"{name} is missing"
+            if name not in expected:
+                return f"{name} does not belong to it"
+            if expected[name] != found[name]:
+                return f"{name} is damaged"
+        return None
+
+    def _read(self, kind: str, step: int, like: Any) -> Any:
+        try:
+            saved = json.loads(self._manifest(kind, step).read_text())["arrays"]
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(f"the manifest of {kind}/{step} is damaged") from error
+        expected = _signature(like)
+        for name in sorted(saved.keys() | expected.keys()):
+            if saved.get(name) != expected.get(name):
+                raise CheckpointError(
+                    f"checkpoint {kind}/{step} is of another model: {name} is "
+                    f"{saved.get(name, 'absent')} there, {expected.get(name, 'absent')} here"
+                )
+        target = _key_data(like)
+        restored = self._manager(kind).restore(step, args=ocp.args.StandardRestore(target))
+        return jax.tree.map(
+            lambda new, old: jax.random.wrap_key_data(new) if _is_key(old) else new, restored, like
+        )
+
+    def _set_aside(self, kind: str, step: int) -> None:
+        source = self._root / kind / str(step)
+        if not source.exists() or jax.process_index():
+            return
+        target = self._root / "refused" / f"{kind}-{step}"
+        while target.exists():
+            target = target.with_name(target.name + "x")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+        if kind in self._managers:
+            self._managers[kind].reload()
+
+
+def _is_key(x: Any) -> bool:
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _key_data(tree: Any) -> Any:
+    """The tree with typed random keys as plain arrays, which is what can be written."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)
+
+
+def _signature(tree: Any) -> dict[str, str]:
+    """path -> dtype[shape] of each array."""
+    leaves = jax.tree_util.tree_leaves_with_path(_key_data(tree))
+    return {
+        jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves
+    }
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    """Path within `directory` -> SHA-256, of each file but the manifest."""
+    files = [p for p in directory.rglob("*") if p.is_file() and not p.name.startswith("manifest.")]
+    return {
+        str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(files)
+    }
+
+
+def _line(error: Exception) -> str:
+    """An error's message on one line."""
+    return " ".join(str(error).split())[:200]

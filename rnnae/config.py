@@ -1,0 +1,159 @@
+"""default(): every hyperparameter with its meaning; `check` refuses what cannot be run.
+
+A config file in `configs/` is `default()` plus its differences. The config is locked: a key that is
+not here does not exist. `config.model` holds the hyperparameters of one model only.
+"""
+
+import difflib
+
+from ml_collections import ConfigDict
+
+from rnnae.errors import ConfigError
+
+
+def _sequence() -> dict:
+    return {
+        "name": "sequence",
+        "order": "rows",  # tokens: rows, columns, patches, pixels
+        "patch": 4,  # side of a token in pixels, for order=patches
+        "cell": "lstm",  # simple, gru, lstm, layer_norm_lstm
+        "width": 128,  # D, units of each cell (each direction has its own)
+        "layers": 1,  # recurrent layers in the encoder, and in the decoder
+        "residual": True,  # add each layer's input to its output, from the second layer on
+        "encoder_direction": "both",  # forward, backward, both
+        "decoder_direction": "both",  # forward, backward, both; own_output needs forward
+        "readout": "all",  # what of the encoder the code reads: last state, all steps
+        "latent": "deterministic",
+        "latent_size": 64,  # Z
+        "feed": "both",  # how the code reaches the decoder: initial_state, every_step, both
+        "own_output": False,  # decoder reads its previous token (true in training, own in decode)
+        "likelihood": "squared_error",  # squared_error, bernoulli (binary images only)
+    }
+
+
+def _mlp() -> dict:
+    return {
+        "name": "mlp",
+        "widths": (512, 256),  # hidden units from the image inwards; the decoder mirrors them
+        "latent": "deterministic",
+        "latent_size": 64,  # Z
+        "likelihood": "squared_error",  # squared_error, bernoulli (binary images only)
+    }
+
+
+_MODELS = {"sequence": _sequence, "mlp": _mlp}
+
+
+def default(model: str = "sequence") -> ConfigDict:
+    """The default config with the hyperparameters of `model`, locked.
+
+    Raises ConfigError for an unknown model.
+    """
+    if model not in _MODELS:
+        raise ConfigError(f"unknown model {model!r}; choose one of {', '.join(_MODELS)}")
+    config = ConfigDict()
+    config.seed = 0  # of parameters, data order and everything random
+
+    config.data = ConfigDict()
+    config.data.name = "mnist"  # a key of datasets.DATASETS, or a TFDS set prepared in data_dir
+    config.data.data_dir = "data"  # where prepared TFDS directories live
+    config.data.source_dir = ""  # published files, or your own images for name=folder
+    config.data.shape = (0, 0, 0)  # H, W, C of images that have no fixed shape; else left alone
+    config.data.batch_size = 256  # images, over all devices
+    config.data.train_on_all = False  # train on the validation images too: final runs
+    config.data.train_images = 0  # use the first n training images; 0 = all
+    config.data.in_memory_gib = 4.0  # larger splits are read from disk batch by batch
+    config.data.binarise = "none"  # none; dynamic: pixels ~ Bernoulli(intensity) at every visit
+
+    config.model = ConfigDict(_MODELS[model]())
+
+    config.optim = ConfigDict()
+    config.optim.learning_rate = 1e-3  # Adam's, at its peak
+    config.optim.schedule = "warmup_cosine"  # constant, warmup_cosine
+    config.optim.warmup_steps = 500  # steps of linear rise, at most half of the run
+    config.optim.final_fraction = 0.01  # of learning_rate, where the cosine ends
+    config.optim.b1 = 0.9
+    config.optim.b2 = 0.999
+    config.optim.weight_decay = 0.0  # decoupled, as in AdamW
+    config.optim.clip_norm = 1.0  # of the global gradient; 0 = off
+    config.optim.ema = 0.999  # decay of the averaged weights that are evaluated; 0 = off
+
+    config.train = ConfigDict()
+    config.train.epochs = 50
+    config.train.max_steps = 0  # train this many steps instead of epochs; 0 = by epochs
+    config.train.steps_per_call = 13  # at most so many steps in one program on the device
+    config.train.eval_every_epochs = 2  # validation, pictures, best checkpoint; also after the first
+    config.train.checkpoint_every_seconds = 300  # besides one at each evaluation
+    config.train.tensorboard = True  # event files beside metrics.jsonl
+
+    config.eval = ConfigDict()
+    config.eval.batch_size = 500  # images at a time; does not change any number
+    config.eval.seed = 0  # of the one binarisation that held-out images get
+    config.eval.checkpoint = "latest"  # latest, best (lowest validation loss)
+    config.eval.mixture_components = 100  # Gaussians of the ex-post density over codes
+
+    config.compilation_cache = "~/.cache/rnnae/jax"  # directory of compiled programs; "" = off
+    config.devices = 0  # accelerators, or virtual CPU devices, to use; 0 = choose
+    return config.lock()
+
+
+_POSITIVE = (
+    "data.batch_size",
+    "train.steps_per_call",
+    "train.eval_every_epochs",
+    "eval.batch_size",
+    "eval.mixture_components",
+    "optim.learning_rate",
+)
+_NOT_NEGATIVE = (
+    "seed",
+    "data.train_images",
+    "data.in_memory_gib",
+    "optim.warmup_steps",
+    "optim.final_fraction",
+    "optim.weight_decay",
+    "optim.clip_norm",
+    "train.max_steps",
+    "train.checkpoint_every_seconds",
+    "eval.seed",
+    "devices",
+)
+_DECAYS = ("optim.b1", "optim.b2", "optim.ema")
+_CHOICES = {
+    "data.binarise": ("none", "dynamic"),
+    "eval.checkpoint": ("latest", "best"),
+    "optim.schedule": ("constant", "warmup_cosine"),
+}
+
+
+def check(config: ConfigDict) -> None:
+    """Raises ConfigError, one line, for a value that no run could have.
+
+    Choices that are dicts elsewhere (cells, orders, data sets) are checked where they are looked up.
+    """
+
+    def get(path: str):
+        value = config
+        for key in path.split("."):
+            value = value[key]
+        return value
+
+    def require(ok: bool, path: str, words: str) -> None:
+        if not ok:
+            raise ConfigError(f"config.{path} must be {words}, not {get(path)!r}")
+
+    for path in _POSITIVE:
+        require(get(path) > 0, path, "positive")
+    for path in _NOT_NEGATIVE:
+        require(get(path) >= 0, path, "0 or more")
+    for path in _DECAYS:
+        require(0 <= get(path) < 1, path, "at least 0 and below 1")
+    for path, choices in _CHOICES.items():
+        near = difflib.get_close_matches(str(get(path)), choices, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        require(get(path) in choices, path, f"one of {', '.join(choices)}{hint}")
+    for key in ("width", "layers", "latent_size", "patch"):
+        if key in config.model:
+            require(config.model[key] > 0, f"model.{key}", "positive")
+    if not config.train.max_steps:
+        require(config.train.epochs > 0, "train.epochs", "positive, or config.train.max_steps set")

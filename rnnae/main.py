@@ -1,0 +1,139 @@
+"""Trains, evaluates or samples a recurrent autoencoder.
+
+    python -m rnnae.main --config configs/mnist.py [--mode train|evaluate|sample]
+                         [--workdir runs/mnist] [--config.model.width=256 ...]
+
+The same command in the same workdir continues a stopped run. Without --config, evaluate and sample
+use the config kept in --workdir. Exit codes: 0 done, 2 a flag or config value, 3 no checkpoint that
+can be trusted, 4 a loss that is not finite, 5 data missing or damaged, 130 SIGINT, 143 SIGTERM.
+"""
+
+import difflib
+import re
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from rnnae import config as config_lib
+from rnnae.errors import ConfigError, RnnaeError
+
+_MODES = ("train", "evaluate", "sample")
+
+FLAGS = flags.FLAGS
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Default: runs/<name of the config file>.")
+_MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
+
+
+def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
+    """(mode, config, workdir). Raises ConfigError, one line, for anything that cannot be run."""
+    if {"--help", "-h", "--helpfull", "-help"} & set(argv):
+        print(__doc__)
+        raise SystemExit(0)
+    argv = _with_saved_config(argv)
+    file = _value(argv, "config")
+    try:
+        rest = FLAGS(argv)
+    except flags.Error as error:
+        raise ConfigError(_explain(error)) from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(_one_line(error)) from error
+    except (OSError, SyntaxError, ImportError, NameError) as error:
+        raise ConfigError(f"cannot read the config {file}: {_one_line(error)}") from error
+    if len(rest) > 1:
+        raise ConfigError(f"what is {rest[1]!r}? Every setting is a flag: --name=value")
+    if _CONFIG.value is None:
+        raise ConfigError("--config is needed, for instance --config configs/mnist.py")
+    config = _CONFIG.value
+    config_lib.check(config)
+    workdir = Path(_WORKDIR.value or Path("runs") / Path(file.split(":")[0]).stem)
+    return _MODE.value, config, workdir
+
+
+def _with_saved_config(argv: list[str]) -> list[str]:
+    """evaluate and sample need no --config: the workdir has one."""
+    workdir = _value(argv, "workdir")
+    if _value(argv, "config") or not workdir or _value(argv, "mode") in (None, "train"):
+        return argv
+    saved = Path(workdir) / "config.json"
+    if not saved.exists():
+        raise ConfigError(f"{workdir} has no run (no config.json); train one there first")
+    return [argv[0], f"--config={Path(__file__).with_name('saved_config.py')}:{saved}", *argv[1:]]
+
+
+def _value(argv: list[str], name: str) -> str | None:
+    """The value that `--name value` or `--name=value` gives in argv."""
+    for index, word in enumerate(argv):
+        key, equals, value = word.partition("=")
+        if key in (f"--{name}", f"-{name}"):
+            return value if equals else (argv + [""])[index + 1] or None
+    return None
+
+
+def _explain(error: Exception) -> str:
+    """A flag error with the nearest name that exists."""
+    text = _one_line(error)
+    unknown = re.search(r"Unknown command line flag '([^']+)'", text)
+    if not unknown:
+        return text
+    name = unknown[1]
+    known = [key for key in FLAGS if len(key) > 1]
+    if name.startswith("config.") and _CONFIG.value is not None:
+        known = [f"config.{key}" for key in _paths(_CONFIG.value)]
+    near = difflib.get_close_matches(name, known, 1)
+    return f"there is no flag --{name}" + (f"; did you mean --{near[0]}?" if near else "")
+
+
+def _paths(config: ConfigDict, prefix: str = "") -> list[str]:
+    paths = []
+    for key, value in config.items():
+        inner = _paths(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else None
+        paths += inner if inner is not None else [prefix + key]
+    return paths
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def run(mode: str, config: ConfigDict, workdir: Path) -> None:
+    """Imports what `mode` needs and does it. Late, so that a wrong flag is told at once."""
+    from rnnae import runtime
+
+    runtime.setup(
+        compilation_cache=config.compilation_cache,
+        devices=config.devices,
+        batch_size=config.data.batch_size,
+    )
+    if mode == "train":
+        from rnnae import train
+
+        train.train(config, workdir)
+    elif mode == "evaluate":
+        from rnnae import evaluate
+
+        evaluate.main(config, workdir)
+    else:
+        from rnnae import sample
+
+        sample.main(config, workdir)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit code; every error a user can mend is one line on stderr."""
+    try:
+        run(*parse(sys.argv if argv is None else argv))
+    except RnnaeError as error:
+        print(f"rnnae: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("rnnae: stopped by SIGINT", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

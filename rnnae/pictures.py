@@ -1,0 +1,107 @@
+"""Pictures of a run: uint8 images (N, H, W, C) in, PNG files out, equal bytes for equal inputs."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_GUTTER = 4  # pixels between pictures
+_SIDE = 84  # pixels that the longer side of a picture is enlarged to, by a whole factor
+
+
+def grid(path: str | Path, images_NHWC: np.ndarray, rows: int, columns: int) -> None:
+    """`rows` x `columns` images, the first in the upper left corner."""
+    _save(path, _tile(images_NHWC[: rows * columns], columns))
+
+
+def generated(path: str | Path, images_NHWC: np.ndarray) -> None:
+    """The 2 x 5 grid of new images."""
+    grid(path, images_NHWC, 2, 5)
+
+
+def reconstructions(
+    path: str | Path, originals_NHWC: np.ndarray, reconstructions_NHWC: np.ndarray
+) -> None:
+    """Originals over reconstructions over absolute error, 0 black to 255 white."""
+    error = np.abs(originals_NHWC.astype(int) - reconstructions_NHWC).astype(np.uint8)
+    rows = [
+        _tile(images, len(images)) for images in (originals_NHWC, reconstructions_NHWC, error)
+    ]
+    _save(path, _labelled(rows, ["original", "reconstruction", "absolute error"]))
+
+
+def interpolation(path: str | Path, strips_SNHWC: np.ndarray) -> None:
+    """One strip a pair of images, from the first's reconstruction to the second's."""
+    strips, count = strips_SNHWC.shape[:2]
+    _save(path, _tile(strips_SNHWC.reshape(strips * count, *strips_SNHWC.shape[2:]), count))
+
+
+def curves(path: str | Path, records: list[dict]) -> None:
+    """Loss, and error of the reconstructions, against epochs, from the records of a run."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss, error = figure.subplots(1, 2)
+    panels = [
+        (loss, "train/loss", "training", {"lw": 1}),
+        (loss, "valid/loss", "validation", {"marker": ".", "lw": 1.5}),
+        (error, "valid/mse", "validation MSE", {"marker": ".", "lw": 1.5}),
+        (error, "valid/mae", "validation MAE", {"marker": ".", "lw": 1.5}),
+    ]
+    for axes, key, label, style in panels:
+        points = [(r["epoch"], r[key]) for r in records if key in r]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, **style)
+    for axes, title, unit in (
+        (loss, "Loss", "loss per image"),
+        (error, "Reconstruction error", "error, intensities in [0, 1]"),
+    ):
+        axes.set(title=title, xlabel="epoch", ylabel=unit)
+        if axes.lines:
+            values = np.concatenate([line.get_ydata() for line in axes.lines])
+            axes.set_yscale("log" if values.min() > 0 else "linear")
+            axes.legend(frameon=False)
+        axes.grid(which="both", alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    _atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))
+
+
+def _tile(images_NHWC: np.ndarray, columns: int) -> np.ndarray:
+    """One uint8 (height, width, 3) picture of all images, enlarged, on white."""
+    if images_NHWC.shape[-1] == 1:
+        images_NHWC = images_NHWC.repeat(3, axis=-1)
+    factor = max(1, _SIDE // max(images_NHWC.shape[1:3]))
+    images = images_NHWC.repeat(factor, axis=1).repeat(factor, axis=2)
+    count, height, width, _ = images.shape
+    rows = -(-count // columns)
+    step_y, step_x = height + _GUTTER, width + _GUTTER
+    canvas = np.full((rows * step_y + _GUTTER, columns * step_x + _GUTTER, 3), 255, np.uint8)
+    for index, image in enumerate(images):
+        y, x = (n * step + _GUTTER for n, step in zip(divmod(index, columns), (step_y, step_x), strict=True))
+        canvas[y : y + height, x : x + width] = image
+    return canvas
+
+
+def _labelled(rows: list[np.ndarray], labels: list[str]) -> np.ndarray:
+    """The rows below each other, each under a line of text."""
+    band = 18
+    parts = []
+    for row, label in zip(rows, labels, strict=True):
+        header = Image.new("RGB", (row.shape[1], band), "white")
+        ImageDraw.Draw(header).text((_GUTTER, 3), label, "black", ImageFont.load_default(12))
+        parts += [np.asarray(header), row]
+    return np.concatenate(parts)
+
+
+def _save(path: str | Path, picture: np.ndarray) -> None:
+    _atomically(path, lambda temporary: Image.fromarray(picture).save(temporary, format="PNG"))
+
+
+def _atomically(path: str | Path, write) -> None:
+    """A viewer never sees half a file."""
+    temporary = Path(path).with_suffix(".tmp")
+    write(temporary)
+    os.replace(temporary, path)

@@ -1,0 +1,253 @@
+import itertools
+import threading
+import time
+
+import fake_published
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from rnnae import data
+from rnnae.errors import ConfigError, DataError
+
+
+def numbered(n: int) -> np.ndarray:
+    """n images, each filled with its own number."""
+    return np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, 2, 3, 1))
+
+
+def load(tmp_path, **kwargs) -> data.Splits:
+    defaults = {
+        "name": "mnist",
+        "data_dir": str(tmp_path / "data"),
+        "source_dir": str(tmp_path),
+        "shape": (0, 0, 0),
+        "train_on_all": False,
+        "train_images": 0,
+        "in_memory_gib": 1.0,
+        "seed": 0,
+    }
+    return data.load(**defaults | kwargs)
+
+
+def as_set(images) -> set[bytes]:
+    return set(map(bytes, images[:]))
+
+
+def test_splits_of_a_set_without_validation(tmp_path, monkeypatch):
+    fake_published.install(monkeypatch, "mnist", tmp_path)
+    train, valid, test = load(tmp_path)
+    assert [x.shape for x in (train, valid, test)] == [
+        (25, 28, 28, 1),
+        (5, 28, 28, 1),  # a sixth
+        (12, 28, 28, 1),
+    ]
+    assert len(as_set(train) | as_set(valid) | as_set(test)) == 42
+    everything = load(tmp_path, train_on_all=True)
+    assert as_set(everything.train) == as_set(train) | as_set(valid)
+    np.testing.assert_array_equal(everything.valid, valid)
+    np.testing.assert_array_equal(everything.test, test)
+
+
+def test_splits_of_a_set_with_validation(tmp_path, monkeypatch):
+    fake_published.install(monkeypatch, "binarized_mnist", tmp_path)
+    train, valid, test = load(tmp_path, name="binarized_mnist")
+    assert [len(x) for x in (train, valid, test)] == [30, 12, 12]
+    assert set(np.unique(train)) == {0, 255}
+    everything = load(tmp_path, name="binarized_mnist", train_on_all=True)
+    assert as_set(everything.train) == as_set(train) | as_set(valid)
+    np.testing.assert_array_equal(everything.valid, valid)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "names"),
+    [
+        ({"train": 60_000, "test": 10_000}, ("train[:50000]", "train[50000:]", "test")),
+        ({"train": 10_000, "test": 5}, ("train[:8333]", "train[8333:]", "test")),
+        ({"train": 9, "validation": 3, "test": 5}, ("train", "validation", "test")),
+        ({"train": 12, "validation": 3}, ("train[:10]", "train[10:]", "validation")),
+    ],
+)
+def test_split_names(sizes, names):
+    assert data._split_names("x", sizes) == names
+
+
+def test_a_set_without_train_or_test_is_refused():
+    with pytest.raises(DataError, match="train and test are needed"):
+        data._split_names("x", {"all": 10})
+
+
+def test_train_images(tmp_path, monkeypatch):
+    fake_published.install(monkeypatch, "mnist", tmp_path)
+    whole = load(tmp_path)
+    for gib in (1.0, 0.0):
+        cut = load(tmp_path, train_images=7, in_memory_gib=gib)
+        np.testing.assert_array_equal(cut.train[:], whole.train[:7])
+        np.testing.assert_array_equal(cut.valid[:], whole.valid)
+    for wrong in (26, -1):
+        with pytest.raises(ConfigError, match="train_images"):
+            load(tmp_path, train_images=wrong)
+
+
+def test_sets_larger_than_memory_give_the_same_batches(tmp_path, monkeypatch):
+    fake_published.install(monkeypatch, "cifar10", tmp_path)
+    memory = load(tmp_path, name="cifar10")
+    disk = load(tmp_path, name="cifar10", in_memory_gib=0.0)
+    assert isinstance(memory.train, np.ndarray) and not isinstance(disk.train, np.ndarray)
+    assert memory.train.shape == disk.train.shape == (125, 32, 32, 3)
+    for step in (0, 3, 50):
+        np.testing.assert_array_equal(
+            data.batch(memory.train, seed=1, step=step, size=16),
+            data.batch(disk.train, seed=1, step=step, size=16),
+        )
+
+
+def test_folder_through_load(tmp_path):
+    for i in range(10):
+        Image.new("L", (9, 9), color=i).save(tmp_path / f"{i}.png")
+    splits = load(tmp_path, name="folder", shape=(4, 4, 1))
+    assert [len(s) for s in splits] == [8, 1, 1]
+    assert {int(i) for s in splits for i in s[:, 0, 0, 0]} == set(range(10))
+
+
+@pytest.mark.parametrize(("n", "size"), [(20, 5), (23, 5), (7, 7), (3, 8)])
+def test_every_epoch_visits_every_image_once(n, size):
+    images, epochs = numbered(n), 4
+    steps = data.epoch_end(epochs, n, size)
+    seen = np.concatenate([data.batch(images, seed=0, step=s, size=size) for s in range(steps)])
+    seen = seen[: epochs * n, 0, 0, 0].reshape(epochs, n)
+    np.testing.assert_array_equal(np.sort(seen, axis=1), np.tile(np.arange(n), (epochs, 1)))
+    assert n < 7 or len({tuple(epoch) for epoch in seen}) == epochs
+
+
+def test_a_batch_is_a_pure_function_of_seed_and_step():
+    images = numbered(50)
+    forward = [data.batch(images, seed=3, step=s, size=8) for s in range(20)]
+    data._permutation.cache_clear()
+    for step in (19, 0, 7, 6):
+        np.testing.assert_array_equal(data.batch(images, seed=3, step=step, size=8), forward[step])
+    assert not np.array_equal(data.batch(images, seed=4, step=0, size=8), forward[0])
+    assert forward[0].dtype == np.uint8 and forward[0].shape == (8, 2, 3, 1)
+
+
+def test_golden_batch():
+    """The order of data is part of what a run is: a change here breaks every resume."""
+    batch = data.batch(numbered(50), seed=0, step=6, size=8)
+    assert batch[:, 0, 0, 0].tolist() == [36, 27, 41, 34, 9, 28, 40, 1]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "n", "size", "step"), [(1, 50_000, 256, 196), (2, 50_000, 256, 391), (0, 5, 2, 0)]
+)
+def test_epoch_end(epoch, n, size, step):
+    assert data.epoch_end(epoch, n, size) == step
+
+
+def test_stream_equals_batches():
+    images = numbered(30)
+    calls = [(0, 3), (3, 1), (4, 2), (100, 2)]
+    streamed = list(data.stream(images, calls, seed=0, size=8))
+    assert [part.shape for part in streamed] == [(k, 8, 2, 3, 1) for _, k in calls]
+    for (first, count), part in zip(calls, streamed, strict=True):
+        for i in range(count):
+            expected = data.batch(images, seed=0, step=first + i, size=8)
+            np.testing.assert_array_equal(part[i], expected)
+    assert list(data.stream(images, [], seed=0, size=8)) == []
+
+
+class Watched:
+    """Images that tell when and by which thread they are read, and fail at the third reading."""
+
+    shape = (30, 2, 3, 1)
+
+    def __init__(self):
+        self.readers = []
+
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, indices):
+        self.readers.append(threading.current_thread())
+        if len(self.readers) == 3:
+            raise DataError("a damaged record")
+        return numbered(30)[indices]
+
+
+def test_stream_reads_one_call_ahead_in_another_thread():
+    images = Watched()
+    stream = data.stream(images, ((step, 1) for step in itertools.count()), seed=0, size=8)
+    next(stream)
+    deadline = time.monotonic() + 5
+    while len(images.readers) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert len(images.readers) == 2  # the one given and the one ahead, no more
+    assert threading.main_thread() not in images.readers
+    next(stream)
+    with pytest.raises(DataError, match="a damaged record"):
+        next(stream)
+
+
+def test_closing_a_stream_ends_its_thread():
+    stream = data.stream(numbered(30), ((s, 1) for s in itertools.count()), seed=0, size=8)
+    next(stream)
+    stream.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("data")]
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 10, 64])
+def test_padded_batches_cover_every_image_once_in_order(size):
+    images = numbered(10) + 1
+    batches = list(data.padded_batches(images, size))
+    assert {(b.shape, m.shape) for b, m in batches} == {((size, 2, 3, 1), (size,))}
+    np.testing.assert_array_equal(np.concatenate([b[m] for b, m in batches]), images)
+    assert all((b[~m] == 0).all() and m.dtype == bool for b, m in batches)
+
+
+def test_to_unit():
+    x = data.to_unit(np.array([0, 51, 255], np.uint8))
+    assert x.dtype == jnp.float32
+    np.testing.assert_allclose(x, [0.0, 0.2, 1.0], rtol=1e-6)
+
+
+def test_binarise_is_bernoulli_and_depends_on_each_examples_key_alone():
+    x_BHWC = jnp.broadcast_to(
+        jnp.asarray([0.0, 0.25, 0.9, 1.0])[:, None, None, None], (4, 99, 99, 1)
+    )
+    key_B = jax.random.split(jax.random.key(0), 4)
+    b_BHWC = data.binarise(x_BHWC, key_B)
+    assert b_BHWC.dtype == jnp.float32 and set(np.unique(b_BHWC)) == {0.0, 1.0}
+    means = b_BHWC.mean((1, 2, 3))
+    np.testing.assert_allclose(means, [0, 0.25, 0.9, 1], atol=0.015)
+    assert means[0] == 0 and means[3] == 1
+    np.testing.assert_array_equal(data.binarise(x_BHWC[2:], key_B[2:]), b_BHWC[2:])
+
+
+def test_binarise_once():
+    images = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None, None], (256, 64, 64, 1))
+    once = data.binarise_once(images, 0)
+    assert once.dtype == np.uint8 and set(np.unique(once)) == {0, 255}
+    assert (once[0] == 0).all() and (once[255] == 255).all()
+    np.testing.assert_allclose(once.mean((1, 2, 3)), np.arange(256), atol=255 * 0.5 / 64 * 4.5)
+    np.testing.assert_array_equal(once, data.binarise_once(images, 0))
+    assert (once != data.binarise_once(images, 1)).any()
+    assert (once[128].reshape(-1)[:16] > 0).astype(int).tolist() == [
+        0,
+        1,
+        1,
+        1,
+        1,
+        1,
+        1,
+        1,
+        1,
+        0,
+        1,
+        0,
+        1,
+        0,
+        1,
+        1,
+    ]

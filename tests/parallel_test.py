@@ -1,0 +1,128 @@
+"""One device = several; pmap = jit with sharding; what cannot be divided is refused."""
+
+import functools
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from rnnae import optim, parallel, state
+from rnnae.config import default
+from rnnae.errors import ConfigError
+from rnnae.models import model
+from rnnae.train import train_step
+
+SHAPE, STEPS, BATCH = (4, 4, 1), 3, 8
+
+
+def setup(binarise="dynamic"):
+    fields = default().model.to_dict() | {"width": 4, "latent_size": 3}
+    fields.pop("name")
+    built = model("sequence", SHAPE, **fields)
+    schedule = optim.learning_rate_schedule(
+        learning_rate=1e-2,
+        schedule="constant",
+        warmup_steps=0,
+        final_fraction=1.0,
+        total_steps=STEPS,
+    )
+    optimizer = optim.optimizer(schedule, b1=0.9, b2=0.99, weight_decay=1e-3, clip_norm=1.0)
+    step = functools.partial(
+        train_step,
+        model=built,
+        optimizer=optimizer,
+        schedule=schedule,
+        ema_decay=0.9,
+        binarise=binarise,
+    )
+    images = np.random.default_rng(0).integers(0, 256, (STEPS, BATCH, *SHAPE)).astype(np.uint8)
+    return step, state.create(built, optimizer, SHAPE, seed=0), images
+
+
+def comparable(train_state, metrics):
+    raw = train_state.replace(key=jax.random.key_data(train_state.key))
+    return jax.tree.map(np.asarray, (raw, metrics))
+
+
+def run(devices):
+    step, start, images = setup()
+    call = parallel.train_call(step, devices)
+    return comparable(*call(start, parallel.shard_batches(images, devices)))
+
+
+def assert_close(ours, theirs):
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6)
+
+
+def test_one_device_equals_two():
+    assert len(jax.local_devices()) >= 2
+    assert_close(run(jax.local_devices()[:1]), run(jax.local_devices()[:2]))
+
+
+def test_pmap_equals_jit_with_named_sharding():
+    step, start, images = setup()
+    mesh = Mesh(np.array(jax.local_devices()[:2]), ("data",))
+    sharded = jax.device_put(images, NamedSharding(mesh, PartitionSpec(None, "data")))
+    replicated = jax.device_put(start, NamedSharding(mesh, PartitionSpec()))
+
+    @jax.jit
+    def call(train_state, images_KBHWC):
+        return jax.lax.scan(
+            lambda s, image: step(s, image, jnp.arange(BATCH), lambda tree: tree),
+            train_state,
+            images_KBHWC,
+        )
+
+    assert_close(run(jax.local_devices()[:2]), comparable(*call(replicated, sharded)))
+
+
+def test_eight_devices_equal_one():
+    """In a process of its own: the number of virtual devices is fixed when jax starts."""
+    program = (
+        "import jax, numpy as np; from tests.parallel_test import *; "
+        "assert len(jax.devices()) == 8; "
+        "assert_close(run(jax.devices()[:1]), run(jax.devices())); print('equal')"
+    )
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | flags, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "equal", done.stderr
+
+
+def test_the_state_after_a_call_feeds_the_next_without_compiling_again():
+    step, start, images = setup()
+    devices = jax.local_devices()[:2]
+    call = parallel.train_call(step, devices)
+    shards = parallel.shard_batches(images, devices)
+    program = call.lower(start, shards).compile()
+    once, _ = program(start, shards)
+    twice, _ = program(once, shards)
+    assert int(twice.step) == 2 * STEPS
+
+
+def test_shards_keep_neighbours_together():
+    images = np.arange(2 * 6).reshape(2, 6, 1, 1, 1)
+    shards = parallel.shard_batches(images, [None] * 3)
+    assert shards.shape == (3, 2, 2, 1, 1, 1)
+    assert shards[1, :, :, 0, 0, 0].tolist() == [[2, 3], [8, 9]]
+
+
+def test_map_examples_keeps_the_order():
+    devices = jax.local_devices()[:2]
+    double = parallel.map_examples(lambda p, x: {"y": p * x[:, 0]}, devices)
+    x = np.arange(6.0, dtype=np.float32).reshape(6, 1)
+    np.testing.assert_allclose(double(jnp.float32(2.0), x)["y"], 2 * np.arange(6.0))
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ConfigError, match="use 4 or 6"):
+        parallel.check_batch(5, [None, None])
+    with pytest.raises(ConfigError, match="this machine has"):
+        parallel.choose_devices(1000)
