@@ -1,10 +1,12 @@
-"""MNIST with an LSTM over rows, both ways, to 64 numbers and back.
+"""MNIST, rows both ways by LSTM, to 64 numbers and back: the main job.
 
-    python -m rnnae.main --config configs/mnist.py
+python -m rnnae.main --config configs/mnist.py
 """
+
+from ml_collections import ConfigDict
 
 from rnnae.config import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
     return default("sequence")

@@ -11,6 +11,7 @@ Reading order, which is import order: a file imports only files above it.
     folder        a user's own images
     datasets      DATASETS: published files -> a prepared TFDS directory; the only tfds import
     data          splits, and batches that are a pure function of (seed, step); binarisation
+    timetable     what happens at which step: epochs, calls, validations
     scan_order    ORDERS: image <-> tokens, exact inverses
     cells         CELLS: one step of recurrence
     recurrence    a cell over time: directions, stacks
@@ -30,6 +31,7 @@ Reading order, which is import order: a file imports only files above it.
     pictures      grids, reconstructions, interpolations, curves
     sample        a trained run as an object: encode, decode, interpolate, sample
     evaluate      every image of a split once; the only source of reported numbers
+    milestones    what a run does besides updates: describe, validate, finish
     train         train_step, and the loop
     main          flags only
 """

@@ -150,7 +150,8 @@ class LSTMCell(Cell):
 class LayerNormLSTMCell(Cell):
     """Ba, Kiros & Hinton (2016), equations 20-22: both products and the cell are normalised.
 
-    i, f, g, o = LN(U h) + LN(W x) + b; c' = sigma(f) c + sigma(i) tanh(g); h' = sigma(o) tanh(LN(c')).
+    i, f, g, o = LN(U h) + LN(W x) + b; c' = sigma(f) c + sigma(i) tanh(g);
+    h' = sigma(o) tanh(LN(c')).
     """
 
     state_size: ClassVar[int] = 2

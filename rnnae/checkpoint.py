@@ -178,9 +178,7 @@ def _key_data(tree: Any) -> Any:
 def _signature(tree: Any) -> dict[str, str]:
     """path -> dtype[shape] of each array."""
     leaves = jax.tree_util.tree_leaves_with_path(_key_data(tree))
-    return {
-        jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves
-    }
+    return {jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
 
 
 def _digests(directory: Path) -> dict[str, str]:

@@ -82,7 +82,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.train.epochs = 50
     config.train.max_steps = 0  # train this many steps instead of epochs; 0 = by epochs
     config.train.steps_per_call = 13  # at most so many steps in one program on the device
-    config.train.eval_every_epochs = 2  # validation, pictures, best checkpoint; also after the first
+    config.train.eval_every_epochs = 2  # and after the first: validation, pictures, best
     config.train.checkpoint_every_seconds = 300  # besides one at each evaluation
     config.train.tensorboard = True  # event files beside metrics.jsonl
 
@@ -129,7 +129,7 @@ _CHOICES = {
 def check(config: ConfigDict) -> None:
     """Raises ConfigError, one line, for a value that no run could have.
 
-    Choices that are dicts elsewhere (cells, orders, data sets) are checked where they are looked up.
+    Choices that are dicts elsewhere (cells, orders, sets) are checked where they are looked up.
     """
 
     def get(path: str):
@@ -157,3 +157,44 @@ def check(config: ConfigDict) -> None:
             require(config.model[key] > 0, f"model.{key}", "positive")
     if not config.train.max_steps:
         require(config.train.epochs > 0, "train.epochs", "positive, or config.train.max_steps set")
+
+
+# What may differ when a run is continued: where things are, how often and how long; nothing that
+# would make the run another one.
+_MAY_CHANGE = (
+    "data.data_dir",
+    "data.source_dir",
+    "data.in_memory_gib",
+    "train.",
+    "eval.",
+    "compilation_cache",
+    "devices",
+)
+
+
+def resolved(config: ConfigDict, image_shape: tuple[int, ...]) -> ConfigDict:
+    """A copy that says what the data turned out to be: `data.shape`."""
+    config = config.copy_and_resolve_references()
+    config.data.shape = tuple(image_shape)
+    return config
+
+
+def changes(old: dict, new: dict) -> list[tuple[str, object, object]]:
+    """(key, old value, new value) of what differs between two configs and may not."""
+    old, new = _flat(old), _flat(new)
+    return [
+        (key, old.get(key), new.get(key))
+        for key in sorted(old.keys() | new.keys())
+        if not key.startswith(_MAY_CHANGE) and old.get(key) != new.get(key)
+    ]
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    """Dotted keys; tuples as lists, as JSON has them."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -25,9 +25,7 @@ def reconstructions(
 ) -> None:
     """Originals over reconstructions over absolute error, 0 black to 255 white."""
     error = np.abs(originals_NHWC.astype(int) - reconstructions_NHWC).astype(np.uint8)
-    rows = [
-        _tile(images, len(images)) for images in (originals_NHWC, reconstructions_NHWC, error)
-    ]
+    rows = [_tile(images, len(images)) for images in (originals_NHWC, reconstructions_NHWC, error)]
     _save(path, _labelled(rows, ["original", "reconstruction", "absolute error"]))
 
 
@@ -80,7 +78,8 @@ def _tile(images_NHWC: np.ndarray, columns: int) -> np.ndarray:
     step_y, step_x = height + _GUTTER, width + _GUTTER
     canvas = np.full((rows * step_y + _GUTTER, columns * step_x + _GUTTER, 3), 255, np.uint8)
     for index, image in enumerate(images):
-        y, x = (n * step + _GUTTER for n, step in zip(divmod(index, columns), (step_y, step_x), strict=True))
+        row, column = divmod(index, columns)
+        y, x = row * step_y + _GUTTER, column * step_x + _GUTTER
         canvas[y : y + height, x : x + width] = image
     return canvas
 

@@ -3,7 +3,8 @@
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TextColumn
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -17,8 +18,8 @@ class Progress:
         self._last = -float("inf")
         self._bar = None
         if primary and self._console.is_terminal:
-            columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rest]}")
-            self._bar = Bar(*columns, console=self._console)
+            head, rest = TextColumn("{task.description}"), TextColumn("{task.fields[rest]}")
+            self._bar = Bar(head, BarColumn(), rest, console=self._console)
             self._task = self._bar.add_task("starting", total=total, rest="")
 
     def __enter__(self) -> "Progress":

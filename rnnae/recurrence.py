@@ -18,14 +18,12 @@ DIRECTIONS = ("forward", "backward", "both")
 def scan_cell(
     cell: Cell, carry: Carry, x_TBI: jax.Array, reverse: bool = False
 ) -> tuple[Carry, jax.Array]:
-    """Runs `cell` along the leading axis of x_TBI; h_TBD stays aligned with x_TBI in reverse too."""
+    """Runs `cell` along the leading axis of x_TBI; h_TBD is aligned with it, also in reverse."""
 
     def step(cell, carry, projected_BG):
         return cell.step(carry, projected_BG)
 
-    scan = nn.scan(
-        step, variable_broadcast="params", split_rngs={"params": False}, reverse=reverse
-    )
+    scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, reverse=reverse)
     return scan(cell, carry, cell.project(x_TBI))
 
 

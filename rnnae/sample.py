@@ -140,6 +140,7 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
 
 def draw(run: Run, images_NHWC: np.ndarray, records: list[dict], directory: Path) -> None:
     """Writes the run's pictures from held-out images and its metrics so far."""
+    directory.mkdir(parents=True, exist_ok=True)
     chosen = images_NHWC[np.arange(min(len(images_NHWC), 20))]
     pictures.generated(directory / "generated.png", run.sample(10, run.config.seed))
     originals = chosen[:10]
@@ -164,7 +165,6 @@ def main(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
             splits.train[np.arange(len(splits.train))], config.eval.mixture_components
         )
     directory = workdir / "samples"
-    directory.mkdir(parents=True, exist_ok=True)
     draw(run, splits.test, writer.read_metrics(workdir), directory)
     images = run.sample(64, config.seed)
     pictures.grid(directory / "samples_8x8.png", images, 8, 8)

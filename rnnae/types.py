@@ -1,7 +1,23 @@
+"""The key to the capital letters that end a name, one an axis; and the type that crosses files.
+
+    B  example of a batch              H W C  image height, width, channel
+    N  image of a set, or device       I      value of an input token
+    T  recurrent step                  G      gate pre-activation (a multiple of D)
+    K  training step of one call       P      likelihood parameter
+    D  cell width                      M      mixture component
+    Z  latent width                    S      strip or step of an interpolation
+    X  any leading axes                1      an axis of size one, for broadcasting
+
+So `h_TBD` outside a scan is `h_BD` inside it.
+"""
+
 from typing import NamedTuple
+
 import jax
 
 
 class Terms(NamedTuple):
-    log_prob_B: jax.Array
-    kl_B: jax.Array
+    """What a model says of each example, unreduced, in nats."""
+
+    log_prob_B: jax.Array  # log p(x | z), summed over pixels and channels
+    kl_B: jax.Array  # KL(q(z | x) || p(z)); 0 for a deterministic code

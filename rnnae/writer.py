@@ -36,8 +36,7 @@ class Writer:
             kept = [r for r in _read(path) if r["step"] <= (resume_step or 0)]
             _replace(path, "".join(json.dumps(r) + "\n" for r in kept))
         self._files = {
-            name: (self._workdir / name).open("a", encoding="utf-8")
-            for name in (_METRICS, _TIMING)
+            name: (self._workdir / name).open("a", encoding="utf-8") for name in (_METRICS, _TIMING)
         }
         if tensorboard:
             purge = None if resume_step is None else resume_step + 1

@@ -57,9 +57,7 @@ def test_squared_error_is_the_sum_of_squares():
     p = params("squared_error")
     x = jax.random.uniform(jax.random.key(3), p.shape)
     expected = -((np.asarray(x) - 1 / (1 + np.exp(-np.asarray(p)))) ** 2).sum(axis=(1, 2, 3))
-    np.testing.assert_allclose(
-        LIKELIHOODS["squared_error"].log_prob(p, x), expected, rtol=1e-5
-    )
+    np.testing.assert_allclose(LIKELIHOODS["squared_error"].log_prob(p, x), expected, rtol=1e-5)
 
 
 def test_unknown_likelihood_lists_the_choices():

@@ -1,0 +1,19 @@
+"""CIFAR-10, natural images of 32 x 32 RGB: rows both ways by LSTM, to 256 numbers and back.
+
+    python -m rnnae.main --config configs/cifar10.py --config.data.source_dir=DIR
+
+DIR holds the published binary layout (cifar-10-batches-bin); without it the archive is downloaded
+from the published address.
+"""
+
+from ml_collections import ConfigDict
+
+from rnnae.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default("sequence")
+    config.data.name = "cifar10"
+    config.model.width = 256
+    config.model.latent_size = 256
+    return config

@@ -1,0 +1,21 @@
+"""1,000 digits and a small model: everything the main job does, in seconds.
+
+python -m rnnae.main --config configs/smoke.py
+"""
+
+from ml_collections import ConfigDict
+
+from rnnae.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default("sequence")
+    config.data.train_images = 1000
+    config.data.batch_size = 100
+    config.model.width = 48
+    config.model.latent_size = 32
+    config.optim.learning_rate = 3e-3
+    config.train.epochs = 10
+    config.train.steps_per_call = 10
+    config.eval.mixture_components = 10
+    return config

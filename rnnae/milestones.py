@@ -1,0 +1,107 @@
+"""What a run does besides updates: describe itself, validate, and finish with the test set."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+from flax import linen as nn
+
+from rnnae import data, evaluate, sample
+from rnnae.checkpoint import Checkpoints
+from rnnae.interrupt import Interrupt
+from rnnae.progress import Progress
+from rnnae.state import TrainState
+from rnnae.writer import Writer
+
+_MIXTURE_IMAGES = 50_000  # codes that the final mixture is fitted to, at most
+_PREVIEW = {"images": 2000, "components": 10}  # of the mixture behind the pictures on the way
+
+
+@dataclasses.dataclass(frozen=True)
+class Milestones:
+    """`validate` and `finish` of one run; both leave a record already there alone."""
+
+    config: ml_collections.ConfigDict
+    workdir: Path
+    splits: data.Splits
+    model: nn.Module
+    evaluate: Callable  # evaluate.evaluator
+    writer: Writer
+    progress: Progress
+    checkpoints: Checkpoints
+    interrupt: Interrupt
+
+    def validate(self, step: int, epoch: float, train_state: TrainState) -> None:
+        """Validation metrics, best checkpoint, record, pictures: in the order that survives a
+        kill. An interrupted validation leaves no record, so a continued run does it again."""
+        done = {r["step"]: r["valid/loss"] for r in self.writer.records() if "valid/loss" in r}
+        if step in done:
+            return
+        means = self._measure("valid", step, train_state)
+        if means["loss"] < min(done.values(), default=math.inf):
+            self.checkpoints.save("best", step, train_state)
+        self._record("valid", step, epoch, means)
+        few = self._training_images(_PREVIEW["images"])
+        self._draw(self._run(train_state).with_mixture(few, _PREVIEW["components"]))
+
+    def finish(self, step: int, epoch: float, train_state: TrainState) -> dict[str, float]:
+        """Test metrics of the averaged weights, the mixture over the codes, the last pictures."""
+        for record in self.writer.records():
+            if record["step"] == step and "test/mse" in record:
+                result = {k: v for k, v in record.items() if k.startswith("test/")}
+                means = {name.removeprefix("test/"): value for name, value in result.items()}
+                self.progress.say(f"already trained; test: {evaluate.line(means)}")
+                return result
+        means = self._measure("test", step, train_state)
+        self.progress.say("fitting a mixture of Gaussians to the training codes")
+        run = self._run(train_state).with_mixture(
+            self._training_images(_MIXTURE_IMAGES), self.config.eval.mixture_components
+        )
+        run.mixture.save(self.workdir / "mixture.npz")
+        self._draw(run)
+        self._record("test", step, epoch, means)
+        self.progress.say(f"pictures in {self.workdir / 'pictures'}")
+        return {f"test/{name}": value for name, value in means.items()}
+
+    def _measure(self, split: str, step: int, train_state: TrainState) -> dict[str, float]:
+        images = evaluate.held_out(
+            getattr(self.splits, split),
+            binarise=self.config.data.binarise,
+            seed=self.config.eval.seed,
+        )
+        where = f"in the evaluation at step {step}"
+        return self.evaluate(train_state.ema, images, lambda: self.interrupt.check(where))
+
+    def _record(self, split: str, step: int, epoch: float, means: dict[str, float]) -> None:
+        self.writer.write(step, epoch, {f"{split}/{name}": v for name, v in means.items()})
+        count = len(getattr(self.splits, split))
+        self.progress.say(f"epoch {epoch:.3g}  {split} ({count:,} images): {evaluate.line(means)}")
+
+    def _training_images(self, most: int) -> np.ndarray:
+        return self.splits.train[np.arange(min(most, len(self.splits.train)))]
+
+    def _run(self, train_state: TrainState) -> sample.Run:
+        return sample.Run(self.model, jax.device_get(train_state.ema), self.config)
+
+    def _draw(self, run: sample.Run) -> None:
+        sample.draw(run, self.splits.valid, self.writer.records(), self.workdir / "pictures")
+
+
+def describe(
+    model: nn.Module, params: dict, devices: Sequence[jax.Device], workdir: Path, progress: Progress
+) -> None:
+    """The parameter summary: the table into summary.txt, its totals on one line."""
+
+    def size(tree):
+        return sum(x.size for x in jax.tree.leaves(tree))
+
+    image = np.zeros((1, *model.image_shape), np.float32)
+    table = nn.tabulate(model, jax.random.key(0), console_kwargs={"width": 120})(image)
+    (workdir / "summary.txt").write_text(table)
+    parts = ", ".join(f"{name} {size(part):,}" for name, part in sorted(params.items()))
+    kinds = ", ".join(sorted({device.device_kind for device in devices}))
+    progress.say(f"{size(params):,} parameters ({parts}) on {len(devices)} x {kinds}")
