@@ -17,5 +17,6 @@ def get_config() -> ConfigDict:
     config.optim.learning_rate = 3e-3
     config.train.epochs = 10
     config.train.steps_per_call = 10
+    config.train.eval_every_epochs = 5
     config.eval.mixture_components = 10
     return config

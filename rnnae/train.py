@@ -125,7 +125,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
         )
         pause = Pause(timetable, interrupt, config.train.checkpoint_every_seconds)
         meter = Meter(timetable, writer, progress)
-        for step, train_state in updates(train_state, call, batches, devices, meter, pause):
+        steps = updates(train_state, call, batches, devices, meter, pause)
+        for step, train_state in steps:
             writer.sync()
             checkpoints.save("latest", step, train_state)
             interrupt.check(f"at step {step}")

@@ -1,0 +1,187 @@
+"""A run that is stopped anywhere continues to the very bits of the unbroken one."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from rnnae import milestones, train
+from rnnae.errors import CheckpointError, ConfigError, NonFiniteError, Stopped
+from rnnae.writer import read_metrics
+from tests import runs
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def unbroken(directory):
+    workdir = directory / "unbroken"
+    train.train(runs.config(directory), workdir)
+    return runs.outcome(workdir, runs.config(directory))
+
+
+def test_everything_a_run_leaves(directory, unbroken):
+    workdir = directory / "unbroken"
+    for name in ("config.json", "summary.txt", "timing.jsonl", "mixture.npz"):
+        assert (workdir / name).stat().st_size > 0, name
+    pictures = {p.name for p in (workdir / "pictures").iterdir()}
+    names = ("generated", "reconstructions", "interpolation", "curves")
+    assert pictures == {f"{name}.png" for name in names}
+    assert list((workdir / "tensorboard").iterdir())
+    records = read_metrics(workdir)
+    assert [r["step"] for r in records if "train/loss" in r] == [4, 6, 10, 12, 16, 18]
+    assert [r["step"] for r in records if "valid/mse" in r] == [6, 12, 18]
+    assert records[-1]["step"] == 18 and records[-1]["test/mse"] > 0
+
+
+def stop_in_training(monkeypatch, step, number):
+    read = train.Meter.read
+
+    def reading(self, at, metrics):
+        read(self, at, metrics)
+        if at >= step:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(train.Meter, "read", reading)
+
+
+@pytest.mark.parametrize(
+    "steps_per_call, step, number",
+    [(1, 1, signal.SIGTERM), (4, 4, signal.SIGINT), (4, 6, signal.SIGTERM), (1, 7, signal.SIGINT)],
+    ids=["first step", "mid-epoch", "epoch end", "second epoch"],
+)
+def test_stopped_by_a_signal(directory, tmp_path, monkeypatch, steps_per_call, step, number):
+    config = runs.config(directory, train__steps_per_call=steps_per_call)
+    whole = tmp_path / "whole"
+    train.train(config, whole)
+    with monkeypatch.context() as patch:
+        stop_in_training(patch, step, number)
+        with pytest.raises(Stopped) as stopped:
+            train.train(config, tmp_path / "stopped")
+    assert stopped.value.exit_code == 128 + number
+    assert len(read_metrics(tmp_path / "stopped")) < len(read_metrics(whole))
+    train.train(config, tmp_path / "stopped")
+    runs.assert_same(runs.outcome(tmp_path / "stopped", config), runs.outcome(whole, config))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_during_evaluation(directory, tmp_path, monkeypatch, unbroken, number):
+    config = runs.config(directory)
+    measure = milestones.Milestones._measure
+
+    def measuring(self, split, step, train_state):
+        if step == 12:
+            os.kill(os.getpid(), number)
+        return measure(self, split, step, train_state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(milestones.Milestones, "_measure", measuring)
+        with pytest.raises(Stopped, match="in the evaluation at step 12"):
+            train.train(config, tmp_path)
+    assert [r["step"] for r in read_metrics(tmp_path) if "valid/mse" in r] == [6]
+    train.train(config, tmp_path)
+    runs.assert_same(runs.outcome(tmp_path, config), unbroken)
+
+
+def test_a_crash_between_checkpoints_leaves_no_gap_and_no_repeat(
+    directory, tmp_path, monkeypatch, unbroken
+):
+    config = runs.config(directory)
+    read = train.Meter.read
+
+    def crashing(self, at, metrics):
+        read(self, at, metrics)
+        if at >= 10:
+            raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Meter, "read", crashing)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train.train(config, tmp_path)
+    assert read_metrics(tmp_path)[-1]["step"] == 10  # recorded, and not in a checkpoint
+    train.train(config, tmp_path)
+    runs.assert_same(runs.outcome(tmp_path, config), unbroken)
+
+
+def test_a_finished_run_is_left_as_it_is(directory, unbroken, capsys):
+    result = train.train(runs.config(directory), directory / "unbroken")
+    assert result["test/mse"] > 0
+    assert "already trained" in capsys.readouterr().out
+    ours = runs.outcome(directory / "unbroken", runs.config(directory))
+    runs.assert_same(ours, unbroken)
+
+
+def test_another_architecture_or_data_is_refused_by_name(directory, unbroken):
+    workdir = directory / "unbroken"
+    with pytest.raises(ConfigError, match="config.model.width: 6 there, 7 here"):
+        train.train(runs.config(directory, model__width=7), workdir)
+    with pytest.raises(ConfigError, match="config.data.batch_size"):
+        train.train(runs.config(directory, data__batch_size=4), workdir)
+
+
+def test_a_loss_that_is_not_finite_never_reaches_a_checkpoint(directory, tmp_path):
+    config = runs.config(
+        directory,
+        optim__learning_rate=1e38,
+        optim__schedule="constant",
+        optim__clip_norm=0.0,
+        train__steps_per_call=1,
+    )
+    with pytest.raises(NonFiniteError, match=r"at step \d+, learning rate 1e\+38"):
+        train.train(config, tmp_path)
+    kept = tmp_path / "checkpoints" / "latest"
+    assert not kept.exists() or not list(kept.iterdir())
+
+
+def test_no_checkpoint_that_verifies_is_never_a_fresh_start(directory, tmp_path):
+    config = runs.config(directory, train__epochs=1)
+    train.train(config, tmp_path)
+    for kind in ("latest", "best"):
+        for file in (tmp_path / "checkpoints" / kind).rglob("*"):
+            if file.is_file():
+                file.write_bytes(b"\0" + file.read_bytes()[1:])
+    with pytest.raises(CheckpointError, match="can be trusted"):
+        train.train(config, tmp_path)
+
+
+def kill_and_continue(directory, workdir, delays):
+    for delay in delays:
+        process = runs.start(directory, workdir, start_new_session=True)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    process = runs.start(directory, workdir)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out
+
+
+@pytest.mark.slow
+def test_kill_9_at_five_random_moments(directory, tmp_path, unbroken):
+    generator = random.Random(0)
+    delays = [generator.uniform(4, 14) for _ in range(5)]
+    kill_and_continue(directory, tmp_path, delays)
+    runs.assert_same(runs.outcome(tmp_path, runs.config(directory)), unbroken)
+
+
+def test_command_line_stopped_by_sigterm(directory, tmp_path, unbroken):
+    """The process, its exit code and time, and a continued run's outcome."""
+    process = runs.start(directory, tmp_path)
+    for line in process.stdout:
+        if "valid" in line:
+            break
+    begin = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate()
+    if process.returncode:  # it may have finished first
+        assert process.returncode == 143, err
+        assert "the same command continues" in err or "last checkpoint" in err
+        assert time.monotonic() - begin < 10
+    out = kill_and_continue(directory, tmp_path, [])
+    assert "continuing" in out
+    runs.assert_same(runs.outcome(tmp_path, runs.config(directory)), unbroken)
