@@ -3,8 +3,8 @@
 `workdir`/checkpoints/latest keeps the last two states, `best` the one of lowest validation loss.
 Orbax itself restores wrong weights from a file with a flipped bit, casts silently, and believes in
 empty directories; so every step has a manifest, written when all else of it is on disk, with the
-SHA-256 of each file and the shape and dtype of each array. A step that its manifest does not
-confirm does not count.
+SHA-256 of each file, one of which lists the shape and dtype of each array. A step that its manifest
+does not confirm does not count.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ import orbax.checkpoint as ocp
 from rnnae.errors import CheckpointError
 
 _KEEP = {"latest": 2, "best": 1}
-_MANIFEST = "manifest.json"
+_MANIFEST = "manifest.json"  # path -> SHA-256
+_ARRAYS = "arrays.json"  # path in the state -> dtype and shape
 
 
 class Checkpoints:
@@ -108,10 +109,10 @@ class Checkpoints:
 
     def _write_manifest(self, kind: str, step: int, state: Any) -> None:
         path = self._manifest(kind, step)
-        manifest = {"files": _digests(path.parent), "arrays": _signature(state)}
+        (path.parent / _ARRAYS).write_text(json.dumps(_signature(state), indent=1))
         temporary = path.with_suffix(".tmp")
         with temporary.open("w") as file:
-            json.dump(manifest, file, indent=1)
+            json.dump(_digests(path.parent), file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -120,10 +121,10 @@ class Checkpoints:
         """Why the step cannot be trusted, or None."""
         path = self._manifest(kind, step)
         try:
-            expected = json.loads(path.read_text())["files"]
+            expected = json.loads(path.read_text())
         except FileNotFoundError:
             return "it was not finished (it has no manifest)"
-        except (ValueError, KeyError, TypeError):
+        except ValueError:  # also bytes that are not text
             return f"{_MANIFEST} is damaged"
         found = _digests(path.parent)
         for name in sorted(expected.keys() | found.keys()):
@@ -136,10 +137,7 @@ class Checkpoints:
         return None
 
     def _read(self, kind: str, step: int, like: Any) -> Any:
-        try:
-            saved = json.loads(self._manifest(kind, step).read_text())["arrays"]
-        except (ValueError, KeyError) as error:
-            raise CheckpointError(f"the manifest of {kind}/{step} is damaged") from error
+        saved = json.loads((self._manifest(kind, step).parent / _ARRAYS).read_text())
         expected = _signature(like)
         for name in sorted(saved.keys() | expected.keys()):
             if saved.get(name) != expected.get(name):
@@ -183,7 +181,8 @@ def _signature(tree: Any) -> dict[str, str]:
 
 def _digests(directory: Path) -> dict[str, str]:
     """Path within `directory` -> SHA-256, of each file but the manifest."""
-    files = [p for p in directory.rglob("*") if p.is_file() and not p.name.startswith("manifest.")]
+    own = {directory / _MANIFEST, (directory / _MANIFEST).with_suffix(".tmp")}
+    files = [p for p in directory.rglob("*") if p.is_file() and p not in own]
     return {
         str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(files)

@@ -1,0 +1,163 @@
+"""What is restored is what was saved, or an older step that says so; never something else."""
+
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnae.checkpoint import Checkpoints
+from rnnae.errors import CheckpointError
+
+
+def tree(step: int) -> dict:
+    return {
+        "step": jnp.asarray(step, jnp.int32),
+        "params": {
+            "w": jax.random.normal(jax.random.key(step), (5, 3)),
+            "h": jnp.full((4,), step + 0.1, jnp.bfloat16),
+        },
+        "key": jax.random.key(step),
+    }
+
+
+def leaves(state: dict) -> list[bytes]:
+    plain = state | {"key": jax.random.key_data(state["key"])}
+    return [np.asarray(x).tobytes() for x in jax.tree.leaves(plain)]
+
+
+def save(workdir: Path, steps, kind="latest") -> Checkpoints:
+    checkpoints = Checkpoints(workdir)
+    for step in steps:
+        checkpoints.save(kind, step, tree(step))
+    checkpoints.close()
+    return checkpoints
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("two")
+    save(workdir, (3, 7))
+    return workdir
+
+
+@pytest.fixture
+def copy(two, tmp_path) -> Path:
+    return Path(shutil.copytree(two, tmp_path / "copy"))
+
+
+def files(workdir: Path) -> list[Path]:
+    newest = workdir / "checkpoints" / "latest" / "7"
+    return sorted(p for p in newest.rglob("*") if p.is_file() and p.stat().st_size)
+
+
+def restore(workdir: Path, **kwargs):
+    checkpoints = Checkpoints(workdir)
+    restored = checkpoints.restore(tree(0), **kwargs)
+    checkpoints.close()
+    return restored
+
+
+def test_round_trip_is_exact_in_every_dtype(two):
+    restored = restore(two)
+    assert leaves(restored) == leaves(tree(7))
+    assert restored["params"]["h"].dtype == jnp.bfloat16
+    assert jnp.issubdtype(restored["key"].dtype, jax.dtypes.prng_key)
+
+
+def test_nothing_saved_is_none(tmp_path):
+    assert restore(tmp_path) is None
+
+
+def test_keeps_the_last_two_and_the_best(tmp_path):
+    save(tmp_path, (1, 2, 3))
+    save(tmp_path, (1, 3), kind="best")
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.steps("latest") == [2, 3] and checkpoints.steps("best") == [3]
+
+
+def test_a_flipped_byte_in_any_file_is_never_silently_wrong(copy, capsys):
+    checked = 0
+    for file in files(copy):
+        original = file.read_bytes()
+        for position in {0, len(original) // 2, len(original) - 1}:
+            damaged = bytearray(original)
+            damaged[position] ^= 0x10
+            file.write_bytes(damaged)
+            try:
+                restored = restore(copy)
+            except CheckpointError:
+                continue  # said, with exit code 3
+            assert leaves(restored) in (leaves(tree(7)), leaves(tree(3))), file
+            if leaves(restored) == leaves(tree(3)):
+                assert "falling back to checkpoint latest/3" in capsys.readouterr().out
+            checked += 1
+        file.write_bytes(original)
+    assert checked > 10
+    assert leaves(restore(copy)) == leaves(tree(7))
+
+
+@pytest.mark.parametrize("harm", ["missing file", "extra file", "no manifest", "empty directory"])
+def test_what_a_kill_or_a_hand_leaves_is_refused_and_set_aside(copy, capsys, harm):
+    newest = copy / "checkpoints" / "latest" / "7"
+    if harm == "missing file":
+        next(f for f in files(copy) if f.name != "manifest.json").unlink()
+    elif harm == "extra file":
+        (newest / "extra").write_text("?")
+    elif harm == "no manifest":
+        (newest / "manifest.json").unlink()
+    else:
+        (newest.parent / "9").mkdir()
+    restored = restore(copy, repair=True)
+    expected = 7 if harm == "empty directory" else 3
+    assert leaves(restored) == leaves(tree(expected))
+    assert "refused" in capsys.readouterr().out
+    assert list((copy / "checkpoints" / "refused").iterdir())
+    save(copy, (9,))
+    assert leaves(restore(copy)) == leaves(tree(9))
+
+
+def test_falls_back_to_the_best(tmp_path, capsys):
+    save(tmp_path, (5,))
+    save(tmp_path, (4,), kind="best")
+    (tmp_path / "checkpoints" / "latest" / "5" / "manifest.json").unlink()
+    assert leaves(restore(tmp_path)) == leaves(tree(4))
+    assert "falling back to checkpoint best/4" in capsys.readouterr().out
+
+
+def test_none_that_verifies_is_an_error(copy):
+    for manifest in (copy / "checkpoints").rglob("manifest.json"):
+        manifest.write_text("{")
+    with pytest.raises(CheckpointError, match="can be trusted.*damaged"):
+        restore(copy)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda t: t["params"].update(w=jnp.zeros((5, 4))), r"\['w'\] is float32\[5, 3\] there"),
+        (lambda t: t["params"].update(h=jnp.zeros(4)), r"bfloat16\[4\] there, float32\[4\] here"),
+        (lambda t: t["params"].update(new=jnp.zeros(4)), "absent there"),
+        (lambda t: t["params"].pop("w"), "absent here"),
+    ],
+)
+def test_another_model_is_refused_by_the_arrays_name(two, change, words):
+    like = tree(0)
+    change(like)
+    with pytest.raises(CheckpointError, match=words):
+        Checkpoints(two).restore(like)
+
+
+def test_a_failing_disk_is_one_line_and_harms_nothing(copy, monkeypatch):
+    import orbax.checkpoint as ocp
+
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", fail)
+    with pytest.raises(CheckpointError, match="No space left"):
+        Checkpoints(copy).save("latest", 9, tree(9))
+    monkeypatch.undo()
+    assert leaves(restore(copy)) == leaves(tree(7))
