@@ -34,20 +34,20 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
         raise SystemExit(0)
     argv = _with_saved_config(argv)
     file = _value(argv, "config")
+    if not file:
+        raise ConfigError("--config is needed, for instance --config configs/mnist.py")
     try:
         rest = FLAGS(argv)
+        config = _CONFIG.value
+        config_lib.check(config)
     except flags.Error as error:
         raise ConfigError(_explain(error)) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(_one_line(error)) from error
+        raise ConfigError(_no_such_key(error)) from error
     except (OSError, SyntaxError, ImportError, NameError) as error:
         raise ConfigError(f"cannot read the config {file}: {_one_line(error)}") from error
     if len(rest) > 1:
         raise ConfigError(f"what is {rest[1]!r}? Every setting is a flag: --name=value")
-    if _CONFIG.value is None:
-        raise ConfigError("--config is needed, for instance --config configs/mnist.py")
-    config = _CONFIG.value
-    config_lib.check(config)
     workdir = Path(_WORKDIR.value or Path("runs") / Path(file.split(":")[0]).stem)
     return _MODE.value, config, workdir
 
@@ -84,6 +84,13 @@ def _explain(error: Exception) -> str:
         known = [f"config.{key}" for key in _paths(_CONFIG.value)]
     near = difflib.get_close_matches(name, known, 1)
     return f"there is no flag --{name}" + (f"; did you mean --{near[0]}?" if near else "")
+
+
+def _no_such_key(error: Exception) -> str:
+    """ml_collections' error for a key that does not exist, on one line."""
+    text = _one_line(error)
+    near = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', text)
+    return f"the config has no key {near[2]!r}; did you mean {near[1]!r}?" if near else text
 
 
 def _paths(config: ConfigDict, prefix: str = "") -> list[str]:

@@ -1,0 +1,106 @@
+"""Flags: what is wrong is said in one line, with the nearest name, and exit code 2."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rnnae.config import changes, check, default, resolved
+from rnnae.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*flags):
+    done = subprocess.run(
+        [sys.executable, "-m", "rnnae.main", *flags],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+MNIST = "--config=configs/mnist.py"
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ((MNIST, "--config.model.widht=3"), "width"),
+        ((MNIST, "--config.mdel.width=3"), "model"),
+        ((MNIST, "--config.model.width=wide"), "--config.model.width=wide"),
+        ((MNIST, "--config.data.batch_size=0"), "config.data.batch_size must be positive"),
+        ((MNIST, "--config.train.epochs=0"), "config.train.epochs"),
+        ((MNIST, "--config.optim.schedule=warm_cosine"), "did you mean 'warmup_cosine'"),
+        ((MNIST, "--mode=sampel"), "train|evaluate|sample"),
+        ((MNIST, "--wrkdir=x"), "did you mean --workdir"),
+        ((MNIST, "epochs=3"), "what is 'epochs=3'"),
+        (("--config=configs/mnits.py",), "configs/mnits.py"),
+        ((), "--config is needed"),
+        (("--mode=sample", "--workdir=/nowhere"), "has no run"),
+    ],
+    ids=str,
+)
+def test_a_wrong_flag_is_one_line_and_exit_2(flags, words):
+    begin = time.monotonic()
+    code, out, err = run(*flags)
+    assert time.monotonic() - begin < 5
+    assert code == 2 and out == ""
+    assert err.startswith("rnnae: ") and err.count("\n") == 1
+    assert words in err
+
+
+def test_choices_of_other_modules_are_told_too(tmp_path):
+    code, _, err = run(
+        MNIST, "--config.data.name=mnsit", f"--workdir={tmp_path}", "--config.train.epochs=1"
+    )
+    assert code == 2 and "did you mean mnist" in err and err.count("\n") == 1
+
+
+def test_help():
+    code, out, _ = run("--help")
+    assert code == 0 and "--mode train|evaluate|sample" in out and "143" in out
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
+def test_every_config_file_is_legal(file):
+    program = (
+        f"from configs.{file.stem} import get_config; from rnnae.config import check; "
+        "c = get_config(); check(c); assert c.is_locked"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("train.steps_per_call", 0),
+        ("optim.ema", 1.0),
+        ("optim.learning_rate", -1.0),
+        ("eval.checkpoint", "newest"),
+        ("data.binarise", "static"),
+        ("model.width", 0),
+        ("devices", -1),
+        ("seed", -1),
+    ],
+)
+def test_impossible_values(key, value):
+    config = default()
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(ConfigError, match=f"config.{key} must be"):
+        check(config)
+
+
+def test_changes_name_what_makes_another_run():
+    old = resolved(default(), (28, 28, 1))
+    new = resolved(default(), (28, 28, 1))
+    new.train.epochs, new.data.data_dir, new.eval.seed = 7, "elsewhere", 3
+    assert changes(old.to_dict(), new.to_dict()) == []
+    new.model.width, new.seed = 5, 1
+    assert [key for key, *_ in changes(old.to_dict(), new.to_dict())] == ["model.width", "seed"]
+    assert "model.widths" in [k for k, *_ in changes(old.to_dict(), default("mlp").to_dict())]

@@ -1,0 +1,61 @@
+"""The ex-post density is scikit-learn's, and its samples follow it."""
+
+import numpy as np
+import pytest
+from sklearn.mixture import GaussianMixture
+
+from rnnae.mixture import Mixture
+
+
+def codes(count=3000, size=3, seed=0):
+    """Two clusters, one correlated, with very different scales by dimension."""
+    generator = np.random.default_rng(seed)
+    spread = np.array([[1.0, 0.8, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 1.0]])[:size, :size]
+    near = generator.normal(size=(count // 2, size)) @ spread
+    far = 0.3 * generator.normal(size=(count - count // 2, size)) + 4
+    return (np.concatenate([near, far]) * np.array([1.0, 20.0, 0.1])[:size]).astype(np.float32)
+
+
+def test_density_agrees_with_scikit_learn_in_its_own_units():
+    data = codes()
+    mixture = Mixture.fit(data, 2, seed=0)
+    covariances = mixture.factors_MZZ @ mixture.factors_MZZ.transpose(0, 2, 1)
+    theirs = GaussianMixture(2)
+    theirs.weights_, theirs.means_, theirs.covariances_ = (
+        mixture.weights_M,
+        mixture.means_MZ,
+        covariances,
+    )
+    theirs.precisions_cholesky_ = np.linalg.cholesky(np.linalg.inv(covariances))
+    np.testing.assert_allclose(
+        mixture.log_prob(data[::100]), theirs.score_samples(data[::100]), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_density_integrates_to_one():
+    data = codes(size=1)
+    mixture = Mixture.fit(data, 2, seed=0)
+    x = np.linspace(-12, 14, 20_001)
+    assert np.trapezoid(np.exp(mixture.log_prob(x[:, None])), x) == pytest.approx(1, abs=1e-4)
+
+
+def test_samples_have_the_moments_of_the_codes():
+    data = codes()
+    drawn = Mixture.fit(data, 2, seed=0).sample(20_000, seed=1)
+    scale = data.std(axis=0)
+    np.testing.assert_allclose(drawn.mean(0) / scale, data.mean(0) / scale, atol=0.05)
+    np.testing.assert_allclose(np.corrcoef(drawn.T), np.corrcoef(data.T), atol=0.05)
+    assert drawn.dtype == np.float32
+
+
+def test_a_seed_is_a_sample_and_a_file_keeps_it(tmp_path):
+    mixture = Mixture.fit(codes(), 4, seed=0)
+    mixture.save(tmp_path / "mixture.npz")
+    again = Mixture.load(tmp_path / "mixture.npz")
+    assert np.array_equal(mixture.sample(9, 5), again.sample(9, 5))
+    assert not np.array_equal(mixture.sample(9, 5), mixture.sample(9, 6))
+
+
+def test_few_codes_get_fewer_components():
+    assert len(Mixture.fit(codes(20), 100, seed=0).weights_M) == 3
+    assert len(Mixture.fit(codes(4), 100, seed=0).weights_M) == 1

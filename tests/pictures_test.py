@@ -1,0 +1,55 @@
+"""Pixels stand where they should; equal inputs give equal bytes."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rnnae import pictures
+
+SHAPES = [(28, 28, 1), (32, 32, 3), (8, 20, 3), (100, 60, 1)]
+
+
+def images(count, shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_grid_puts_image_k_in_row_and_column(tmp_path, shape):
+    pictures.grid(tmp_path / "grid.png", images(6, shape), 2, 3)
+    picture = np.asarray(Image.open(tmp_path / "grid.png"))
+    factor = max(1, 84 // max(shape[:2]))
+    for index, image in enumerate(images(6, shape)):
+        y = 4 + index // 3 * (shape[0] * factor + 4)
+        x = 4 + index % 3 * (shape[1] * factor + 4)
+        cell = picture[y : y + shape[0] * factor : factor, x : x + shape[1] * factor : factor]
+        assert np.array_equal(cell, np.broadcast_to(image, (*shape[:2], 3)))
+
+
+def test_error_row_is_the_absolute_difference(tmp_path):
+    a, b = images(3, (28, 28, 1)), images(3, (28, 28, 1), seed=1)
+    pictures.reconstructions(tmp_path / "r.png", a, b)
+    picture = np.asarray(Image.open(tmp_path / "r.png"))
+    error = picture[picture.shape[0] // 3 * 2 + 18 + 4 :: 3][:28, 4 : 4 + 84 : 3, 0]
+    assert np.array_equal(error, np.abs(a[0, :, :, 0].astype(int) - b[0, :, :, 0]))
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path):
+    records = [
+        {"step": 1, "epoch": 0.5, "train/loss": 2.0},
+        {"step": 2, "epoch": 1.0, "valid/loss": 1.5, "valid/mse": 0.1, "valid/mae": 0.2},
+    ]
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        pictures.generated(folder / "generated.png", images(10, (28, 28, 1)))
+        pictures.interpolation(folder / "i.png", images(10, (8, 8, 3)).reshape(2, 5, 8, 8, 3))
+        pictures.curves(folder / "curves.png", records)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("records", [[], [{"step": 1, "epoch": 1.0, "train/loss": -3.0}]])
+def test_curves_of_little_or_negative_loss(tmp_path, records):
+    pictures.curves(tmp_path / "curves.png", records)
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.size[0] > 500

@@ -1,0 +1,111 @@
+"""A trained run as a notebook uses it, and evaluation's numbers."""
+
+import numpy as np
+import pytest
+
+from rnnae import data, evaluate, parallel, sample, saved_config, train
+from rnnae.errors import CheckpointError, ConfigError
+from rnnae.writer import read_metrics
+from tests import runs
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("trained")
+    train.train(runs.config(directory), directory / "run")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return sample.load(trained / "run")
+
+
+def images(count=7):
+    return np.random.default_rng(0).integers(0, 256, (count, 8, 8, 1)).astype(np.uint8)
+
+
+def test_shapes_and_dtypes(run):
+    assert run.encode(images()).shape == (7, 4)
+    for result, count in (
+        (run.reconstruct(images()), 7),
+        (run.decode(run.encode(images())), 7),
+        (run.interpolate(images()[0], images()[1], 5), 5),
+        (run.sample(9, seed=3), 9),
+        (run.reconstruct(images()[:0]), 0),
+    ):
+        assert result.shape == (count, 8, 8, 1) and result.dtype == np.uint8
+
+
+def test_chunks_do_not_show(run):
+    many = images(1203)
+    np.testing.assert_allclose(run.encode(many)[1100:], run.encode(many[1100:]), atol=1e-5)
+
+
+def test_interpolation_runs_from_one_reconstruction_to_the_other(run):
+    strip = run.interpolate(images()[0], images()[1], 4)
+    assert np.array_equal(strip[[0, -1]], run.reconstruct(images()[:2]))
+
+
+def test_a_seed_is_a_sample(run):
+    assert np.array_equal(run.sample(5, seed=1), run.sample(5, seed=1))
+    assert not np.array_equal(run.sample(5, seed=1), run.sample(5, seed=2))
+
+
+def test_wrong_images_are_refused(run):
+    with pytest.raises(ConfigError, match=r"uint8 of shape \(N, 8, 8, 1\)"):
+        run.encode(images().astype(np.float32))
+    with pytest.raises(ConfigError, match="not uint8"):
+        run.encode(images()[:, :4])
+
+
+def test_best_checkpoint_and_no_checkpoint(trained, tmp_path):
+    assert sample.load(trained / "run", "best").encode(images()).shape == (7, 4)
+    (tmp_path / "config.json").write_text((trained / "run" / "config.json").read_text())
+    with pytest.raises(CheckpointError, match="--mode train"):
+        sample.load(tmp_path)
+
+
+def test_evaluation_is_the_mean_over_every_image_whatever_the_batch(trained, run):
+    splits = sample.load_splits(run.config)
+    results = [
+        evaluate.evaluator(run.model, devices, size, 0)(run.params, splits.test)
+        for devices, size in (
+            (parallel.choose_devices(1), 1),
+            (parallel.choose_devices(1), 4),
+            (parallel.choose_devices(2), 100),
+        )
+    ]
+    for result in results[1:]:
+        assert result == pytest.approx(results[0], rel=1e-5)
+    x = splits.test[:] / np.float32(255)
+    decoded = run.model.apply(
+        {"params": run.params},
+        run.encode(splits.test[:]),
+        None,
+        method="decode",
+    )
+    assert results[0]["mse"] == pytest.approx(((x - decoded) ** 2).mean(), rel=1e-4)
+    assert results[0]["loss"] == pytest.approx(64 * results[0]["mse"], rel=1e-4)
+
+
+def test_modes_agree_with_training(trained, capsys):
+    workdir = trained / "run"
+    config = saved_config.get_config(str(workdir / "config.json"))
+    result = evaluate.main(config, workdir)
+    assert result["test/mse"] == pytest.approx(read_metrics(workdir)[-1]["test/mse"], rel=1e-6)
+    sample.main(config, workdir)
+    names = {p.name for p in (workdir / "samples").iterdir()}
+    assert {"samples_8x8.png", "samples_8x8.npy", "generated.png"} <= names
+    assert "pictures in" in capsys.readouterr().out
+
+
+def test_dynamic_protocol_evaluates_one_binarisation(trained):
+    x = images(50)
+    once = evaluate.held_out(x, binarise="dynamic", seed=3)
+    assert set(np.unique(once)) == {0, 255}
+    assert np.array_equal(once, evaluate.held_out(x, binarise="dynamic", seed=3))
+    assert not np.array_equal(once, evaluate.held_out(x, binarise="dynamic", seed=4))
+    assert evaluate.held_out(x, binarise="none", seed=3) is x
+    assert abs(once.mean() - x.mean()) < 5
+    assert np.array_equal(once, data.binarise_once(x, 3))
