@@ -85,7 +85,8 @@ def test_evaluation_is_the_mean_over_every_image_whatever_the_batch(trained, run
         None,
         method="decode",
     )
-    assert results[0]["mse"] == pytest.approx(((x - decoded) ** 2).mean(), rel=1e-4)
+    expected = float(np.mean((x - np.asarray(decoded)) ** 2))
+    assert results[0]["mse"] == pytest.approx(expected, rel=1e-4)
     assert results[0]["loss"] == pytest.approx(64 * results[0]["mse"], rel=1e-4)
 
 
