@@ -10,15 +10,15 @@ _EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
 class Interrupt:
-    """While entered, a first signal is kept for `check`, or raised at once after `nothing_to_lose`.
+    """While entered, signals raise Stopped: at once, or between `defer` and `nothing_to_lose` when
+    the run asks by `check`. A second signal is always raised at once.
 
-    A second signal is always raised at once. Signals reach the main thread only: elsewhere, as in a
-    notebook's worker thread, this does nothing.
+    Signals reach the main thread only: elsewhere, as in a notebook's worker thread, none is taken.
     """
 
     def __init__(self):
         self._received: int | None = None
-        self._immediate = False
+        self._immediate = True
         self._previous = {}
 
     def __enter__(self) -> "Interrupt":
@@ -33,6 +33,7 @@ class Interrupt:
 
     @property
     def requested(self) -> bool:
+        """Whether a signal has come."""
         return self._received is not None
 
     def check(self, where: str) -> None:
@@ -44,13 +45,17 @@ class Interrupt:
                 _EXIT_CODES[self._received],
             )
 
+    def defer(self) -> None:
+        """From here on there are steps to save: signals wait for `check`."""
+        self._immediate = False
+
     def nothing_to_lose(self) -> None:
         """From here on all is saved: a signal, also one already here, stops the run at once."""
         self._immediate = True
-        self.check("after the last checkpoint")
+        self.check("after the last step")
 
     def _handle(self, number, frame):
         del frame
         again, self._received = self.requested, number
         if self._immediate or again:
-            self.check("after the last checkpoint")
+            self.check("between steps")

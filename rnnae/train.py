@@ -125,6 +125,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
         )
         pause = Pause(timetable, interrupt, config.train.checkpoint_every_seconds)
         meter = Meter(timetable, writer, progress)
+        interrupt.defer()
         steps = updates(train_state, call, batches, devices, meter, pause)
         for step, train_state in steps:
             writer.sync()
