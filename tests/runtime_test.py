@@ -1,0 +1,41 @@
+"""The settings of a process, in processes of their own: jax takes them once."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rnnae import runtime
+
+
+def devices(batch_size=256, count=0, cores=2, **environment):
+    program = (
+        "from rnnae import runtime; import os; "
+        f"os.sched_getaffinity = lambda _: range({cores}); "
+        f"runtime.setup(compilation_cache='', devices={count}, batch_size={batch_size}); "
+        "import jax; print(len(jax.devices()))"
+    )
+    clean = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=clean | {"JAX_PLATFORMS": "cpu"} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_one_virtual_device_a_core_unless_told_otherwise():
+    assert devices() == 2
+    assert devices(count=3) == 3
+    assert devices(XLA_FLAGS="--xla_force_host_platform_device_count=4") == 4
+
+
+@pytest.mark.parametrize(
+    "cores, batch_size, expected", [(1, 256, 1), (2, 100, 1), (16, 1024, 8), (6, 1000, 5)]
+)
+def test_shards_of_128_that_divide_the_batch(monkeypatch, cores, batch_size, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    assert runtime._cpu_devices(batch_size) == expected
