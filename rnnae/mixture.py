@@ -31,16 +31,18 @@ class Mixture:
         model = GaussianMixture(
             # A covariance needs more codes than dimensions to be more than its regularisation.
             n_components=max(1, min(components, count // (2 * size))),
-            reg_covar=1e-4,
-            max_iter=30,
+            reg_covar=1e-3,  # of the unit variance; keeps float32 factorisations safe
+            max_iter=15,
             tol=1e-2,
             random_state=seed,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit((codes_NZ / scale_Z).astype(np.float64))
-        factors = np.linalg.cholesky(model.covariances_)
-        return cls(model.weights_, model.means_ * scale_Z, factors * scale_Z[:, None])
+            # In float32: three times as fast as float64, and as likely held-out codes.
+            model.fit((codes_NZ / scale_Z).astype(np.float32))
+        factors = np.linalg.cholesky(model.covariances_.astype(np.float64))
+        weights = model.weights_.astype(np.float64)
+        return cls(weights / weights.sum(), model.means_ * scale_Z, factors * scale_Z[:, None])
 
     def sample(self, count: int, seed: int) -> np.ndarray:
         """`count` codes, float32 (count, Z), a function of the seed."""
