@@ -17,7 +17,7 @@ def _sequence() -> dict:
         "order": "rows",  # tokens: rows, columns, patches, pixels
         "patch": 4,  # side of a token in pixels, for order=patches
         "cell": "lstm",  # simple, gru, lstm, layer_norm_lstm
-        "width": 128,  # D, units of each cell (each direction has its own)
+        "width": 96,  # D, units of each cell (each direction has its own)
         "layers": 1,  # recurrent layers in the encoder, and in the decoder
         "residual": True,  # add each layer's input to its output, from the second layer on
         "encoder_direction": "both",  # forward, backward, both
