@@ -36,6 +36,11 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
     file = _value(argv, "config")
     if not file:
         raise ConfigError("--config is needed, for instance --config configs/mnist.py")
+    path = Path(file.split(":")[0])
+    if not path.is_file():
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], 1)
+        hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
+        raise ConfigError(f"there is no config file {path}{hint}")
     try:
         rest = FLAGS(argv)
         config = _CONFIG.value
@@ -48,7 +53,7 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
         raise ConfigError(f"cannot read the config {file}: {_one_line(error)}") from error
     if len(rest) > 1:
         raise ConfigError(f"what is {rest[1]!r}? Every setting is a flag: --name=value")
-    workdir = Path(_WORKDIR.value or Path("runs") / Path(file.split(":")[0]).stem)
+    workdir = Path(_WORKDIR.value or Path("runs") / path.stem)
     return _MODE.value, config, workdir
 
 

@@ -31,6 +31,7 @@ MNIST = "--config=configs/mnist.py"
 @pytest.mark.parametrize(
     "flags, words",
     [
+        (("--config=configs/mnits.py",), "did you mean configs/mnist.py"),
         ((MNIST, "--config.model.widht=3"), "width"),
         ((MNIST, "--config.mdel.width=3"), "model"),
         ((MNIST, "--config.model.width=wide"), "--config.model.width=wide"),
