@@ -41,7 +41,6 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--mode=sampel"), "train|evaluate|sample"),
         ((MNIST, "--wrkdir=x"), "did you mean --workdir"),
         ((MNIST, "epochs=3"), "what is 'epochs=3'"),
-        (("--config=configs/mnits.py",), "configs/mnits.py"),
         ((), "--config is needed"),
         (("--mode=sample", "--workdir=/nowhere"), "has no run"),
     ],
