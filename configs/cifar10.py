@@ -16,4 +16,5 @@ def get_config() -> ConfigDict:
     config.data.name = "cifar10"
     config.model.width = 256
     config.model.latent_size = 256
+    config.train.steps_per_call = 2  # a step takes a second on a laptop, and a signal waits for it
     return config
