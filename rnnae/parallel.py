@@ -69,6 +69,18 @@ def train_call(step: Callable, devices: Sequence[jax.Device]) -> Callable:
     )
 
 
+def replicate(train_state: TrainState, devices: Sequence[jax.Device]) -> TrainState:
+    """The state as `train_call` takes it and returns it: whole on every device.
+
+    A compiled program takes arrays that lie as it was compiled for and no others; those of a new
+    state would be moved, those of a restored one are where they were put.
+    """
+    mesh = jax.sharding.Mesh(np.array(devices), (_AXIS,))
+    return jax.device_put(
+        train_state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    )
+
+
 def shard_batches(images_KBHWC: np.ndarray, devices: Sequence[jax.Device]) -> np.ndarray:
     """(K, B, H, W, C) -> (N, K, B / N, H, W, C) for N devices, neighbours staying together."""
     count, size = images_KBHWC.shape[:2]

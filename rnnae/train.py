@@ -77,6 +77,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
         timetable = Timetable.of(config, len(splits.train))
         model, optimizer, schedule = sample.build(config, timetable.total)
         train_state = state.create(model, optimizer, model.image_shape, config.seed)
+        train_state = parallel.replicate(train_state, devices)
         checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir)))
         restored = checkpoints.restore(train_state, repair=primary)
         train_state = train_state if restored is None else restored

@@ -79,6 +79,18 @@ def test_stopped_by_a_signal(
     runs.assert_same(runs.outcome(tmp_path, config), whole)
 
 
+def test_continues_on_two_devices_to_the_same_bits(directory, tmp_path, monkeypatch):
+    config = runs.config(directory, devices=2)
+    train.train(config, tmp_path / "unbroken")
+    with monkeypatch.context() as patch:
+        stop_in_training(patch, 6, signal.SIGTERM)
+        with pytest.raises(Stopped):
+            train.train(config, tmp_path / "stopped")
+    train.train(config, tmp_path / "stopped")
+    stopped, whole = (runs.outcome(tmp_path / name, config) for name in ("stopped", "unbroken"))
+    runs.assert_same(stopped, whole)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_during_evaluation(directory, tmp_path, monkeypatch, unbroken, number):
     config = runs.config(directory)
