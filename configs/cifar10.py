@@ -4,6 +4,10 @@
 
 DIR holds the published binary layout (cifar-10-batches-bin); without it the archive is downloaded
 from the published address.
+
+Measured at commit 494f6df on 2 cores of an AMD EPYC, no GPU, jax 0.10.2, with
+--config.train.epochs=5: 8,394,080 parameters, 15 min on busy cores; on the 10,000 test images
+MSE 0.00454, MAE 0.04886, SSIM 0.7880 (one seed; the loss was still falling).
 """
 
 from ml_collections import ConfigDict
