@@ -19,6 +19,6 @@ def get_config() -> ConfigDict:
     config = default("sequence")
     config.data.name = "cifar10"
     config.model.width = 256
-    config.model.latent_size = 256
+    config.latent.size = 256
     config.train.steps_per_call = 2  # a step takes a second on a laptop, and a signal waits for it
     return config

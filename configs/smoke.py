@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config.data.train_images = 1000
     config.data.batch_size = 100
     config.model.width = 48
-    config.model.latent_size = 32
+    config.latent.size = 32
     config.optim.learning_rate = 3e-3
     config.train.epochs = 10
     config.train.steps_per_call = 10

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.errors import ConfigError
+from rnnae.errors import choose
 
 Carry = tuple[jax.Array, ...]  # the state: `state_size` arrays of shape (B, D), h first
 
@@ -186,6 +186,4 @@ CELLS: dict[str, type[Cell]] = {
 
 def cell_type(name: str) -> type[Cell]:
     """The cell called `name`; ConfigError with the choices if there is none."""
-    if name not in CELLS:
-        raise ConfigError(f"unknown config.model.cell {name!r}; choose one of {', '.join(CELLS)}")
-    return CELLS[name]
+    return choose(CELLS, "config.model.cell", name)

@@ -4,11 +4,9 @@ A config file in `configs/` is `default()` plus its differences. The config is l
 not here does not exist. `config.model` holds the hyperparameters of one model only.
 """
 
-import difflib
-
 from ml_collections import ConfigDict
 
-from rnnae.errors import ConfigError
+from rnnae.errors import ConfigError, choose
 
 
 def _sequence() -> dict:
@@ -23,11 +21,8 @@ def _sequence() -> dict:
         "encoder_direction": "both",  # forward, backward, both
         "decoder_direction": "both",  # forward, backward, both; own_output needs forward
         "readout": "all",  # what of the encoder the code reads: last state, all steps
-        "latent": "deterministic",
-        "latent_size": 64,  # Z
         "feed": "both",  # how the code reaches the decoder: initial_state, every_step, both
         "own_output": False,  # decoder reads its previous token (true in training, own in decode)
-        "likelihood": "squared_error",  # squared_error, bernoulli (binary images only)
     }
 
 
@@ -35,13 +30,23 @@ def _mlp() -> dict:
     return {
         "name": "mlp",
         "widths": (512, 256),  # hidden units from the image inwards; the decoder mirrors them
-        "latent": "deterministic",
-        "latent_size": 64,  # Z
-        "likelihood": "squared_error",  # squared_error, bernoulli (binary images only)
     }
 
 
-_MODELS = {"sequence": _sequence, "mlp": _mlp}
+def _draw() -> dict:
+    return {
+        "name": "draw",
+        "cell": "lstm",  # simple, gru, lstm, layer_norm_lstm
+        "width": 256,  # D, units of the encoder, and of the decoder
+        "steps": 64,  # T, glimpses; latent.size is the part of the code drawn in each
+        "read_size": 2,  # side of the reading window's grid; 0 = reads the whole image
+        "write_size": 5,  # side of the writing window's grid; 0 = writes the whole canvas
+        "learned_prior": False,  # p(z_t) depends on what was painted before; else standard normal
+        "canvas": 8,  # channels of a canvas that is not itself the likelihood's parameters
+    }
+
+
+_MODELS = {"sequence": _sequence, "mlp": _mlp, "draw": _draw}
 
 
 def default(model: str = "sequence") -> ConfigDict:
@@ -49,8 +54,7 @@ def default(model: str = "sequence") -> ConfigDict:
 
     Raises ConfigError for an unknown model.
     """
-    if model not in _MODELS:
-        raise ConfigError(f"unknown model {model!r}; choose one of {', '.join(_MODELS)}")
+    hyperparameters = choose(_MODELS, "the model of default()", model)
     config = ConfigDict()
     config.seed = 0  # of parameters, data order and everything random
 
@@ -65,7 +69,25 @@ def default(model: str = "sequence") -> ConfigDict:
     config.data.in_memory_gib = 4.0  # larger splits are read from disk batch by batch
     config.data.binarise = "none"  # none; dynamic: pixels ~ Bernoulli(intensity) at every visit
 
-    config.model = ConfigDict(_MODELS[model]())
+    config.model = ConfigDict(hyperparameters())
+
+    config.latent = ConfigDict()
+    config.latent.name = "deterministic"  # deterministic, gaussian, mixture, vamp, autoregressive
+    config.latent.size = 64  # Z
+    config.latent.components = 100  # of the prior of mixture and vamp
+    config.latent.chunk = 8  # dimensions that the autoregressive prior writes at a time
+    config.latent.width = 128  # units of the autoregressive prior's LSTM
+
+    config.likelihood = ConfigDict()
+    config.likelihood.name = "gaussian"  # gaussian, bernoulli, categorical, logistic_mixture
+    config.likelihood.sigma = 0.5**0.5  # of the gaussian; at this one it is the squared error
+    config.likelihood.block = 2  # k, for categorical: side of a patch whose pixels are one symbol
+    config.likelihood.components = 10  # of the logistic_mixture
+
+    config.objective = ConfigDict()
+    config.objective.beta = 1.0  # weight of the KL
+    config.objective.anneal_steps = 0  # steps over which the KL's weight rises from 0 to beta
+    config.objective.free_bits = 0.0  # nats of each code dimension that cost as if they were used
 
     config.optim = ConfigDict()
     config.optim.learning_rate = 1e-3  # Adam's, at its peak
@@ -88,7 +110,10 @@ def default(model: str = "sequence") -> ConfigDict:
 
     config.eval = ConfigDict()
     config.eval.batch_size = 500  # images at a time; does not change any number
-    config.eval.seed = 0  # of the one binarisation that held-out images get
+    config.eval.splits = ("valid", "test")  # that --mode evaluate measures
+    config.eval.seeds = (0,)  # each a binarisation of the held-out images, and draws of codes
+    config.eval.importance_samples = 128  # K of the test images' log-likelihood; 0 = bound only
+    config.eval.information_images = 1000  # among which mutual information is estimated; 0 = off
     config.eval.checkpoint = "latest"  # latest, best (lowest validation loss)
     config.eval.mixture_components = 100  # Gaussians of the ex-post density over codes
 
@@ -103,6 +128,12 @@ _POSITIVE = (
     "train.eval_every_epochs",
     "eval.batch_size",
     "eval.mixture_components",
+    "latent.size",
+    "latent.components",
+    "latent.chunk",
+    "latent.width",
+    "likelihood.sigma",
+    "likelihood.components",
     "optim.learning_rate",
 )
 _NOT_NEGATIVE = (
@@ -115,7 +146,11 @@ _NOT_NEGATIVE = (
     "optim.clip_norm",
     "train.max_steps",
     "train.checkpoint_every_seconds",
-    "eval.seed",
+    "eval.importance_samples",
+    "eval.information_images",
+    "objective.beta",
+    "objective.anneal_steps",
+    "objective.free_bits",
     "devices",
 )
 _DECAYS = ("optim.b1", "optim.b2", "optim.ema")
@@ -149,10 +184,9 @@ def check(config: ConfigDict) -> None:
     for path in _DECAYS:
         require(0 <= get(path) < 1, path, "at least 0 and below 1")
     for path, choices in _CHOICES.items():
-        near = difflib.get_close_matches(str(get(path)), choices, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        require(get(path) in choices, path, f"one of {', '.join(choices)}{hint}")
-    for key in ("width", "layers", "latent_size", "patch"):
+        choose(dict.fromkeys(choices), f"config.{path}", get(path))
+    require(len(config.eval.seeds) > 0, "eval.seeds", "at least one seed")
+    for key in ("width", "layers", "patch", "steps", "canvas"):
         if key in config.model:
             require(config.model[key] > 0, f"model.{key}", "positive")
     if not config.train.max_steps:

@@ -1,7 +1,7 @@
 """Splits of a data set and the batches of a run: a batch is a pure function of (seed, step).
 
 Images stay uint8 on the host; `to_unit` makes float32 intensities of them on the device. Two
-protocols of binarisation: fixed (a set of its own, `binarized_mnist`) and dynamic, a Bernoulli of
+protocols of binarisation: static (a set of its own, `binarized_mnist`) and dynamic, a Bernoulli of
 the intensities, fresh at each training visit (`binarise`), once for the test (`binarise_once`).
 """
 
@@ -125,12 +125,28 @@ def stream(
 
 
 def padded_batches(images: Source, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Every image once, in order: (image_BHWC uint8, mask_B bool), the last batch zero padded."""
+    """Every image once, in order: (image_BHWC uint8, position_B int32), the last batch padded with
+    zeros, whose positions are those of no image, from len(images) on."""
     for start in range(0, len(images), size):
         image_BHWC = images[np.arange(start, min(start + size, len(images)))]
-        mask_B = np.arange(size) < len(image_BHWC)
         padding = [(0, size - len(image_BHWC)), *[(0, 0)] * 3]
-        yield np.pad(image_BHWC, padding), mask_B
+        yield np.pad(image_BHWC, padding), np.arange(start, start + size, dtype=np.int32)
+
+
+def protocol(images: Source, binarise: str) -> str:
+    """The name of what is modelled, without which its nats compare with nothing: `dynamic`,
+    `static` (a set of binary images) or `8bit`."""
+    if binarise == "dynamic":
+        return "dynamic"
+    some = images[np.arange(min(len(images), 100))]
+    return "static" if np.isin(some, (0, 255)).all() else "8bit"
+
+
+def held_out(images: Source, binarise: str, seed: int) -> Source:
+    """The images of a split as the protocol evaluates them: `dynamic` binarises them once."""
+    if binarise == "dynamic":
+        return binarise_once(images[np.arange(len(images))], seed)
+    return images
 
 
 def to_unit(image: jax.Array) -> jax.Array:

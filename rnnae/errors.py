@@ -1,5 +1,11 @@
 """What can go wrong for a user, and the exit code of each. Messages are one line for people."""
 
+import difflib
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 class RnnaeError(Exception):
     """Base; `exit_code` is the process's."""
@@ -37,3 +43,12 @@ class Stopped(RnnaeError):
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def choose(choices: Mapping[str, T], key: str, name: str) -> T:
+    """`choices[name]`; ConfigError with all choices, and the nearest, for the value of `key`."""
+    if name in choices:
+        return choices[name]
+    near = difflib.get_close_matches(str(name), choices, 1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise ConfigError(f"{key} must be one of {', '.join(choices)}{hint}, not {name!r}")

@@ -1,61 +1,215 @@
-"""Every image of a split once: the only source of reported numbers."""
+"""Every image of a split once: the only source of reported numbers.
 
+The protocol is part of a metric's name: `test/nll_dynamic_is128` is the negative log-likelihood in
+nats of binarised images, estimated from 128 importance samples each. Draws are a function of the
+seed and of an image's position: neither the batch size nor the number of devices changes them.
+"""
+
+import functools
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from flax import linen as nn
 
 from rnnae import data, metrics, objective, parallel, sample
+from rnnae.errors import ConfigError
+from rnnae.models import Autoencoder
+
+_CHUNK = 8  # importance samples in one program: a signal waits no longer than for these
+ACTIVE = 0.01  # variance over images of a code dimension's mean above which it is active
 
 
-def evaluator(
-    model: nn.Module, devices: Sequence[jax.Device], batch_size: int, seed: int
-) -> Callable:
-    """`evaluate(params, images, between) -> {name: mean over the split}` for `model`.
+class Scores(NamedTuple):
+    """One pass over a split."""
 
-    The last batch is padded and masked, sums are kept in float64, so that the batch size does not
-    show in the result. MSE and MAE are of the free-running reconstruction, in units of [0, 1];
-    `between` is called before each batch, and may raise to give up.
-    """
-    batch_size = -(-batch_size // len(devices)) * len(devices)
+    per_image: dict[str, np.ndarray]  # float64 (N,)
+    kl_T: np.ndarray  # mean KL of each step of the code, nats
+    active_units: int  # Burda et al. (2016), section 5.2
+    mutual_information: float | None  # nats; see objective.mutual_information
 
-    def per_example(params, image_BHWC):
-        def apply(method, *inputs):
-            return model.apply({"params": params}, *inputs, method=method)
 
-        x_BHWC = data.to_unit(image_BHWC)
-        reconstruction_BHWC = apply("decode", apply("encode", x_BHWC), jax.random.key(seed))
-        return {
-            **objective.per_example(apply("__call__", x_BHWC)),
-            "mse": metrics.mse(x_BHWC, reconstruction_BHWC),
-            "mae": metrics.mae(x_BHWC, reconstruction_BHWC),
-            "ssim": metrics.ssim(x_BHWC, reconstruction_BHWC),
-        }
+class Evaluator:
+    """Measures parameters of `model` on images, by the settings of `config.eval`."""
 
-    over_devices = parallel.map_examples(per_example, devices)
+    def __init__(
+        self,
+        model: Autoencoder,
+        devices: Sequence[jax.Device],
+        config: ml_collections.ConfigDict,
+    ):
+        self._model, self._count = model, len(devices)
+        self._binarise, self._eval = config.data.binarise, config.eval
+        self._size = -(-config.eval.batch_size // self._count) * self._count
+        self._pass = parallel.map_examples(functools.partial(_per_image, model), devices)
+        self._weigh = parallel.map_examples(functools.partial(_add_weights, model), devices)
+        self._information = jax.jit(functools.partial(_information, model))
 
-    def evaluate(params: Any, images, between: Callable[[], None] = lambda: None):
-        sums: dict[str, float] = {}
-        for image_BHWC, mask_B in data.padded_batches(images, batch_size):
+    def __call__(
+        self,
+        params: Any,
+        images: data.Source,
+        *,
+        weighted: bool = False,
+        between: Callable[[], None] = lambda: None,
+    ) -> dict[str, float]:
+        """Means over the split, and over `config.eval.seeds` if `weighted` (else the first only).
+
+        `loss` is the bound; MSE, MAE and SSIM are of the free-running reconstruction of the mean
+        code, in units of [0, 1]; `weighted` adds the importance-weighted estimate with its standard
+        error over images. `between` is called before each program, and may raise to give up.
+        """
+        seeds = self._eval.seeds if weighted else self._eval.seeds[:1]
+        samples = self._eval.importance_samples if weighted else 0
+        all_scores = [
+            self.scores(
+                params,
+                data.held_out(images, self._binarise, seed),
+                seed=seed,
+                samples=samples,
+                between=between,
+            )
+            for seed in seeds
+        ]
+        protocol = data.protocol(images, self._binarise)
+        return self._named(all_scores, seeds, protocol, samples)
+
+    def scores(
+        self,
+        params: Any,
+        images: data.Source,
+        *,
+        seed: int = 0,
+        samples: int = 0,
+        between: Callable[[], None] = lambda: None,
+    ) -> Scores:
+        """Scores of images as they are, with `samples` importance samples (0: none)."""
+        parts, kls, first, second = [], [], 0.0, 0.0
+        variational = self._model.latent.variational
+        for image_BHWC, position_B in data.padded_batches(images, self._size):
             between()
-            for name, value_B in over_devices(params, image_BHWC).items():
-                total = np.sum(value_B[mask_B], dtype=np.float64)
-                sums[name] = sums.get(name, 0.0) + float(total)
-        return {name: total / len(images) for name, total in sums.items()}
+            mask_B = position_B < len(images)
+            part = self._pass((params, np.int32(seed)), (image_BHWC, position_B))
+            code_BZ = part.pop("code")[mask_B].astype(np.float64)
+            first, second = first + code_BZ.sum(axis=0), second + (code_BZ**2).sum(axis=0)
+            kls.append(part.pop("kl_by_step")[mask_B])
+            if samples and variational:
+                total_B = np.full(self._size, -np.inf, np.float32)
+                for start in range(0, samples, _CHUNK):
+                    between()
+                    ks = np.arange(start, start + _CHUNK, dtype=np.int32)
+                    shared = (params, np.int32(seed), ks, np.int32(samples))
+                    total_B = self._weigh(shared, (image_BHWC, position_B, total_B))
+                part["nll"] = math.log(samples) - total_B
+            parts.append({name: value_B[mask_B] for name, value_B in part.items()})
+        per_image = {
+            name: np.concatenate([part[name] for part in parts]).astype(np.float64)
+            for name in parts[0]
+        }
+        variance = second / len(images) - (first / len(images)) ** 2
+        information = None
+        if variational and self._eval.information_images:
+            between()
+            few = images[np.arange(min(len(images), self._eval.information_images))]
+            information = float(self._information(params, few, seed))
+        kl_T = np.concatenate(kls).mean(axis=0, dtype=np.float64)
+        return Scores(per_image, kl_T, int((variance > ACTIVE).sum()), information)
 
-    return evaluate
+    def _named(
+        self, all_scores: list[Scores], seeds: Sequence[int], protocol: str, samples: int
+    ) -> dict[str, float]:
+        """The reported metrics: means over images and seeds, by names that say the protocol."""
+        names = dict.fromkeys(all_scores[0].per_image)
+        values = {  # by image, the mean over seeds
+            name: np.mean([scores.per_image[name] for scores in all_scores], axis=0)
+            for name in names
+        }
+        named = {name: float(v.mean()) for name, v in values.items() if name != "nll"}
+        if not self._model.latent.variational:
+            return named
+        reported = {f"bound_{protocol}": "loss"}
+        if "nll" in values:
+            reported[f"nll_{protocol}_is{samples}"] = "nll"
+        for name, key in reported.items():
+            named[name] = float(values[key].mean())
+            named[f"{name}_se"] = float(values[key].std(ddof=1) / math.sqrt(len(values[key])))
+            if len(seeds) > 1:
+                for seed, scores in zip(seeds, all_scores, strict=True):
+                    named[f"{name}_seed{seed}"] = float(scores.per_image[key].mean())
+            if protocol == "8bit" and self._model.pixels.discrete:
+                dimensions = math.prod(self._model.image_shape)
+                bits = name.replace("bound", "bits_per_dim").replace("nll", "bits_per_dim")
+                named[bits] = objective.bits_per_dim(named[name], dimensions)
+        named["active_units"] = float(np.mean([s.active_units for s in all_scores]))
+        if all_scores[0].mutual_information is not None:
+            named["mutual_information"] = float(np.mean([s.mutual_information for s in all_scores]))
+        return named
 
 
-def held_out(images, *, binarise: str, seed: int):
-    """The images of a split as its protocol evaluates them: `dynamic` binarises them once."""
-    if binarise == "dynamic":
-        return data.binarise_once(images[np.arange(len(images))], seed)
-    return images
+def _keys(seed: jax.Array, position_B: jax.Array) -> jax.Array:
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(seed), position_B)
+
+
+def _per_image(model: Autoencoder, shared, examples) -> dict[str, jax.Array]:
+    (params, seed), (image_BHWC, position_B) = shared, examples
+    apply = functools.partial(model.apply, {"params": params})
+    x_BHWC, key_B = data.to_unit(image_BHWC), _keys(seed, position_B)
+    terms = apply(x_BHWC, key_B)
+    code_BZ = apply(x_BHWC, method="encode")
+    reconstruction_BHWC = apply(code_BZ, key_B, method="decode")
+    return {
+        **objective.per_example(terms),
+        "mse": metrics.mse(x_BHWC, reconstruction_BHWC),
+        "mae": metrics.mae(x_BHWC, reconstruction_BHWC),
+        "ssim": metrics.ssim(x_BHWC, reconstruction_BHWC),
+        "code": code_BZ,
+        "kl_by_step": jnp.sum(terms.kl_BTZ, axis=2),
+    }
+
+
+def _add_weights(model: Autoencoder, shared, examples) -> jax.Array:
+    """`total_B` with the weights of draws `ks` added: one chunk of the importance-weighted sum."""
+    (params, seed, ks, samples), (image_BHWC, position_B, total_B) = shared, examples
+    apply = functools.partial(model.apply, {"params": params})
+    x_BHWC, key_B = data.to_unit(image_BHWC), _keys(seed, position_B)
+    posterior = apply(x_BHWC, method="infer")
+
+    def log_weight(k):
+        # Draw k + 1: draw 0 is the bound's, so that the two are independent.
+        draw_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, k + 1)
+        terms = apply(posterior, x_BHWC, draw_B, method="terms")
+        return terms.log_prob_B + terms.log_ratio_B
+
+    return objective.add_importance_weights(total_B, log_weight, ks, samples)
+
+
+def _information(model: Autoencoder, params, image_SHWC, seed) -> jax.Array:
+    apply = functools.partial(model.apply, {"params": params})
+    count = image_SHWC.shape[0]
+    posterior = apply(data.to_unit(image_SHWC), method="infer")
+    z_SZ = apply(posterior, _keys(seed, jnp.arange(count)), method="draw")
+
+    def log_posterior(shift):
+        shifted = jax.tree.map(lambda x: jnp.roll(x, -shift, axis=0), posterior)
+        return apply(shifted, z_SZ, method="log_posterior")
+
+    return objective.mutual_information(log_posterior, count)
+
+
+def check_protocol(model: Autoencoder, images: data.Source, binarise: str) -> None:
+    """ConfigError where the likelihood is not one of such images."""
+    protocol = data.protocol(images, binarise)
+    name = type(model.pixels).__name__
+    if model.pixels.binary and protocol == "8bit":
+        raise ConfigError(
+            f"a {name} likelihood is of binary images, and these are grey: set "
+            "config.data.binarise=dynamic, use a binary data set, or another config.likelihood.name"
+        )
 
 
 def main(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, float]:
@@ -63,25 +217,34 @@ def main(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, fl
     `workdir`/evaluation.json."""
     run = sample.load(workdir, config.eval.checkpoint)
     splits = sample.load_splits(config)
-    devices = parallel.choose_devices(config.devices)
-    evaluate = evaluator(run.model, devices, config.eval.batch_size, config.eval.seed)
+    evaluator = Evaluator(run.model, parallel.choose_devices(config.devices), config)
     result = {}
-    for split in ("valid", "test"):
-        images = held_out(
-            getattr(splits, split), binarise=config.data.binarise, seed=config.eval.seed
-        )
-        means = evaluate(run.params, images)
+    for split in config.eval.splits:
+        images = getattr(splits, split)
+        means = evaluator(run.params, images, weighted=True)
         print(
             f"{split} ({len(images):,} images, {config.eval.checkpoint} checkpoint): {line(means)}"
         )
         result |= {f"{split}/{name}": value for name, value in means.items()}
-    (Path(workdir) / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
+        path = Path(workdir) / "evaluation.json"
+        path.write_text(json.dumps(result, indent=2) + "\n")
     return result
 
 
 def line(means: dict[str, float]) -> str:
-    """`MSE 0.00312  MAE 0.0171  SSIM 0.973  loss 2.45` from a split's means."""
-    return (
-        f"MSE {means['mse']:.5f}  MAE {means['mae']:.5f}  SSIM {means['ssim']:.4f}  "
-        f"loss {means['loss']:.4f}"
-    )
+    """What a person wants of a split's means: nats and bits first where there are any, as
+    `nll_dynamic_is128 85.12 ± 0.23  kl 24.7`, then `MSE 0.00312  MAE 0.0171  SSIM 0.973`."""
+    words = []
+    for name, value in means.items():
+        if name.startswith(("bound_", "nll_")) and f"{name}_se" in means:
+            words.append(f"{name} {value:.2f} ± {means[f'{name}_se']:.2f}")
+        elif name.startswith("bits_per_dim"):
+            words.append(f"{name} {value:.4f}")
+    if words:
+        words.append(f"KL {means['kl']:.2f}  active units {means['active_units']:g}")
+        if "mutual_information" in means:
+            words.append(f"mutual information {means['mutual_information']:.2f}")
+    else:
+        words.append(f"loss {means['loss']:.4f}")
+    errors = f"MSE {means['mse']:.5f}  MAE {means['mae']:.5f}  SSIM {means['ssim']:.4f}"
+    return "  ".join([*words, errors] if len(words) > 1 else [errors, *words])

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -13,6 +13,7 @@ from flax import linen as nn
 from rnnae import data, evaluate, sample
 from rnnae.checkpoint import Checkpoints
 from rnnae.interrupt import Interrupt
+from rnnae.models import Autoencoder
 from rnnae.progress import Progress
 from rnnae.state import TrainState
 from rnnae.writer import Writer
@@ -28,8 +29,8 @@ class Milestones:
     config: ml_collections.ConfigDict
     workdir: Path
     splits: data.Splits
-    model: nn.Module
-    evaluate: Callable  # evaluate.evaluator
+    model: Autoencoder
+    evaluator: evaluate.Evaluator
     writer: Writer
     progress: Progress
     checkpoints: Checkpoints
@@ -45,8 +46,7 @@ class Milestones:
         if means["loss"] < min(done.values(), default=math.inf):
             self.checkpoints.save("best", step, train_state)
         self._record("valid", step, epoch, means)
-        few = self._training_images(_PREVIEW["images"])
-        self._draw(self._run(train_state).with_mixture(few, _PREVIEW["components"]))
+        self._draw(self._with_prior(train_state, **_PREVIEW))
 
     def finish(self, step: int, epoch: float, train_state: TrainState) -> dict[str, float]:
         """Test metrics of the averaged weights, the mixture over the codes, the last pictures."""
@@ -56,36 +56,44 @@ class Milestones:
                 means = {name.removeprefix("test/"): value for name, value in result.items()}
                 self.progress.say(f"already trained; test: {evaluate.line(means)}")
                 return result
-        means = self._measure("test", step, train_state)
-        self.progress.say("fitting a mixture of Gaussians to the training codes")
-        run = self._run(train_state).with_mixture(
-            self._training_images(_MIXTURE_IMAGES), self.config.eval.mixture_components
+        means = self._measure("test", step, train_state, weighted=True)
+        run = self._with_prior(
+            train_state, _MIXTURE_IMAGES, self.config.eval.mixture_components, final=True
         )
-        run.mixture.save(self.workdir / "mixture.npz")
+        if run.mixture is not None:
+            run.mixture.save(self.workdir / "mixture.npz")
         self._draw(run)
         self._record("test", step, epoch, means)
         self.progress.say(f"pictures in {self.workdir / 'pictures'}")
         return {f"test/{name}": value for name, value in means.items()}
 
-    def _measure(self, split: str, step: int, train_state: TrainState) -> dict[str, float]:
-        images = evaluate.held_out(
-            getattr(self.splits, split),
-            binarise=self.config.data.binarise,
-            seed=self.config.eval.seed,
-        )
+    def _measure(
+        self, split: str, step: int, train_state: TrainState, weighted: bool = False
+    ) -> dict[str, float]:
         where = f"in the evaluation at step {step}"
-        return self.evaluate(train_state.ema, images, lambda: self.interrupt.check(where))
+        return self.evaluator(
+            train_state.ema,
+            getattr(self.splits, split),
+            weighted=weighted,
+            between=lambda: self.interrupt.check(where),
+        )
 
     def _record(self, split: str, step: int, epoch: float, means: dict[str, float]) -> None:
         self.writer.write(step, epoch, {f"{split}/{name}": v for name, v in means.items()})
         count = len(getattr(self.splits, split))
         self.progress.say(f"epoch {epoch:.3g}  {split} ({count:,} images): {evaluate.line(means)}")
 
-    def _training_images(self, most: int) -> np.ndarray:
-        return self.splits.train[np.arange(min(most, len(self.splits.train)))]
-
-    def _run(self, train_state: TrainState) -> sample.Run:
-        return sample.Run(self.model, jax.device_get(train_state.ema), self.config)
+    def _with_prior(
+        self, train_state: TrainState, images: int, components: int, final: bool = False
+    ) -> sample.Run:
+        """The run as it is now, with a mixture over the codes where the model has no prior."""
+        run = sample.Run(self.model, jax.device_get(train_state.ema), self.config)
+        if self.model.latent.variational:
+            return run
+        if final:
+            self.progress.say("fitting a mixture of Gaussians to the training codes")
+        few = self.splits.train[np.arange(min(images, len(self.splits.train)))]
+        return run.with_mixture(few, components)
 
     def _draw(self, run: sample.Run) -> None:
         sample.draw(run, self.splits.valid, self.writer.records(), self.workdir / "pictures")
@@ -99,8 +107,8 @@ def describe(
     def size(tree):
         return sum(x.size for x in jax.tree.leaves(tree))
 
-    image = np.zeros((1, *model.image_shape), np.float32)
-    table = nn.tabulate(model, jax.random.key(0), console_kwargs={"width": 120})(image)
+    image, key = np.zeros((1, *model.image_shape), np.float32), jax.random.key(0)
+    table = nn.tabulate(model, key, console_kwargs={"width": 120})(image, key[None])
     (workdir / "summary.txt").write_text(table)
     parts = ", ".join(f"{name} {size(part):,}" for name, part in sorted(params.items()))
     kinds = ", ".join(sorted({device.device_kind for device in devices}))

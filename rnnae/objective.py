@@ -1,4 +1,10 @@
-"""From per-example terms to the loss, in nats. Pure maths; the only place that reduces terms."""
+"""From per-example terms to the loss, nats to bits; importance-weighted bounds. Pure maths.
+
+The only place that reduces terms, and the only one that divides by log 2.
+"""
+
+import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -7,20 +13,70 @@ from rnnae.types import Terms
 
 
 def per_example(terms: Terms) -> dict[str, jax.Array]:
-    """The loss of each example and what it is made of, arrays of shape (B,).
+    """The negative evidence lower bound of each example and its parts, (B,), nats.
 
-    The negative evidence lower bound (Kingma & Welling 2014, equation 3),
-    L = -E[log p(x | z)] + KL(q(z | x) || p(z)); the KL of a deterministic code is 0.
+    Kingma & Welling (2014), equation 3: L = -E[log p(x | z)] + KL(q(z | x) || p(z)); the KL of a
+    deterministic code is 0.
     """
-    reconstruction_B = -terms.log_prob_B
-    return {
-        "loss": reconstruction_B + terms.kl_B,
-        "reconstruction": reconstruction_B,
-        "kl": terms.kl_B,
-    }
+    kl_B = jnp.sum(terms.kl_BTZ, axis=(1, 2))
+    return {"loss": kl_B - terms.log_prob_B, "reconstruction": -terms.log_prob_B, "kl": kl_B}
 
 
-def loss(terms: Terms) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The training loss, the mean over examples, and the means of its parts."""
+def loss(
+    terms: Terms, *, kl_weight: jax.Array | float, free_bits: float, average: Callable
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The training loss of a shard, and the means over it of the bound and its parts.
+
+    L = -E[log p(x | z)] + kl_weight sum over j of max(free_bits, KL_j), where KL_j, of one step and
+    dimension of the code, is the mean over the whole batch (Kingma et al. 2016, equation 15);
+    `average` takes it over devices.
+    """
     means = {name: jnp.mean(value_B) for name, value_B in per_example(terms).items()}
-    return means["loss"], means
+    kl_TZ = jnp.mean(terms.kl_BTZ, axis=0)
+    if free_bits:
+        # Where the mean over all devices is below the floor, the term is the floor, a constant.
+        paid = average(jax.lax.stop_gradient(kl_TZ)) > free_bits
+        kl_TZ = jnp.where(paid, kl_TZ, free_bits)
+    return means["reconstruction"] + kl_weight * jnp.sum(kl_TZ), means
+
+
+def kl_weight(step: jax.Array, *, beta: float, anneal_steps: int) -> jax.Array:
+    """`beta` (Higgins et al. 2017), reached linearly over `anneal_steps` (Bowman et al. 2016)."""
+    return beta * jnp.minimum(1.0, (step + 1) / max(anneal_steps, 1))
+
+
+def add_importance_weights(
+    total_B: jax.Array, log_weight: Callable[[jax.Array], jax.Array], ks: jax.Array, samples: int
+) -> jax.Array:
+    """log-sum-exp of `total_B` and log_weight(k) over the `ks` below `samples`, one at a time.
+
+    With log_weight(k) = log p(x, z_k) - log q(z_k | x), from a total of -inf over all k < K, less
+    log K: the estimate L_K of log p(x) of Burda et al. (2016), equation 8. Memory does not grow
+    with K.
+    """
+
+    def add(total_B, k):
+        log_weight_B = jnp.where(k < samples, log_weight(k), -jnp.inf)
+        return jnp.logaddexp(total_B, log_weight_B), None
+
+    return jax.lax.scan(add, total_B, ks)[0]
+
+
+def mutual_information(log_posterior: Callable[[jax.Array], jax.Array], images: int) -> jax.Array:
+    """I(x; z) under q(z | x) and the empirical p(x), nats (Hoffman & Johnson 2016).
+
+    E[log q(z_i | x_i) - log 1/S sum over j of q(z_i | x_j)] among S = `images` images, so at
+    most log S; `log_posterior(s)` is log q(z_i | x_(i + s)) of every i, (S,).
+    """
+
+    def add(total_S, shift):
+        return jnp.logaddexp(total_S, log_posterior(shift)), None
+
+    own_S = log_posterior(jnp.zeros((), jnp.int32))
+    total_S, _ = jax.lax.scan(add, own_S, jnp.arange(1, images))
+    return jnp.mean(own_S - total_S) + math.log(images)
+
+
+def bits_per_dim(nats: float, dimensions: int) -> float:
+    """Nats of an image of so many values, in bits for each value."""
+    return nats / (dimensions * math.log(2))

@@ -30,9 +30,7 @@ def learning_rate_schedule(
             max(total_steps, warmup + 1),
             learning_rate * final_fraction,
         )
-    raise ConfigError(
-        f"unknown config.optim.schedule {schedule!r}; choose one of {', '.join(SCHEDULES)}"
-    )
+    raise ConfigError(f"config.optim.schedule must be one of {', '.join(SCHEDULES)}")
 
 
 def optimizer(

@@ -91,15 +91,18 @@ def shard_batches(images_KBHWC: np.ndarray, devices: Sequence[jax.Device]) -> np
 
 
 def map_examples(function: Callable, devices: Sequence[jax.Device]) -> Callable:
-    """`function(params, image_BHWC) -> tree of per-example arrays` over a batch cut into shards.
+    """`function(shared, examples) -> tree of per-example arrays` over a batch cut into shards.
 
-    The batch must divide over `devices`; what comes back are numpy arrays in the batch's order.
+    `shared` (parameters and the like) goes to every device whole; `examples` is a tree of arrays
+    whose leading axis must divide over `devices`. What comes back are numpy arrays in its order.
     """
     mapped = jax.pmap(function, in_axes=(None, 0), out_axes=0, devices=devices)
 
-    def over_devices(params, image_BHWC: np.ndarray):
-        shards = image_BHWC.reshape(len(devices), -1, *image_BHWC.shape[1:])
-        merged = jax.device_get(mapped(params, shards))
+    def cut(x):
+        return x.reshape(len(devices), -1, *x.shape[1:])
+
+    def over_devices(shared, examples):
+        merged = jax.device_get(mapped(shared, jax.tree.map(cut, examples)))
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), merged)
 
     return over_devices

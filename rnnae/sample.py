@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 
-from rnnae import data, models, optim, parallel, pictures, state, writer
+from rnnae import data, latents, likelihoods, models, optim, parallel, pictures, state, writer
 from rnnae.checkpoint import Checkpoints
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.mixture import Mixture
@@ -44,8 +44,8 @@ class Run:
 
     def decode(self, codes_NZ: np.ndarray, seed: int = 0) -> np.ndarray:
         """Mean images of the codes; `seed` matters to a decoder fed its own random output."""
-        key = jax.random.key(seed)
-        return _in_chunks(functools.partial(_decode, self.model, self.params, key), codes_NZ)
+        keys_N = _keys(seed, max(len(codes_NZ), 1))
+        return _in_chunks(functools.partial(_decode, self.model, self.params), codes_NZ, keys_N)
 
     def reconstruct(self, images_NHWC: np.ndarray) -> np.ndarray:
         """`decode(encode(images))`."""
@@ -58,13 +58,21 @@ class Run:
         return self.decode((1 - weight_S1) * ends_2Z[:1] + weight_S1 * ends_2Z[1:])
 
     def sample(self, count: int, seed: int = 0) -> np.ndarray:
-        """New images: codes from the ex-post mixture (Ghosh et al. 2020), decoded."""
+        """New images: codes from the prior, decoded; a deterministic code's prior is the ex-post
+        mixture (Ghosh et al. 2020)."""
+        return self.decode(self.codes(count, seed), seed)
+
+    def codes(self, count: int, seed: int = 0) -> np.ndarray:
+        """New codes from the prior or the mixture."""
+        if self.model.latent.variational:
+            prior = functools.partial(_apply(self.model, "prior"), self.params)
+            return _in_chunks(prior, _keys(seed, max(count, 1), stream=1))[:count]
         if self.mixture is None:
             raise CheckpointError(
                 "this run has no mixture to sample codes from; finish its training, or "
                 "Run.with_mixture(images) fits one now"
             )
-        return self.decode(self.mixture.sample(count, seed), seed)
+        return self.mixture.sample(count, seed)
 
     def with_mixture(self, images_NHWC: np.ndarray, components: int) -> "Run":
         """The same run with a mixture of `components` Gaussians fitted to the images' codes."""
@@ -76,8 +84,8 @@ def _encode(model, params, images_NHWC):
     return _apply(model, "encode")(params, data.to_unit(images_NHWC))
 
 
-def _decode(model, params, key, codes_NZ):
-    x_NHWC = _apply(model, "decode")(params, codes_NZ, key)
+def _decode(model, params, codes_NZ, keys_N):
+    x_NHWC = _apply(model, "decode")(params, codes_NZ, keys_N)
     return np.asarray(jnp.round(255 * x_NHWC).astype(jnp.uint8))
 
 
@@ -87,15 +95,32 @@ def _apply(model, method):
     return jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs, method=method))
 
 
-def _in_chunks(function, inputs_N: np.ndarray) -> np.ndarray:
+def _keys(seed: int, count: int, stream: int = 0) -> jax.Array:
+    """One key for each of `count` examples; of another `stream`, others."""
+    key = jax.random.fold_in(jax.random.key(seed), stream)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(count))
+
+
+def _in_chunks(function, *inputs_N) -> np.ndarray:
     """`function` over at most `_CHUNK` rows at a time; small inputs are padded to 32s."""
-    outputs = []
-    for start in range(0, max(len(inputs_N), 1), _CHUNK):
-        chunk = inputs_N[start : start + _CHUNK]
-        size = _CHUNK if len(inputs_N) > _CHUNK else -(-max(len(chunk), 1) // 32) * 32
-        padding = [(0, size - len(chunk))] + [(0, 0)] * (chunk.ndim - 1)
-        outputs.append(np.asarray(function(np.pad(chunk, padding)))[: len(chunk)])
+    count, outputs = len(inputs_N[0]), []
+    for start in range(0, max(count, 1), _CHUNK):
+        rows = min(count - start, _CHUNK)
+        size = _CHUNK if count > _CHUNK else -(-max(rows, 1) // 32) * 32
+        # Padding repeats the last row, whose result is cut off again.
+        index = np.minimum(np.arange(start, start + size), max(count - 1, 0))
+        chunk = [_rows(x, index) for x in inputs_N]
+        outputs.append(np.asarray(function(*chunk))[:rows])
     return np.concatenate(outputs)
+
+
+def _rows(x, index):
+    """Rows of x; of an x without any, zeros."""
+    return (
+        x[np.minimum(index, len(x) - 1)]
+        if len(x)
+        else np.zeros((len(index), *x.shape[1:]), x.dtype)
+    )
 
 
 def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
@@ -109,7 +134,10 @@ def build(config: ml_collections.ConfigDict, total_steps: int) -> tuple[nn.Modul
     """(model, optimizer, schedule) of a config whose `data.shape` is that of the images."""
     fields = config.model.to_dict()
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    model = models.model(fields.pop("name"), tuple(config.data.shape), **fields)
+    shape = tuple(config.data.shape)
+    pixels = likelihoods.likelihood(channels=shape[2], **config.likelihood)
+    latent = latents.latent(image_shape=shape, **config.latent)
+    model = models.model(fields.pop("name"), shape, pixels, latent, **fields)
     fields = config.optim.to_dict()
     del fields["ema"]
     schedule = optim.learning_rate_schedule(
@@ -160,7 +188,7 @@ def main(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
     workdir = Path(workdir)
     run = load(workdir, config.eval.checkpoint)
     splits = load_splits(config)
-    if run.mixture is None:
+    if run.mixture is None and not run.model.latent.variational:
         run = run.with_mixture(
             splits.train[np.arange(len(splits.train))], config.eval.mixture_components
         )

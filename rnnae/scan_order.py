@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import jax
 
-from rnnae.errors import ConfigError
+from rnnae.errors import ConfigError, choose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,25 @@ class ScanOrder:
         """I, the values in one token."""
         return self.token_height * self.token_width * self.image_shape[2]
 
+    def in_blocks(self, block: int, channels: int) -> "ScanOrder":
+        """The order of maps that have `channels` values for each square of `block` pixels."""
+        if self.token_height % block or self.token_width % block:
+            raise ConfigError(
+                f"config.likelihood.block={block} does not divide the {self.token_height}x"
+                f"{self.token_width} pixels of a token; choose it, config.model.order and "
+                "config.model.patch to fit"
+            )
+        height, width, _ = self.image_shape
+        return ScanOrder(
+            (height // block, width // block, channels),
+            self.token_height // block,
+            self.token_width // block,
+        )
+
+    def token_to_image(self, x_BI: jax.Array) -> jax.Array:
+        """One token of each example as an image of the token's height and width."""
+        return x_BI.reshape(x_BI.shape[0], self.token_height, self.token_width, -1)
+
     def to_tokens(self, image_BHWC: jax.Array) -> jax.Array:
         """(B, H, W, C) to x_TBI; C need not be the image's own, so that parameter maps fit too."""
         batch, channels = image_BHWC.shape[0], image_BHWC.shape[3]
@@ -79,8 +98,7 @@ def scan_order(name: str, image_shape: tuple[int, int, int], patch: int = 1) -> 
 
     Raises ConfigError for an unknown name or a patch that does not divide the image.
     """
-    if name not in ORDERS:
-        raise ConfigError(f"unknown config.model.order {name!r}; choose one of {', '.join(ORDERS)}")
+    rectangle = choose(ORDERS, "config.model.order", name)
     if patch < 1:
         raise ConfigError(f"config.model.patch must be at least 1, not {patch}")
-    return ScanOrder(tuple(image_shape), *ORDERS[name](image_shape, patch))
+    return ScanOrder(tuple(image_shape), *rectangle(image_shape, patch))

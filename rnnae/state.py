@@ -29,7 +29,7 @@ def create(
     """The state at step 0, a pure function of its arguments."""
     init_key, run_key = jax.random.split(jax.random.key(seed))
     # One compiled program: op by op, initialisation is several times slower.
-    params = jax.jit(model.init)(init_key, jnp.zeros((1, *image_shape)))["params"]
+    params = jax.jit(model.init)(init_key, jnp.zeros((1, *image_shape)), run_key[None])["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
@@ -34,16 +35,21 @@ def train_step(
     schedule: optax.Schedule,
     ema_decay: float,
     binarise: str,
+    kl_weight: Callable[[jax.Array], jax.Array],
+    free_bits: float,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update from one shard of a batch of uint8 images; pure. See `parallel.train_call`."""
     x_BHWC = data.to_unit(image_BHWC)
+    step_key = jax.random.fold_in(train_state.key, train_state.step)
+    key_B = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(step_key, positions_B)
+    pixels_key_B, latent_key_B = jnp.moveaxis(jax.vmap(jax.random.split)(key_B), 1, 0)
     if binarise == "dynamic":
-        step_key = jax.random.fold_in(train_state.key, train_state.step)
-        keys_B = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(step_key, positions_B)
-        x_BHWC = data.binarise(x_BHWC, keys_B)
+        x_BHWC = data.binarise(x_BHWC, pixels_key_B)
+    weight = kl_weight(train_state.step)
 
     def loss(params):
-        return objective.loss(model.apply({"params": params}, x_BHWC))
+        terms = model.apply({"params": params}, x_BHWC, latent_key_B)
+        return objective.loss(terms, kl_weight=weight, free_bits=free_bits, average=average)
 
     gradients, means = jax.grad(loss, has_aux=True)(train_state.params)
     gradients, means = average((gradients, means))
@@ -51,6 +57,7 @@ def train_step(
     params = optax.apply_updates(train_state.params, updates)
     means["grad_norm"] = optax.global_norm(gradients)
     means["learning_rate"] = schedule(train_state.step)
+    means["kl_weight"] = weight
     new = train_state.replace(
         step=train_state.step + 1,
         params=params,
@@ -76,6 +83,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
 
         timetable = Timetable.of(config, len(splits.train))
         model, optimizer, schedule = sample.build(config, timetable.total)
+        evaluate.check_protocol(model, splits.train, config.data.binarise)
         train_state = state.create(model, optimizer, model.image_shape, config.seed)
         train_state = parallel.replicate(train_state, devices)
         checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir)))
@@ -104,7 +112,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
             workdir,
             splits,
             model,
-            evaluate.evaluator(model, devices, config.eval.batch_size, config.eval.seed),
+            evaluate.Evaluator(model, devices, config),
             writer,
             progress,
             checkpoints,
@@ -119,6 +127,12 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
             schedule=schedule,
             ema_decay=config.optim.ema,
             binarise=config.data.binarise,
+            kl_weight=functools.partial(
+                objective.kl_weight,
+                beta=config.objective.beta,
+                anneal_steps=config.objective.anneal_steps,
+            ),
+            free_bits=config.objective.free_bits,
         )
         call = parallel.train_call(step_function, devices)
         batches = data.stream(

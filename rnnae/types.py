@@ -17,7 +17,12 @@ import jax
 
 
 class Terms(NamedTuple):
-    """What a model says of each example, unreduced, in nats."""
+    """What a model says of each example and one draw of its code, unreduced, in nats.
+
+    The KL is in closed form where there is one, so its sum is not -log_ratio_B but the expectation
+    of it. A deterministic code has neither: no dimensions, and zero.
+    """
 
     log_prob_B: jax.Array  # log p(x | z), summed over pixels and channels
-    kl_B: jax.Array  # KL(q(z | x) || p(z)); 0 for a deterministic code
+    kl_BTZ: jax.Array  # KL(q(z | x) || p(z)) by step and dimension of the code; summed, the KL
+    log_ratio_B: jax.Array  # log p(z) - log q(z | x) at the z that was drawn

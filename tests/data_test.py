@@ -201,9 +201,29 @@ def test_closing_a_stream_ends_its_thread():
 def test_padded_batches_cover_every_image_once_in_order(size):
     images = numbered(10) + 1
     batches = list(data.padded_batches(images, size))
-    assert {(b.shape, m.shape) for b, m in batches} == {((size, 2, 3, 1), (size,))}
-    np.testing.assert_array_equal(np.concatenate([b[m] for b, m in batches]), images)
-    assert all((b[~m] == 0).all() and m.dtype == bool for b, m in batches)
+    assert {(b.shape, p.shape) for b, p in batches} == {((size, 2, 3, 1), (size,))}
+    np.testing.assert_array_equal(np.concatenate([b[p < 10] for b, p in batches]), images)
+    assert all((b[p >= 10] == 0).all() for b, p in batches)
+    positions = np.concatenate([p for _, p in batches])
+    np.testing.assert_array_equal(positions, np.arange(len(positions)))
+
+
+def test_protocols():
+    grey = np.full((3, 2, 2, 1), 200, np.uint8)
+    assert data.protocol(grey, "dynamic") == "dynamic"
+    assert data.protocol(grey, "none") == "8bit"
+    assert data.protocol(np.where(grey > 3, np.uint8(255), np.uint8(0)), "none") == "static"
+
+
+def test_dynamic_protocol_evaluates_one_binarisation():
+    x = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1)).astype(np.uint8)
+    once = data.held_out(x, "dynamic", 3)
+    assert set(np.unique(once)) == {0, 255}
+    assert np.array_equal(once, data.held_out(x, "dynamic", 3))
+    assert not np.array_equal(once, data.held_out(x, "dynamic", 4))
+    assert data.held_out(x, "none", 3) is x
+    assert abs(once.mean() - x.mean()) < 5
+    assert np.array_equal(once, data.binarise_once(x, 3))
 
 
 def test_to_unit():

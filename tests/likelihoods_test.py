@@ -1,4 +1,4 @@
-"""Each likelihood is what its docstring says."""
+"""Each likelihood is normalised, finite, differentiable everywhere, and samples what it says."""
 
 import itertools
 
@@ -8,58 +8,177 @@ import numpy as np
 import pytest
 
 from rnnae.errors import ConfigError
-from rnnae.likelihoods import LIKELIHOODS, likelihood
+from rnnae.likelihoods import LIKELIHOODS, Categorical, LogisticMixture, likelihood
+from tests import tiny
+
+DISCRETE = [name for name in LIKELIHOODS if likelihood(name, 1).discrete]
+BINARY = [name for name in LIKELIHOODS if likelihood(name, 1).binary]
 
 
-def params(name, batch=2, seed=0):
-    values = LIKELIHOODS[name].parameters
-    return 2 * jax.random.normal(jax.random.key(seed), (batch, 2, 3, values))
+def params(pixels, shape=(2, 4, 4), batch=2, seed=0, scale=2.0):
+    height, width = shape[1] // pixels.block, shape[2] // pixels.block
+    size = (batch, height, width, pixels.parameters)
+    return scale * jax.random.normal(jax.random.key(seed), size)
+
+
+def all_images(height, width, channels, levels):
+    """Every image there is, (levels ** values, H, W, C)."""
+    values = np.array(list(itertools.product(range(levels), repeat=height * width * channels)))
+    return (values / (levels - 1)).reshape(-1, height, width, channels).astype(np.float32)
+
+
+def log_prob_of_all(pixels, one_BHWP, images):
+    tiled = jnp.broadcast_to(one_BHWP, (len(images), *one_BHWP.shape[1:]))
+    return np.asarray(jax.jit(pixels.log_prob)(tiled, images), np.float64)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_mean_and_sample_are_images(name, channels):
+    pixels = likelihood(name, channels)
+    drawn = pixels.sample(params(pixels), tiny.keys(2))
+    mean = pixels.mean(params(pixels))
+    assert drawn.shape == mean.shape == (2, 4, 4, channels)
+    assert float(mean.min()) >= 0 and float(mean.max()) <= 1
+    if pixels.discrete:
+        levels = 1 if pixels.binary else 255
+        np.testing.assert_allclose(drawn * levels, np.round(drawn * levels), atol=1e-4)
+        assert float(drawn.min()) >= 0 and float(drawn.max()) <= 1
+
+
+@pytest.mark.parametrize(
+    "pixels, size",
+    [
+        (likelihood("bernoulli", 1), (2, 3, 1)),
+        (likelihood("bernoulli", 2), (2, 2, 2)),
+        (Categorical(1, block=1), (2, 3, 1)),
+        (Categorical(1, block=2), (2, 4, 1)),
+        (Categorical(2, block=2), (2, 2, 2)),
+        (Categorical(1, block=3), (3, 3, 1)),
+        (LogisticMixture(1, components=5), (1, 1, 1)),
+        (LogisticMixture(1, components=3, levels=4), (2, 2, 1)),
+        (LogisticMixture(2, components=3, levels=6), (1, 1, 2)),
+        (LogisticMixture(3, components=4, levels=8), (1, 1, 3)),
+    ],
+    ids=str,
+)
+def test_sums_to_one_over_every_image(pixels, size):
+    levels = 2 if pixels.binary else pixels.levels
+    images = all_images(*size, levels)
+    for seed, scale in ((0, 1.0), (1, 4.0)):
+        one = params(pixels, (0, size[0], size[1]), batch=1, seed=seed, scale=scale)
+        total = np.exp(log_prob_of_all(pixels, one, images)).sum()
+        assert total == pytest.approx(1, rel=2e-5)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.5**0.5])
+def test_gaussian_integrates_to_one(sigma):
+    pixels = likelihood("gaussian", 1, sigma=sigma)
+    one = jnp.full((1, 1, 1, 1), 0.3)
+    x = np.linspace(-6, 7, 200_001, dtype=np.float32).reshape(-1, 1, 1, 1)
+    total = np.exp(log_prob_of_all(pixels, one, x)).sum() * 13 / 200_000
+    assert total == pytest.approx(1, rel=1e-4)
+
+
+def test_gaussian_is_the_squared_error_and_its_constant():
+    pixels = likelihood("gaussian", 1)
+    p = params(pixels)
+    x = tiny.images((4, 4, 1), batch=2)
+    squared = ((np.asarray(x) - 1 / (1 + np.exp(-np.asarray(p)))) ** 2).sum(axis=(1, 2, 3))
+    expected = -squared - 16 * np.log(np.pi) / 2
+    np.testing.assert_allclose(pixels.log_prob(p, x), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_finite_value_and_gradient_at_the_ends_and_at_saturated_parameters(name, channels):
+    pixels = likelihood(name, channels)
+    side = pixels.block
+    levels = (0.0, 1.0) if pixels.binary else (0.0, 1 / 255, 128 / 255, 1.0)
+
+    @jax.jit
+    def both(p, x):
+        return jax.value_and_grad(lambda p: pixels.log_prob(p, x).sum())(p)
+
+    for extreme, pixel in itertools.product((1.0, 40.0, 1e4), levels):
+        x = jnp.full((1, side, side, channels), pixel)
+        for sign in (-1, 1, 0):
+            p = jnp.full((1, 1, 1, pixels.parameters), extreme * (sign or 1))
+            if not sign:  # every other one
+                p = p.at[..., ::2].multiply(-1)
+            value, gradient = both(p, x)
+            assert np.isfinite(value), (extreme, pixel, sign)
+            assert np.isfinite(gradient).all(), (extreme, pixel, sign)
+
+
+@pytest.mark.parametrize(
+    "pixels, size",
+    [
+        (likelihood("bernoulli", 1), (1, 3, 1)),
+        (Categorical(1, block=2), (2, 2, 1)),
+        (Categorical(2, block=1), (1, 1, 2)),
+        (LogisticMixture(1, components=3, levels=12), (1, 1, 1)),
+        (LogisticMixture(3, components=2, levels=3), (1, 1, 3)),
+    ],
+    ids=str,
+)
+def test_samples_follow_log_prob(pixels, size):
+    """Chi-square over every image: 60,000 draws, a false alarm in about 10,000."""
+    from scipy.stats import chi2
+
+    count, levels = 60_000, 2 if pixels.binary else pixels.levels
+    images = all_images(*size, levels)
+    one = params(pixels, (0, size[0], size[1]), batch=1, seed=3, scale=1.0)
+    expected = count * np.exp(log_prob_of_all(pixels, one, images))
+    tiled = jnp.broadcast_to(one, (count, *one.shape[1:]))
+    drawn = np.asarray(jax.jit(pixels.sample)(tiled, tiny.keys(count, seed=5)))
+    digits = np.round(drawn.reshape(count, -1) * (levels - 1)).astype(int)
+    index = digits @ levels ** np.arange(digits.shape[1])[::-1]
+    observed = np.bincount(index, minlength=len(images))
+    rare = expected < 10
+    o = np.append(observed[~rare], observed[rare].sum())
+    e = np.append(expected[~rare], expected[rare].sum())
+    statistic = ((o - e)[e > 0] ** 2 / e[e > 0]).sum()
+    assert statistic < chi2.ppf(1 - 1e-4, len(o) - 1)
+
+
+@pytest.mark.parametrize("name", [*DISCRETE, "gaussian"])
+def test_the_mean_is_that_of_samples(name):
+    pixels = likelihood(name, 1)
+    one = params(pixels, (0, 2, 2), batch=1, scale=0.7)
+    tiled = jnp.broadcast_to(one, (20_000, *one.shape[1:]))
+    drawn = jax.jit(pixels.sample)(tiled, tiny.keys(20_000))
+    error = np.abs(drawn.mean(axis=0) - pixels.mean(one)[0]) / (drawn.std(axis=0) / 20_000**0.5)
+    assert error.max() < 4.5
+
+
+def test_the_channels_of_the_mixture_depend_on_those_before():
+    """Red changes what is said of green and blue, blue nothing of the others."""
+    pixels = LogisticMixture(3, components=1)
+    p = params(pixels, (0, 1, 1), batch=1)
+    x = jnp.full((1, 1, 1, 3), 100 / 255)
+
+    def gradient_of(channel, x):
+        mean_slots = slice(1, 4)  # after the one logit
+        return jax.grad(lambda p: pixels.log_prob(p, x)[0])(p)[0, 0, 0, mean_slots][channel]
+
+    red, blue = x.at[..., 0].add(0.2), x.at[..., 2].add(0.2)
+    assert gradient_of(2, red) != gradient_of(2, x)
+    assert gradient_of(0, blue) == gradient_of(0, x)
+    assert gradient_of(1, blue) == gradient_of(1, x)
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
-def test_mean_and_sample_are_images(name):
-    for image in (
-        LIKELIHOODS[name].mean(params(name)),
-        LIKELIHOODS[name].sample(params(name), jax.random.key(1)),
-    ):
-        assert image.shape == (2, 2, 3, 1)
-        assert float(image.min()) >= 0 and float(image.max()) <= 1
-
-
-@pytest.mark.parametrize("name", LIKELIHOODS)
-def test_finite_at_saturated_parameters(name):
-    for logit, pixel in itertools.product((-1e4, -40.0, 40.0, 1e4), (0.0, 1.0)):
-
-        def total(p, pixel=pixel):
-            return LIKELIHOODS[name].log_prob(p, jnp.full((1, 1, 1, 1), pixel)).sum()
-
-        value, gradient = jax.value_and_grad(total)(jnp.full((1, 1, 1, 1), logit))
-        assert np.isfinite(value) and np.isfinite(gradient).all()
-
-
-def test_bernoulli_sums_to_one():
-    logits = params("bernoulli", batch=1)
-    images = np.array(list(itertools.product((0.0, 1.0), repeat=6))).reshape(-1, 2, 3, 1)
-    log_prob = LIKELIHOODS["bernoulli"].log_prob(logits, images)
-    np.testing.assert_allclose(np.exp(log_prob).sum(), 1, rtol=1e-5)
-
-
-def test_bernoulli_sample_follows_its_mean():
-    logits = jnp.tile(params("bernoulli", batch=1), (4000, 1, 1, 1))
-    drawn = LIKELIHOODS["bernoulli"].sample(logits, jax.random.key(2))
-    assert set(np.unique(drawn)) == {0.0, 1.0}
-    mean = LIKELIHOODS["bernoulli"].mean(logits[:1])[0]
-    error = np.abs(drawn.mean(0) - mean) / np.sqrt(mean * (1 - mean) / 4000)
-    assert error.max() < 4
-
-
-def test_squared_error_is_the_sum_of_squares():
-    p = params("squared_error")
-    x = jax.random.uniform(jax.random.key(3), p.shape)
-    expected = -((np.asarray(x) - 1 / (1 + np.exp(-np.asarray(p)))) ** 2).sum(axis=(1, 2, 3))
-    np.testing.assert_allclose(LIKELIHOODS["squared_error"].log_prob(p, x), expected, rtol=1e-5)
+def test_an_example_depends_on_its_own_key_and_parameters(name):
+    pixels = likelihood(name, 1)
+    p = params(pixels, batch=3)
+    drawn = pixels.sample(p, tiny.keys(3))
+    alone = pixels.sample(p[1:2], tiny.keys(3)[1:2])
+    np.testing.assert_allclose(drawn[1:2], alone, rtol=1e-6)
 
 
 def test_unknown_likelihood_lists_the_choices():
-    with pytest.raises(ConfigError, match="squared_error, bernoulli"):
-        likelihood("mse")
+    with pytest.raises(ConfigError, match="gaussian, bernoulli.*did you mean 'bernoulli'"):
+        likelihood("bernouli", 1)
+    with pytest.raises(ConfigError, match="block must be 1, 2 or 3"):
+        likelihood("categorical", 1, block=5)

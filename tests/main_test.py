@@ -99,7 +99,7 @@ def test_impossible_values(key, value):
 def test_changes_name_what_makes_another_run():
     old = resolved(default(), (28, 28, 1))
     new = resolved(default(), (28, 28, 1))
-    new.train.epochs, new.data.data_dir, new.eval.seed = 7, "elsewhere", 3
+    new.train.epochs, new.data.data_dir, new.eval.seeds = 7, "elsewhere", (3,)
     assert changes(old.to_dict(), new.to_dict()) == []
     new.model.width, new.seed = 5, 1
     assert [key for key, *_ in changes(old.to_dict(), new.to_dict())] == ["model.width", "seed"]

@@ -6,55 +6,67 @@ import numpy as np
 import pytest
 
 from rnnae.cells import CELLS
-from rnnae.config import default
 from rnnae.errors import ConfigError
-from rnnae.models import MODELS, model
+from rnnae.latents import LATENTS
+from rnnae.likelihoods import LIKELIHOODS
+from rnnae.models import MODELS
 from rnnae.scan_order import ORDERS
-
-SHAPE = (4, 6, 1)
-
-
-def build(name="sequence", shape=SHAPE, seed=0, **changes):
-    """(model, params) of a tiny model with its config's defaults but for `changes`."""
-    fields = default(name).model.to_dict() | {"latent_size": 5} | changes
-    if name == "sequence":
-        fields = {**fields, "patch": 2} | {"width": 4} | changes
-    fields.pop("name")
-    built = model(name, shape, **fields)
-    x_BHWC = images(shape)
-    return built, jax.jit(built.init)(jax.random.key(seed), x_BHWC)
+from tests.tiny import SHAPE, apply, binary, build, images, keys
 
 
-def images(shape=SHAPE, batch=3):
-    return jax.random.uniform(jax.random.key(9), (batch, *shape))
-
-
-def reconstruct(built, params, x_BHWC):
-    z_BZ = built.apply(params, x_BHWC, method="encode")
-    return built.apply(params, z_BZ, jax.random.key(0), method="decode")
+def reconstruct(model, params, x_BHWC):
+    z_BZ = apply(model, params, x_BHWC, method="encode")
+    return apply(model, params, z_BZ, keys(), method="decode")
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (4, 6, 3)])
 @pytest.mark.parametrize("name", MODELS)
 def test_interface(name, shape):
-    built, params = build(name, shape)
-    terms = built.apply(params, images(shape))
-    assert terms.log_prob_B.shape == terms.kl_B.shape == (3,)
-    assert built.apply(params, images(shape), method="encode").shape == (3, 5)
-    mean = reconstruct(built, params, images(shape))
-    assert mean.shape == (3, *shape)
-    # The training loss is of the very image that decode gives back.
-    expected = -jnp.sum((images(shape) - mean) ** 2, axis=(1, 2, 3))
-    np.testing.assert_allclose(terms.log_prob_B, expected, rtol=1e-4)
+    model, params = build(name, shape)
+    terms = apply(model, params, images(shape), keys())
+    assert terms.log_prob_B.shape == terms.log_ratio_B.shape == (3,)
+    assert terms.kl_BTZ.ndim == 3
+    z_BZ = apply(model, params, images(shape), method="encode")
+    assert z_BZ.shape == (3, model.code_size)
+    assert reconstruct(model, params, images(shape)).shape == (3, *shape)
+
+
+@pytest.mark.parametrize("name", ["sequence", "mlp"])
+def test_the_loss_is_of_the_image_that_decode_gives_back(name):
+    model, params = build(name)
+    mean = reconstruct(model, params, images())
+    expected = -jnp.sum((images() - mean) ** 2, axis=(1, 2, 3)) - 24 * np.log(np.pi) / 2
+    log_prob_B = apply(model, params, images(), keys()).log_prob_B
+    np.testing.assert_allclose(log_prob_B, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_examples_do_not_mix(name):
-    built, params = build(name)
-    changed = built.apply(params, images().at[0].set(0.0)).log_prob_B
-    same = built.apply(params, images()).log_prob_B
-    np.testing.assert_allclose(changed[1:], same[1:], rtol=1e-5)
-    assert abs(changed[0] - same[0]) > 1e-4
+def test_examples_and_their_keys_do_not_mix(name):
+    model, params = build(name, latent__name="gaussian")
+    whole = apply(model, params, binary(), keys())
+    changed = apply(model, params, binary().at[0].set(0.0), keys().at[0].set(jax.random.key(1)))
+    for a, b in zip(whole, changed, strict=True):
+        np.testing.assert_allclose(a[1:], b[1:], rtol=1e-5, atol=1e-6)
+    assert abs(whole.log_prob_B[0] - changed.log_prob_B[0]) > 1e-4
+    assert abs(whole.log_ratio_B[0] - changed.log_ratio_B[0]) > 1e-6
+
+
+@pytest.mark.parametrize(
+    "likelihood, latent",
+    [(likelihood, "gaussian") for likelihood in LIKELIHOODS]
+    + [("logistic_mixture", latent) for latent in LATENTS if latent != "gaussian"],
+)
+def test_every_likelihood_and_every_latent_has_finite_gradients(likelihood, latent):
+    order = "patches" if likelihood == "categorical" else "rows"
+    model, params = build(likelihood__name=likelihood, latent__name=latent, order=order)
+
+    def loss(params):
+        terms = apply(model, params, binary(), keys())
+        return jnp.sum(terms.kl_BTZ) - jnp.sum(terms.log_prob_B)
+
+    gradients = jax.jit(jax.grad(loss))(params)
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        assert np.isfinite(gradient).all(), jax.tree_util.keystr(path)
 
 
 @pytest.mark.parametrize(
@@ -68,15 +80,16 @@ def test_examples_do_not_mix(name):
         {"layers": 2, "residual": False},
         {"encoder_direction": "backward", "decoder_direction": "forward"},
         {"own_output": True, "decoder_direction": "forward"},
-        {"likelihood": "bernoulli"},
+        {"latent__name": "gaussian"},
     ],
     ids=str,
 )
 def test_every_option_has_a_gradient_in_every_parameter(changes):
-    built, params = build(**changes)
+    model, params = build(**changes)
 
     def loss(params):
-        return -built.apply(params, images()).log_prob_B.sum()
+        terms = apply(model, params, images(), keys())
+        return jnp.sum(terms.kl_BTZ) - jnp.sum(terms.log_prob_B)
 
     gradients = jax.jit(jax.grad(loss))(params)
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
@@ -84,45 +97,65 @@ def test_every_option_has_a_gradient_in_every_parameter(changes):
         assert np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
 
 
-@pytest.mark.parametrize("likelihood", ["squared_error", "bernoulli"])
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", "categorical"])
 def test_running_free_equals_teacher_forcing_on_its_own_tokens(likelihood):
-    built, params = build(
-        own_output=True, decoder_direction="forward", likelihood=likelihood, layers=2
+    model, params = build(
+        own_output=True,
+        decoder_direction="forward",
+        likelihood__name=likelihood,
+        order="patches",
+        layers=2,
     )
 
     def free(model, z_BZ):
-        def choose(p_BP, key):
-            p_BHWP = p_BP.reshape(-1, 1, model.scan.token_size, 1)
-            return model.pixels.sample(p_BHWP, key).reshape(-1, model.scan.token_size)
-
-        p_TBP, x_TBI = model.decoder.run_free(z_BZ, jax.random.key(4), choose)
-        return p_TBP, x_TBI, model.decoder(z_BZ, x_TBI)
+        p_TBP, x_TBI = model.decoder.run_free(z_BZ, keys(), model.token)
+        mean_BHWC = model.pixels.mean(model.blocks.token_to_image(p_TBP[-1]))
+        return p_TBP, x_TBI, model.decoder(z_BZ, x_TBI), mean_BHWC
 
     z_BZ = jax.random.normal(jax.random.key(5), (3, 5))
-    sequential, tokens, parallel = built.apply(params, z_BZ, method=free)
+    sequential, tokens, parallel, mean_BHWC = apply(model, params, z_BZ, method=free)
     np.testing.assert_allclose(sequential, parallel, rtol=1e-4, atol=1e-5)
-    if likelihood == "bernoulli":
+    if likelihood != "gaussian":
         assert set(np.unique(tokens)) <= {0.0, 1.0}
+    else:  # a free decoder goes on with the mean of a density, not with noise
+        np.testing.assert_allclose(tokens[-1], mean_BHWC.reshape(3, -1), rtol=1e-5)
+
+
+def test_the_tokens_of_a_free_decoder_have_the_probability_that_training_gives_them():
+    """Sum over the steps of log p(token | those before), as drawn = the parallel log p(image)."""
+    model, params = build(
+        own_output=True, decoder_direction="forward", likelihood__name="bernoulli"
+    )
+
+    def both(model, z_BZ):
+        p_TBP, x_TBI = model.decoder.run_free(z_BZ, keys(), model.token)
+        x_BHWC = model.scan.to_image(x_TBI)
+        sequential_B = model.pixels.log_prob(model.blocks.to_image(p_TBP), x_BHWC)
+        return sequential_B, model.pixels.log_prob(model.write(z_BZ, x_BHWC), x_BHWC)
+
+    z_BZ = jax.random.normal(jax.random.key(5), (3, 5))
+    sequential_B, parallel_B = apply(model, params, z_BZ, method=both)
+    np.testing.assert_allclose(sequential_B, parallel_B, atol=1e-4)
 
 
 def test_teacher_forcing_is_causal():
-    built, params = build(own_output=True, decoder_direction="forward")
+    model, params = build(own_output=True, decoder_direction="forward")
 
     def tokens(model, z_BZ, x_BHWC):
         return model.decoder(z_BZ, model.scan.to_tokens(x_BHWC))
 
     z_BZ = jnp.ones((3, 5))
-    before = built.apply(params, z_BZ, images(), method=tokens)
-    after = built.apply(params, z_BZ, images().at[:, 1].add(1.0), method=tokens)
+    before = apply(model, params, z_BZ, images(), method=tokens)
+    after = apply(model, params, z_BZ, images().at[:, 1].add(1.0), method=tokens)
     moved = np.abs(after - before).max(axis=(1, 2)) > 1e-7
     assert moved.tolist() == [False, False, True, True]
 
 
 @pytest.mark.parametrize("feed", ["initial_state", "every_step", "both"])
 def test_the_code_reaches_the_image(feed):
-    built, params = build(feed=feed)
+    model, params = build(feed=feed)
     z_BZ = jax.random.normal(jax.random.key(5), (2, 5))
-    first, second = built.apply(params, z_BZ, jax.random.key(0), method="decode")
+    first, second = apply(model, params, z_BZ, keys(2), method="decode")
     assert np.abs(first - second).max() > 1e-4
 
 
@@ -133,17 +166,21 @@ def test_the_code_reaches_the_image(feed):
         ({"readout": "first"}, "last, all"),
         ({"order": "patches", "patch": 5}, "divide"),
         ({"own_output": True}, "decoder_direction='forward'"),
-        ({"cell": "lstn"}, "simple, gru, lstm"),
-        ({"latent": "discrete"}, "deterministic"),
+        ({"cell": "lstn"}, "simple, gru, lstm.*did you mean 'lstm'"),
+        ({"latent__name": "discrete"}, "deterministic, gaussian"),
+        ({"latent__name": "autoregressive", "latent__chunk": 2}, "chunk=2 does not divide"),
+        ({"likelihood__name": "categorical"}, "block=2 does not divide the 1x6 pixels"),
+        ({"name": "draw", "latent__name": "vamp"}, "needs config.latent.name=gaussian"),
+        ({"name": "draw", "shape": (4, 6, 4)}, "canvas=3 is less than the image's 4"),
     ],
 )
 def test_what_cannot_be_is_refused(changes, words):
+    if changes.get("shape"):
+        changes = changes | {"likelihood__name": "logistic_mixture"}
     with pytest.raises(ConfigError, match=words):
         build(**changes)
 
 
-def test_unknown_model_and_unknown_hyperparameter():
-    with pytest.raises(ConfigError, match="mlp, sequence"):
-        model("cnn", SHAPE)
-    with pytest.raises(TypeError, match="wdith"):
-        model("mlp", SHAPE, wdith=3)
+def test_an_unknown_hyperparameter_is_an_error():
+    with pytest.raises((AttributeError, KeyError, TypeError), match="wdith"):
+        build("mlp", wdith=3)

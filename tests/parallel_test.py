@@ -11,34 +11,30 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rnnae import optim, parallel, state
-from rnnae.config import default
+from rnnae import objective, parallel, sample, state
 from rnnae.errors import ConfigError
-from rnnae.models import model
 from rnnae.train import train_step
+from tests import tiny
 
 SHAPE, STEPS, BATCH = (4, 4, 1), 3, 8
 
 
-def setup(binarise="dynamic"):
-    fields = default().model.to_dict() | {"width": 4, "latent_size": 3}
-    fields.pop("name")
-    built = model("sequence", SHAPE, **fields)
-    schedule = optim.learning_rate_schedule(
-        learning_rate=1e-2,
-        schedule="constant",
-        warmup_steps=0,
-        final_fraction=1.0,
-        total_steps=STEPS,
+def setup():
+    """With everything that could depend on how a batch is cut: pixels and codes are drawn, and the
+    free bits look at the mean KL of the whole batch."""
+    config = tiny.config(
+        shape=SHAPE, latent__name="gaussian", likelihood__name="bernoulli", optim__weight_decay=1e-3
     )
-    optimizer = optim.optimizer(schedule, b1=0.9, b2=0.99, weight_decay=1e-3, clip_norm=1.0)
+    built, optimizer, schedule = sample.build(config, STEPS)
     step = functools.partial(
         train_step,
         model=built,
         optimizer=optimizer,
         schedule=schedule,
         ema_decay=0.9,
-        binarise=binarise,
+        binarise="dynamic",
+        kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=5),
+        free_bits=0.02,
     )
     images = np.random.default_rng(0).integers(0, 256, (STEPS, BATCH, *SHAPE)).astype(np.uint8)
     return step, state.create(built, optimizer, SHAPE, seed=0), images
@@ -116,9 +112,9 @@ def test_shards_keep_neighbours_together():
 
 def test_map_examples_keeps_the_order():
     devices = jax.local_devices()[:2]
-    double = parallel.map_examples(lambda p, x: {"y": p * x[:, 0]}, devices)
-    x = np.arange(6.0, dtype=np.float32).reshape(6, 1)
-    np.testing.assert_allclose(double(jnp.float32(2.0), x)["y"], 2 * np.arange(6.0))
+    double = parallel.map_examples(lambda p, x: {"y": p * x[0][:, 0] + x[1]}, devices)
+    x = np.arange(6.0, dtype=np.float32)
+    np.testing.assert_allclose(double(jnp.float32(2.0), (x[:, None], x))["y"], 3 * x)
 
 
 def test_what_cannot_be_is_refused():

@@ -36,7 +36,7 @@ def overrides(directory: Path) -> dict:
         "data.shape": (8, 8, 1),
         "data.batch_size": BATCH,
         "model.width": 6,
-        "model.latent_size": 4,
+        "latent.size": 4,
         "train.epochs": EPOCHS,
         "train.steps_per_call": 4,
         "train.eval_every_epochs": 1,

@@ -11,12 +11,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from rnnae.cells import cell_type, dense_2d
-from rnnae.errors import ConfigError
-from rnnae.latents import latent
-from rnnae.likelihoods import Likelihood, likelihood
+from rnnae.errors import ConfigError, choose
+from rnnae.models.autoencoder import Autoencoder
 from rnnae.recurrence import Stack
 from rnnae.scan_order import ScanOrder, scan_order
-from rnnae.types import Terms
 
 FEEDS = ("initial_state", "every_step", "both")
 READOUTS = ("last", "all")
@@ -53,7 +51,7 @@ class Decoder(nn.Module):
     feed: str
     own_output: bool
     latent_size: int
-    parameters: int  # likelihood parameters for each value of a token
+    parameters: int  # P, likelihood parameters of a token
 
     def setup(self):
         self.stack = Stack(self.cell, self.width, self.layers, self.direction, self.residual)
@@ -68,7 +66,7 @@ class Decoder(nn.Module):
             self.initial = nn.Dense(states * self.width)
         if self.feed != "initial_state":
             self.every = nn.Dense(self.order.steps * self.latent_size)
-        self.head = nn.Dense(self.order.token_size * self.parameters)
+        self.head = nn.Dense(self.parameters)
 
     def __call__(self, z_BZ: jax.Array, x_TBI: jax.Array | None = None) -> jax.Array:
         """All steps at once; with `own_output` step t reads the true token t - 1 of x_TBI."""
@@ -79,23 +77,23 @@ class Decoder(nn.Module):
         _, h_TBD = self.stack(inputs_TBI, self._carries(z_BZ))
         return dense_2d(self.head, h_TBD)
 
-    def run_free(self, z_BZ: jax.Array, key: jax.Array, choose) -> tuple[jax.Array, jax.Array]:
-        """(p_TBP, x_TBI), one step after another; `choose(p_BP, key)` gives the next token."""
+    def run_free(self, z_BZ: jax.Array, key_B: jax.Array, token) -> tuple[jax.Array, jax.Array]:
+        """(p_TBP, x_TBI), one step after another; `token(p_BP, key_B)` gives the next token."""
 
         def step(decoder, carry, inputs):
             carries, previous_BI = carry
-            input_BI, key = inputs
+            input_BI, key_B = inputs
             carries, h_BD = decoder.stack.step(
                 carries, jnp.concatenate([input_BI, previous_BI], axis=-1)
             )
             p_BP = decoder.head(h_BD)
-            token_BI = choose(p_BP, key)
+            token_BI = token(p_BP, key_B)
             return (carries, token_BI), (p_BP, token_BI)
 
         first = jnp.zeros((z_BZ.shape[0], self.order.token_size))
-        keys = jax.random.split(key, self.order.steps)
+        key_TB = jax.vmap(lambda key: jax.random.split(key, self.order.steps), out_axes=1)(key_B)
         scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
-        _, outputs = scan(self, (self._carries(z_BZ), first), (self._inputs(z_BZ), keys))
+        _, outputs = scan(self, (self._carries(z_BZ), first), (self._inputs(z_BZ), key_TB))
         return outputs
 
     def _inputs(self, z_BZ):
@@ -113,10 +111,9 @@ class Decoder(nn.Module):
         return tuple(tuple(parts[i : i + state_size]) for i in range(0, len(parts), state_size))
 
 
-class Sequence(nn.Module):
+class Sequence(Autoencoder):
     """Encoder, latent, decoder, likelihood; fields are the keys of `config.model`."""
 
-    image_shape: tuple[int, int, int]
     order: str
     patch: int
     cell: str
@@ -126,18 +123,12 @@ class Sequence(nn.Module):
     encoder_direction: str
     decoder_direction: str
     readout: str
-    latent: str
-    latent_size: int
     feed: str
     own_output: bool
-    likelihood: str
 
     def setup(self):
-        for key, choices in (("feed", FEEDS), ("readout", READOUTS)):
-            if (value := getattr(self, key)) not in choices:
-                raise ConfigError(
-                    f"unknown config.model.{key} {value!r}; choose one of {', '.join(choices)}"
-                )
+        choose(dict.fromkeys(FEEDS), "config.model.feed", self.feed)
+        choose(dict.fromkeys(READOUTS), "config.model.readout", self.readout)
         if self.own_output and self.decoder_direction != "forward":
             raise ConfigError(
                 "config.model.own_output needs config.model.decoder_direction='forward': "
@@ -145,9 +136,8 @@ class Sequence(nn.Module):
             )
         stack = (self.cell, self.width, self.layers)
         self.scan = scan_order(self.order, self.image_shape, self.patch)
-        self.pixels: Likelihood = likelihood(self.likelihood)
+        self.blocks = self.scan.in_blocks(self.pixels.block, self.pixels.parameters)
         self.encoder = Encoder(*stack, self.encoder_direction, self.residual, self.readout)
-        self.code = latent(self.latent, self.latent_size)
         self.decoder = Decoder(
             self.scan,
             *stack,
@@ -155,30 +145,24 @@ class Sequence(nn.Module):
             self.residual,
             self.feed,
             self.own_output,
-            self.latent_size,
-            self.pixels.parameters,
+            self.latent.size,
+            self.blocks.token_size,
         )
 
-    def __call__(self, x_BHWC: jax.Array) -> Terms:
-        """Images in [0, 1] -> terms of the objective, per example."""
-        x_TBI = self.scan.to_tokens(x_BHWC)
-        z_BZ, kl_B = self.code(self.encoder(x_TBI))
-        params_BHWP = self.scan.to_image(self.decoder(z_BZ, x_TBI))
-        return Terms(self.pixels.log_prob(params_BHWP, x_BHWC), kl_B)
+    def read(self, x_BHWC: jax.Array) -> jax.Array:
+        return self.encoder(self.scan.to_tokens(x_BHWC))
 
-    def encode(self, x_BHWC: jax.Array) -> jax.Array:
-        """x_BHWC -> z_BZ."""
-        return self.code(self.encoder(self.scan.to_tokens(x_BHWC)))[0]
+    def write(self, z_BZ: jax.Array, x_BHWC: jax.Array) -> jax.Array:
+        return self.blocks.to_image(self.decoder(z_BZ, self.scan.to_tokens(x_BHWC)))
 
-    def decode(self, z_BZ: jax.Array, key: jax.Array) -> jax.Array:
-        """z_BZ -> the mean image, (B, H, W, C); a decoder fed its own output runs free."""
+    def run_free(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
         if not self.own_output:
-            return self.pixels.mean(self.scan.to_image(self.decoder(z_BZ)))
+            return self.blocks.to_image(self.decoder(z_BZ))
+        return self.blocks.to_image(self.decoder.run_free(z_BZ, key_B, self.token)[0])
 
-        def choose(p_BP, key):
-            # A token as an image of one pixel: the likelihoods know images only.
-            params_BHWP = p_BP.reshape(-1, 1, self.scan.token_size, self.pixels.parameters)
-            return self.pixels.sample(params_BHWP, key).reshape(-1, self.scan.token_size)
-
-        params_TBP, _ = self.decoder.run_free(z_BZ, key, choose)
-        return self.pixels.mean(self.scan.to_image(params_TBP))
+    def token(self, p_BP: jax.Array, key_B: jax.Array) -> jax.Array:
+        """The token x_BI that a free decoder goes on with: drawn, or the mean of a density."""
+        params_BHWP = self.blocks.token_to_image(p_BP)
+        if self.pixels.discrete:
+            return self.pixels.sample(params_BHWP, key_B).reshape(len(p_BP), -1)
+        return self.pixels.mean(params_BHWP).reshape(len(p_BP), -1)

@@ -1,0 +1,214 @@
+"""DRAW against plain loops, a VAE, and the paper's equations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnae.latents import STANDARD, Normal, normals
+from rnnae.models import attention
+from tests import tiny
+from tests.tiny import apply
+
+BOTH = [(0, 0), (2, 0), (0, 3), (2, 3)]
+
+
+def window_of(raw, height=5, width=7, size=3):
+    return attention.window(jnp.asarray(raw, jnp.float32), height, width, size)
+
+
+def test_filters_against_a_plain_loop():
+    """Equations 19-26 as they are printed, with pixels from 1."""
+    raw = np.random.default_rng(0).normal(size=(4, 5))
+    height, width, size = 5, 7, 3
+    y_BNH, x_BNW = attention.banks(window_of(raw), height, width, size)
+    for b, (gx, gy, log_variance, log_delta, _) in enumerate(raw):
+        gx, gy = (width + 1) / 2 * (gx + 1), (height + 1) / 2 * (gy + 1)
+        delta = (max(width, height) - 1) / (size - 1) * np.exp(log_delta)
+        variance = np.exp(log_variance)
+        for found, centre, pixels in ((x_BNW, gx, width), (y_BNH, gy, height)):
+            for i in range(1, size + 1):
+                mean = centre + (i - size / 2 - 0.5) * delta
+                row = [np.exp(-((a - mean) ** 2) / (2 * variance)) for a in range(1, pixels + 1)]
+                np.testing.assert_allclose(found[b, i - 1], row / np.sum(row), atol=1e-5)
+
+
+def test_read_and_write_against_a_plain_loop():
+    """Equations 27 and 29."""
+    raw = np.random.default_rng(1).normal(size=(2, 5))
+    window = window_of(raw)
+    y_BNH, x_BNW = map(np.asarray, attention.banks(window, 5, 7, 3))
+    image = np.random.default_rng(2).normal(size=(2, 5, 7, 2)).astype(np.float32)
+    patch = np.random.default_rng(3).normal(size=(2, 3, 3, 2)).astype(np.float32)
+    read = attention.read(jnp.asarray(image), window, 3)
+    written = attention.write(jnp.asarray(patch), window, 5, 7)
+    for b in range(2):
+        gamma = np.exp(raw[b, 4])
+        for c in range(2):
+            expected = gamma * y_BNH[b] @ image[b, :, :, c] @ x_BNW[b].T
+            np.testing.assert_allclose(read[b, :, :, c], expected, rtol=1e-4, atol=1e-5)
+            expected = y_BNH[b].T @ patch[b, :, :, c] @ x_BNW[b] / gamma
+            np.testing.assert_allclose(written[b, :, :, c], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_narrow_window_reads_the_pixel_it_is_at():
+    image = jax.random.normal(jax.random.key(0), (1, 5, 7, 1))
+    # Centre at row 2, column 6 (from 1); variance and stride small.
+    raw = [[6 / 4 - 1, 2 / 3 - 1, -6.0, -6.0, 0.0]]
+    read = attention.read(image, window_of(raw, size=1), 1)
+    assert float(read[0, 0, 0, 0]) == pytest.approx(float(image[0, 1, 5, 0]), rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [1e4, -1e4, 30.0, -30.0])
+@pytest.mark.parametrize("which", range(5))
+def test_extreme_windows_have_finite_gradients(which, value):
+    image = jax.random.normal(jax.random.key(0), (1, 5, 7, 1))
+
+    @jax.jit
+    def total(raw):
+        window = attention.window(raw, 5, 7, 3)
+        read = attention.read(image, window, 3)
+        return jnp.sum(read**2) + jnp.sum(attention.write(read, window, 5, 7))
+
+    for other in (0.0, value):
+        raw = jnp.full((1, 5), other).at[0, which].set(value)
+        assert np.isfinite(total(raw))
+        assert np.isfinite(jax.grad(total)(raw)).all()
+
+
+@pytest.mark.parametrize("learned_prior", [False, True])
+@pytest.mark.parametrize("read_size, write_size", BOTH)
+def test_scan_equals_a_loop_over_glimpses(read_size, write_size, learned_prior):
+    model, params = tiny.build(
+        "draw", read_size=read_size, write_size=write_size, learned_prior=learned_prior
+    )
+    x_BHWC = tiny.binary()
+
+    def loop(model, x_BHWC):
+        """Equations 3-8, one glimpse after another."""
+        p = model.variables["params"]
+        canvas = jnp.broadcast_to(p["canvas"], x_BHWC.shape)
+        h_e, c_e, h_d, c_d = (jnp.broadcast_to(row, (3, 4)) for row in p["state"])
+        noise = normals(tiny.keys(), model.code_size).reshape(3, model.steps, -1)
+        kls, ratio = [], 0.0
+        for t in range(model.steps):
+            both = jnp.concatenate([x_BHWC, x_BHWC - jax.nn.sigmoid(canvas)], axis=-1)
+            if read_size:
+                window = attention.window(model.look(h_d), 4, 6, read_size)
+                both = attention.read(both, window, read_size)
+            inputs = jnp.concatenate([both.reshape(3, -1), h_d], axis=-1)
+            (h_e, c_e), _ = model.encoder((h_e, c_e), inputs)
+            q = model.latent.posterior(h_e)
+            prior = Normal.of(model.prior_head(h_d)) if learned_prior else STANDARD
+            z = q.mean + jnp.exp(q.log_scale) * noise[:, t]
+            kls.append(q.kl(prior))
+            ratio += jnp.sum(prior.log_prob(z) - q.log_prob(z), axis=-1)
+            (h_d, c_d), _ = model.decoder((h_d, c_d), z)
+            if write_size:
+                window = attention.window(model.point(h_d), 4, 6, write_size)
+                patch = model.patch(h_d).reshape(3, write_size, write_size, 1)
+                canvas += attention.write(patch, window, 4, 6)
+            else:
+                canvas += model.paint_all(h_d).reshape(x_BHWC.shape)
+        return model.pixels.log_prob(canvas, x_BHWC), jnp.stack(kls, axis=1), ratio
+
+    expected = apply(model, params, x_BHWC, method=loop)
+    found = apply(model, params, x_BHWC, tiny.keys())
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-4)
+
+
+def test_one_glimpse_without_attention_is_a_variational_autoencoder():
+    """The same weights in an encoder, a Gaussian code and a decoder with no recurrence left."""
+    model, params = tiny.build("draw", steps=1, read_size=0, write_size=0)
+    p = jax.tree.map(np.asarray, params["params"])
+    x_BHWC = np.asarray(tiny.binary())
+
+    def lstm(weights, inputs, h, c):
+        w = weights
+        gates = inputs @ w["input"]["kernel"] + w["input"]["bias"] + h @ w["recurrent"]["kernel"]
+        i, f, g, o = np.split(np.asarray(gates), 4, axis=-1)
+        sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+        return sigmoid(o) * np.tanh(sigmoid(f) * c + sigmoid(i) * np.tanh(g))
+
+    h_e, c_e, h_d, c_d = (np.tile(row, (3, 1)) for row in p["state"])
+    blank = 1 / (1 + np.exp(-np.asarray(p["canvas"])))
+    both = np.concatenate([x_BHWC, x_BHWC - blank[None]], axis=-1).reshape(3, -1)
+    h = lstm(p["encoder"], np.concatenate([both, h_d], axis=-1), h_e, c_e)
+    raw = h @ p["latent"]["head"]["kernel"] + p["latent"]["head"]["bias"]
+    mean, log_scale = np.split(np.asarray(raw), 2, axis=-1)
+    kl = 0.5 * (np.exp(2 * log_scale) + mean**2 - 1) - log_scale
+    z = mean + np.exp(log_scale) * np.asarray(normals(tiny.keys(), 5))
+    h = lstm(p["decoder"], z, h_d, c_d)
+    logits = h @ p["paint_all"]["kernel"] + p["paint_all"]["bias"]
+    logits = logits.reshape(x_BHWC.shape) + p["canvas"][None]
+    log_prob = (x_BHWC * logits - np.logaddexp(0, logits)).sum(axis=(1, 2, 3))
+
+    terms = apply(model, params, x_BHWC, tiny.keys())
+    np.testing.assert_allclose(terms.kl_BTZ[:, 0], kl, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(terms.log_prob_B, log_prob, rtol=1e-4)
+
+
+@pytest.mark.parametrize("learned_prior", [False, True])
+def test_the_ratio_is_that_of_the_posterior_and_the_prior(learned_prior):
+    """log q(z | x) by a second pass over given codes, log p(z) by painting them."""
+    model, params = tiny.build("draw", learned_prior=learned_prior)
+    x_BHWC = tiny.binary()
+    z_BZ = apply(model, params, x_BHWC, tiny.keys(), method="draw")
+    log_q_B = apply(model, params, x_BHWC, z_BZ, method="log_posterior")
+
+    def log_prior(model, z_BZ):
+        inputs_TBZ, priors = model._parts(z_BZ), []
+        model._paint(inputs_TBZ, lambda prior, z: z)
+        state = model._start(3)
+        for z in inputs_TBZ:
+            priors.append(model._prior(state.decoder[0], z).log_prob(z).sum(axis=-1))
+            state = model._advance(state, z)[0]
+        return sum(priors)
+
+    log_p_B = apply(model, params, z_BZ, method=log_prior)
+    terms = apply(model, params, x_BHWC, tiny.keys())
+    np.testing.assert_allclose(terms.log_ratio_B, log_p_B - log_q_B, rtol=1e-3, atol=1e-3)
+
+
+def test_painting_a_drawn_code_gives_the_image_it_was_priced_at():
+    model, params = tiny.build("draw")
+    x_BHWC = tiny.binary()
+    z_BZ = apply(model, params, x_BHWC, tiny.keys(), method="draw")
+    params_BHWP = apply(model, params, z_BZ, tiny.keys(), method="run_free")
+    expected = apply(model, params, x_BHWC, tiny.keys()).log_prob_B
+    np.testing.assert_allclose(model.pixels.log_prob(params_BHWP, x_BHWC), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "categorical", "logistic_mixture", "gaussian"])
+def test_frames_end_at_the_decoded_image(likelihood):
+    model, params = tiny.build("draw", likelihood__name=likelihood)
+    z_BZ = apply(model, params, tiny.keys(), method="prior")
+    mean_TBHWC, where_TB3 = apply(model, params, z_BZ, method="frames")
+    assert mean_TBHWC.shape == (3, 3, *tiny.SHAPE) and where_TB3.shape == (3, 3, 3)
+    decoded = apply(model, params, z_BZ, tiny.keys(), method="decode")
+    np.testing.assert_allclose(mean_TBHWC[-1], decoded, rtol=1e-5)
+
+
+def test_a_learned_prior_depends_on_what_was_drawn_before():
+    model, params = tiny.build("draw", learned_prior=True)
+    keys = tiny.keys()
+    other = jax.tree.map(lambda x: x, params)
+    other["params"]["prior_head"]["bias"] += 1.0
+    first = apply(model, params, keys, method="prior").reshape(3, 3, -1)
+    assert np.isfinite(first).all()
+    assert np.abs(first - apply(model, other, keys, method="prior").reshape(3, 3, -1)).max() > 0.1
+
+
+@pytest.mark.parametrize("read_size, write_size", BOTH)
+def test_every_parameter_has_a_gradient(read_size, write_size):
+    model, params = tiny.build(
+        "draw", read_size=read_size, write_size=write_size, learned_prior=True
+    )
+
+    def loss(params):
+        terms = apply(model, params, tiny.binary(), tiny.keys())
+        return jnp.sum(terms.kl_BTZ) - jnp.sum(terms.log_prob_B)
+
+    for path, gradient in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params)):
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, path

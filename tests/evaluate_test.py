@@ -1,0 +1,176 @@
+"""Reported numbers against truth, a model whose likelihood is known; and what they are called."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from rnnae import evaluate, parallel
+from rnnae.errors import ConfigError
+from rnnae.latents import Normal, StandardNormal
+from rnnae.likelihoods import likelihood
+from rnnae.models import Autoencoder
+from tests import tiny
+
+SHAPE, SIZE, SIGMA = (2, 3, 1), 2, 0.4
+LOADINGS = 0.5 * np.random.default_rng(0).normal(size=(6, SIZE)).astype(np.float32)
+MEAN = np.full(6, 0.5, np.float32)
+IMAGES = np.random.default_rng(1).integers(0, 256, (37, *SHAPE)).astype(np.uint8)
+
+
+class Identity(type(likelihood("gaussian", 1))):
+    """A Gaussian whose mean is the parameter itself."""
+
+    def mean(self, params_BHWP):
+        return params_BHWP
+
+
+class LinearGaussian(Autoencoder):
+    """x = W z + 0.5 + sigma noise. The posterior here is the true one made `wider`."""
+
+    wider: float = 1.3
+
+    def infer(self, x_BHWC):
+        precision = np.eye(SIZE) + LOADINGS.T @ LOADINGS / SIGMA**2
+        covariance = np.linalg.inv(precision)
+        centred = x_BHWC.reshape(x_BHWC.shape[0], -1) - MEAN[None]
+        mean_BZ = centred @ jnp.asarray(LOADINGS @ covariance / SIGMA**2, jnp.float32)
+        # The true covariance is not diagonal: this one is, and is wrong by more than that.
+        log_scale = jnp.asarray(np.log(self.wider * np.sqrt(np.diag(covariance))), jnp.float32)
+        return Normal(mean_BZ, jnp.broadcast_to(log_scale, mean_BZ.shape))
+
+    def write(self, z_BZ, x_BHWC):
+        return (z_BZ @ jnp.asarray(LOADINGS.T) + MEAN[None]).reshape(-1, *SHAPE)
+
+    def run_free(self, z_BZ, key_B):
+        return self.write(z_BZ, None)
+
+
+def linear_gaussian():
+    latent = StandardNormal(size=SIZE, components=1, chunk=1, width=1)
+    return LinearGaussian(SHAPE, Identity(1, sigma=SIGMA), latent)
+
+
+def truth():
+    """log p(x) of every image: x ~ N(0.5, W W' + sigma^2)."""
+    covariance = LOADINGS @ LOADINGS.T + SIGMA**2 * np.eye(6)
+    return stats.multivariate_normal(MEAN, covariance).logpdf(IMAGES.reshape(37, 6) / 255)
+
+
+def evaluator(model, devices=1, **changes):
+    settings = tiny.config(**{f"eval__{key}": value for key, value in changes.items()})
+    return evaluate.Evaluator(model, parallel.choose_devices(devices), settings)
+
+
+def scores(samples, seed=0):
+    made = evaluator(linear_gaussian(), batch_size=16, information_images=0)
+    return made.scores({}, IMAGES, seed=seed, samples=samples).per_image
+
+
+def test_the_estimate_rises_to_the_true_likelihood_and_stays_below():
+    exact = -truth()
+    bound = scores(0)
+    draws = [scores(0, seed)["loss"] for seed in range(20)]
+    estimates = {k: scores(k)["nll"] for k in (1, 8, 64, 2000)}
+    means = {k: v.mean() for k, v in estimates.items()}
+    # L_1 is the bound with the ratio drawn instead of its expectation.
+    spread = np.std([d.mean() for d in draws])
+    assert means[1] == pytest.approx(np.mean(draws), abs=6 * max(spread, 0.02) + 0.1)
+    assert means[1] > means[8] > means[64] > means[2000] - 0.005
+    noise = 4 * (estimates[2000] - exact).std() / math.sqrt(37)
+    assert means[2000] == pytest.approx(exact.mean(), abs=noise + 0.002)
+    assert means[2000] > exact.mean() - noise - 0.002
+    assert bound["loss"].mean() > exact.mean()
+
+
+def test_every_image_approaches_its_own_likelihood():
+    np.testing.assert_allclose(scores(2000)["nll"], -truth(), atol=0.15)
+
+
+@pytest.mark.parametrize("devices, size", [(1, 5), (1, 37), (2, 64)])
+def test_neither_batch_nor_devices_show(devices, size):
+    model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
+    images = np.random.default_rng(0).integers(0, 2, (11, *tiny.SHAPE)).astype(np.uint8) * 255
+    first, other = (
+        evaluator(model, d, batch_size=s, importance_samples=10, information_images=11)(
+            params["params"], images, weighted=True
+        )
+        for d, s in ((1, 11), (devices, size))
+    )
+    assert other == pytest.approx(first, rel=1e-5)
+    assert "nll_static_is10" in first and "mutual_information" in first
+
+
+def test_names_say_the_protocol_and_every_seed():
+    model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
+    grey = np.random.default_rng(0).integers(0, 256, (8, *tiny.SHAPE)).astype(np.uint8)
+    made = tiny.config(eval__seeds=(3, 4), eval__importance_samples=2, data__binarise="dynamic")
+    run = evaluate.Evaluator(model, parallel.choose_devices(1), made)
+    named = run(params["params"], grey, weighted=True)
+    both = [named[f"nll_dynamic_is2_seed{seed}"] for seed in (3, 4)]
+    assert named["nll_dynamic_is2"] == pytest.approx(np.mean(both))
+    assert both[0] != both[1]
+    assert named["bound_dynamic_se"] > 0
+    assert not any("bits" in name or "8bit" in name for name in named)
+    unweighted = run(params["params"], grey)
+    assert unweighted["bound_dynamic"] == pytest.approx(named["bound_dynamic_seed3"], rel=1e-6)
+    assert not any(name.startswith("nll") for name in unweighted)
+
+
+def test_bits_per_dim_of_8_bit_images():
+    model, params = tiny.build(latent__name="gaussian", likelihood__name="logistic_mixture")
+    grey = np.random.default_rng(0).integers(0, 256, (8, *tiny.SHAPE)).astype(np.uint8)
+    named = evaluator(model, importance_samples=3)(params["params"], grey, weighted=True)
+    expected = named["nll_8bit_is3"] / 24 / math.log(2)
+    assert named["bits_per_dim_8bit_is3"] == pytest.approx(expected)
+
+
+def test_a_deterministic_code_has_no_bound():
+    model, params = tiny.build()
+    grey = np.random.default_rng(0).integers(0, 256, (8, *tiny.SHAPE)).astype(np.uint8)
+    named = evaluator(model)(params["params"], grey, weighted=True)
+    assert set(named) == {"loss", "reconstruction", "kl", "mse", "mae", "ssim"}
+    x = grey / np.float32(255)
+    code = tiny.apply(model, params, jnp.asarray(x), method="encode")
+    decoded = tiny.apply(model, params, code, tiny.keys(8), method="decode")
+    assert named["mse"] == pytest.approx(float(np.mean((x - decoded) ** 2)), rel=1e-4)
+    expected = 24 * named["mse"] + 12 * np.log(np.pi)
+    assert named["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_active_units_are_those_that_vary():
+    model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
+    head = params["params"]["latent"]["head"]
+    head["kernel"] = head["kernel"].at[:, 1].set(0.0)
+    images = np.random.default_rng(0).integers(0, 2, (60, *tiny.SHAPE)).astype(np.uint8) * 255
+    named = evaluator(model, information_images=60)(params["params"], images)
+    assert named["active_units"] == 4
+    assert 0 < named["mutual_information"] <= math.log(60)
+
+
+def test_a_binary_likelihood_of_grey_images_is_refused():
+    model, _ = tiny.build(likelihood__name="bernoulli")
+    grey = np.full((3, *tiny.SHAPE), 100, np.uint8)
+    with pytest.raises(ConfigError, match="these are grey: set config.data.binarise=dynamic"):
+        evaluate.check_protocol(model, grey, "none")
+    evaluate.check_protocol(model, grey, "dynamic")
+    evaluate.check_protocol(model, np.where(grey > 1, 255, 0).astype(np.uint8), "none")
+
+
+def test_a_giving_up_is_not_held_back_by_importance_samples():
+    """`between` is called once for every few samples, not for every batch."""
+    model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
+    images = np.zeros((4, *tiny.SHAPE), np.uint8)
+    calls = []
+    made = evaluator(model, importance_samples=80, batch_size=4)
+    made(params["params"], images, weighted=True, between=lambda: calls.append(1))
+    assert len(calls) >= 10
+
+
+def test_keys_of_images_are_those_of_their_positions():
+    ours = evaluate._keys(jnp.int32(3), jnp.arange(5))
+    again = evaluate._keys(jnp.int32(3), jnp.arange(2, 5))
+    assert jax.random.key_data(ours[2:]).tolist() == jax.random.key_data(again).tolist()

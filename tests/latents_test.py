@@ -1,0 +1,152 @@
+"""Every latent's KL, ratio and draws agree with each other and with plain formulas."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from rnnae.latents import LATENTS, STANDARD, Normal, latent, normals
+from tests import tiny
+from tests.tiny import apply
+
+SIZE, FEATURES = 6, 7
+VARIATIONAL = [name for name, kind in LATENTS.items() if kind.variational]
+
+
+def read(x_BHWC):
+    """An encoder for VampPrior's learned images."""
+    return jnp.tanh(x_BHWC.reshape(x_BHWC.shape[0], -1)[:, :FEATURES] * 3 - 1)
+
+
+def price(latent, posterior, z_BZ):
+    return latent.price(posterior, z_BZ, read)
+
+
+def setup(name, batch=4):
+    made = latent(name, (4, 4, 1), size=SIZE, components=5, chunk=2, width=3)
+    features_BD = jax.random.normal(jax.random.key(1), (batch, FEATURES))
+
+    def everything(latent, features_BD):
+        posterior = latent.posterior(features_BD)
+        z_BZ = latent.draw(posterior, tiny.keys(batch))
+        return posterior, z_BZ, latent.price(posterior, z_BZ, read)
+
+    shapes = jax.eval_shape(
+        functools.partial(made.init, method=everything), jax.random.key(0), features_BD
+    )
+    params = tiny.random_like(shapes)
+    return made, params, features_BD, apply(made, params, features_BD, method=everything)
+
+
+def log_prior(made, params, z_BZ):
+    """log p(z) of given codes through `price` with a posterior that is the standard normal."""
+    zero = Normal(jnp.zeros_like(z_BZ), jnp.zeros_like(z_BZ))
+    _, log_ratio_B = apply(made, params, zero, z_BZ, method=price)
+    return log_ratio_B + jnp.sum(STANDARD.log_prob(z_BZ), axis=-1)
+
+
+def test_normal_against_scipy():
+    normal = Normal(jnp.array([0.3, -1.0]), jnp.array([0.2, -0.7]))
+    scale = np.exp(normal.log_scale)
+    z = jnp.array([1.0, 0.4])
+    np.testing.assert_allclose(normal.log_prob(z), stats.norm.logpdf(z, normal.mean, scale), 1e-5)
+    prior = Normal(jnp.array([0.1, 0.5]), jnp.array([-0.3, 0.4]))
+    grid = np.linspace(-12, 12, 200_001)
+    for i in range(2):
+        q = stats.norm(float(normal.mean[i]), float(scale[i]))
+        p = stats.norm(float(prior.mean[i]), float(np.exp(prior.log_scale[i])))
+        integral = np.trapezoid(q.pdf(grid) * (q.logpdf(grid) - p.logpdf(grid)), grid)
+        assert float(normal.kl(prior)[i]) == pytest.approx(integral, rel=1e-4)
+
+
+def test_the_kl_to_the_standard_normal_is_the_papers():
+    """Kingma & Welling (2014), appendix B: -1/2 sum (1 + log s^2 - m^2 - s^2)."""
+    made, params, features_BD, (posterior, _, (kl_BTZ, _)) = setup("gaussian")
+    variance = np.exp(2 * np.asarray(posterior.log_scale))
+    expected = -0.5 * (1 + np.log(variance) - np.asarray(posterior.mean) ** 2 - variance)
+    np.testing.assert_allclose(kl_BTZ[:, 0], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", VARIATIONAL)
+def test_the_kl_is_the_mean_of_the_ratio(name):
+    made, params, features_BD, _ = setup(name, batch=1)
+    count = 20_000
+    tiled_BD = jnp.broadcast_to(features_BD, (count, FEATURES))
+
+    def terms(latent, features_BD):
+        posterior = latent.posterior(features_BD)
+        return latent.price(posterior, latent.draw(posterior, tiny.keys(count)), read)
+
+    kl_BTZ, log_ratio_B = apply(made, params, tiled_BD, method=terms)
+    kl_B = np.asarray(jnp.sum(kl_BTZ, axis=(1, 2)))
+    error = (-log_ratio_B - kl_B).std() / count**0.5 + 1e-4
+    assert abs(float(np.mean(-log_ratio_B - kl_B))) < 4.5 * error
+    assert kl_B.mean() > 0
+
+
+@pytest.mark.parametrize("name", VARIATIONAL)
+def test_the_prior_draws_what_the_ratio_prices(name):
+    """E over p of q/p = 1 for any density q: here a Gaussian near the draws."""
+    made, params, *_ = setup(name)
+    count = 40_000
+    z_BZ = apply(made, params, tiny.keys(count), method=lambda made, keys: made.prior(keys, read))
+    q = stats.multivariate_normal(np.mean(z_BZ, axis=0), 0.3 * np.cov(np.asarray(z_BZ).T))
+    ratio = np.exp(q.logpdf(np.asarray(z_BZ)) - np.asarray(log_prior(made, params, z_BZ)))
+    assert abs(ratio.mean() - 1) < 4.5 * ratio.std() / count**0.5
+    assert ratio.std() / count**0.5 < 0.1  # or the line above says nothing
+
+
+@pytest.mark.parametrize("name", VARIATIONAL)
+def test_the_posterior_is_normalised_and_is_what_is_drawn(name):
+    made, params, features_BD, (posterior, z_BZ, _) = setup(name)
+    expected = stats.norm.logpdf(z_BZ, posterior.mean, np.exp(posterior.log_scale)).sum(axis=-1)
+    found = apply(made, params, posterior, z_BZ, method="log_posterior")
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    noise = normals(tiny.keys(4), SIZE)
+    np.testing.assert_allclose(z_BZ, posterior.at(noise), rtol=1e-5)
+
+
+def test_the_autoregressive_prior_of_a_chunk_depends_on_those_before_it_only():
+    made, params, features_BD, (posterior, z_BZ, _) = setup("autoregressive")
+
+    def kl(z_BZ):
+        return apply(made, params, posterior, z_BZ, method=price)[0]
+
+    moved = np.abs(kl(z_BZ.at[:, 2:4].add(1.0)) - kl(z_BZ)).max(axis=(0, 2)) > 1e-6
+    assert moved.tolist() == [False, False, True]
+
+
+def test_mixture_prior_against_a_loop():
+    made, params, _, (posterior, z_BZ, _) = setup("mixture")
+    p = params["params"]
+    weights = np.exp(p["logits"]) / np.exp(p["logits"]).sum()
+    parts = [
+        w * stats.norm.pdf(z_BZ, mean, np.exp(log_scale)).prod(axis=-1)
+        for w, mean, log_scale in zip(weights, p["means"], p["log_scales"], strict=True)
+    ]
+    np.testing.assert_allclose(log_prior(made, params, z_BZ), np.log(sum(parts)), rtol=1e-3)
+
+
+def test_a_deterministic_code_has_no_price():
+    _, _, _, (posterior, z_BZ, (kl_BTZ, log_ratio_B)) = setup("deterministic")
+    assert kl_BTZ.sum() == 0 and not log_ratio_B.any()
+    np.testing.assert_array_equal(z_BZ, posterior.mean)
+
+
+@pytest.mark.parametrize("name", LATENTS)
+def test_extreme_features_are_finite(name):
+    made, params, features_BD, _ = setup(name)
+
+    def total(features_BD):
+        def both(latent, features_BD):
+            posterior = latent.posterior(features_BD)
+            return latent.price(posterior, latent.draw(posterior, tiny.keys(4)), read)
+
+        kl_BTZ, log_ratio_B = apply(made, params, features_BD, method=both)
+        return jnp.sum(kl_BTZ) + jnp.sum(log_ratio_B)
+
+    value, gradient = jax.value_and_grad(total)(1e3 * features_BD)
+    assert np.isfinite(value) and np.isfinite(gradient).all()

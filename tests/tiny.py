@@ -1,0 +1,67 @@
+"""Tiny models of every kind, what the tests of models, steps and likelihoods share."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnae import sample
+from rnnae.config import default
+
+SHAPE = (4, 6, 1)
+_SMALL = {
+    "sequence": {"width": 4, "patch": 2},
+    "mlp": {"widths": (8,)},
+    "draw": {"width": 4, "steps": 3, "read_size": 2, "write_size": 3, "canvas": 3},
+}
+
+
+def config(name="sequence", shape=SHAPE, **changes):
+    """The default config of a model made tiny; `changes` are of config.model, or of another section
+    with __ for the dot."""
+    made = default(name)
+    values = {"data.shape": shape, "latent.size": 5, "latent.chunk": 5, "latent.components": 3}
+    values |= {f"model.{key}": value for key, value in _SMALL[name].items()}
+    values |= {"likelihood.components": 2, "latent.width": 4}
+    if name == "draw":
+        values |= {"latent.name": "gaussian", "likelihood.name": "bernoulli"}
+    for key, value in changes.items():
+        values[key.replace("__", ".") if "__" in key else f"model.{key}"] = value
+    made.update_from_flattened_dict(values)
+    return made
+
+
+def build(name="sequence", shape=SHAPE, seed=0, **changes):
+    """(model, variables) of a tiny model, its parameters drawn at random."""
+    model = sample.build(config(name, shape, **changes), 10)[0]
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images(shape), keys())
+    return model, random_like(shapes, seed)
+
+
+def apply(model, *inputs, method=None):
+    """`model.apply` as one program: op by op, compilation takes several times as long."""
+    return jax.jit(functools.partial(model.apply, method=method))(*inputs)
+
+
+def images(shape=SHAPE, batch=3, seed=9):
+    """Grey levels of 8 bits, in [0, 1]."""
+    return jnp.round(255 * jax.random.uniform(jax.random.key(seed), (batch, *shape))) / 255
+
+
+def binary(shape=SHAPE, batch=3, seed=9):
+    """Pixels 0 and 1."""
+    return jnp.round(images(shape, batch, seed))
+
+
+def keys(batch=3, seed=7):
+    """One key for each example."""
+    return jax.random.split(jax.random.key(seed), batch)
+
+
+def random_like(tree, seed=0, scale=0.5):
+    """The tree with every leaf drawn anew, so that no bias or gain is at a trivial value."""
+    generator = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda x: jnp.asarray(scale * generator.normal(size=x.shape), jnp.float32), tree
+    )
