@@ -7,7 +7,8 @@ Reading order, which is import order: a file imports only files above it.
     config        default(): every hyperparameter, one comment each
     saved_config  the config of a finished run, as a config file
     runtime       settings of the process: compilation cache, virtual CPU devices
-    published     the published files of data sets: where, their checksums, their formats
+    formats       how published files are read: IDX, CIFAR, amat, MATLAB
+    published     the published files of data sets: where, and their checksums
     folder        a user's own images
     datasets      DATASETS: published files -> a prepared TFDS directory; the only tfds import
     data          splits, and batches that are a pure function of (seed, step); binarisation

@@ -2,6 +2,7 @@
 
 `prepare` writes what the stock TFDS builder of the same name would (records, order, features), as
 array_record and without TensorFlow; `open_split` reads it, or any other array_record directory.
+omniglot_28 has no stock builder: that of `omniglot` has other images, sizes and splits.
 To add a set of published files: its files in `published.PUBLISHED`, its entry in `DATASETS`.
 """
 
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnae import folder, published
+from rnnae import folder, formats, published
 from rnnae.errors import ConfigError, DataError
 
 STALE_SECONDS = 86_400.0
@@ -30,7 +31,7 @@ Examples = dict[str, Iterable[dict[str, Any]]]  # split name: examples, images a
 class Dataset(NamedTuple):
     """How the published files of a set become a TFDS directory."""
 
-    version: str  # of the stock builder that this stands in for
+    version: str  # of the stock builder that this stands in for, if there is one
     features: Callable[[Any], dict[str, Any]]  # of the tfds module
     examples: Callable[[dict[str, bytes]], Examples]  # of published file name: bytes
     white: int = 255  # what is stored for full intensity
@@ -222,14 +223,18 @@ def _image(tfds, shape: tuple[int, int, int]) -> dict[str, Any]:
     return {"image": tfds.features.Image(shape=shape)}
 
 
+def _grey_28(tfds) -> dict[str, Any]:
+    return _image(tfds, (28, 28, 1))
+
+
 def _labelled(shape: tuple[int, int, int], **classes) -> Callable[[Any], dict[str, Any]]:
     return lambda tfds: _image(tfds, shape) | {"label": tfds.features.ClassLabel(**classes)}
 
 
 def _idx_examples(files: dict[str, bytes]) -> Examples:
     def examples(prefix):
-        images = published.parse_idx(files[f"{prefix}-images-idx3-ubyte"])
-        labels = published.parse_idx(files[f"{prefix}-labels-idx1-ubyte"])
+        images = formats.parse_idx(files[f"{prefix}-images-idx3-ubyte"])
+        labels = formats.parse_idx(files[f"{prefix}-labels-idx1-ubyte"])
         pairs = zip(images, labels, strict=True)
         return ({"image": image, "label": int(label)} for image, label in pairs)
 
@@ -242,7 +247,7 @@ def _cifar10_features(tfds) -> dict[str, Any]:
 
 def _cifar10_examples(files: dict[str, bytes]) -> Examples:
     def examples(split, names):
-        batches = [published.parse_cifar(files[name]) for name in names]
+        batches = [formats.parse_cifar(files[name]) for name in names]
         images, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             yield {"id": f"{split}_{i:05d}", "image": image, "label": int(label)}
@@ -254,9 +259,17 @@ def _cifar10_examples(files: dict[str, bytes]) -> Examples:
 def _binarized_examples(files: dict[str, bytes]) -> Examples:
     splits = {"train": "train", "validation": "valid", "test": "test"}
     return {
-        split: ({"image": i} for i in published.parse_amat(files[f"binarized_mnist_{part}.amat"]))
+        split: ({"image": i} for i in formats.parse_amat(files[f"binarized_mnist_{part}.amat"]))
         for split, part in splits.items()
     }
+
+
+def _omniglot_examples(files: dict[str, bytes]) -> Examples:
+    """The splits of Burda's own code: shuffled with seed 123, the last 1,345 for validation."""
+    images, test = formats.parse_omniglot(files["chardata.mat"])
+    order = np.random.RandomState(123).permutation(len(images))
+    splits = {"train": images[order[:-1345]], "validation": images[order[-1345:]], "test": test}
+    return {split: ({"image": i} for i in images) for split, images in splits.items()}
 
 
 # fmt: off
@@ -273,7 +286,6 @@ DATASETS = {
     "mnist": Dataset("3.0.1", _labelled((28, 28, 1), num_classes=10), _idx_examples),
     "fashion_mnist": Dataset("3.0.1", _labelled((28, 28, 1), names=_CLOTHES), _idx_examples),
     "cifar10": Dataset("3.0.2", _cifar10_features, _cifar10_examples),
-    "binarized_mnist": Dataset(
-        "1.0.0", lambda tfds: _image(tfds, (28, 28, 1)), _binarized_examples, white=1
-    ),
+    "binarized_mnist": Dataset("1.0.0", _grey_28, _binarized_examples, white=1),
+    "omniglot_28": Dataset("1.0.0", _grey_28, _omniglot_examples),
 }

@@ -2,8 +2,10 @@
 
 import gzip
 import hashlib
+import io
 
 import numpy as np
+from scipy.io import savemat
 
 from rnnae import published
 
@@ -15,6 +17,13 @@ def idx(values: np.ndarray) -> bytes:
 
 def amat(bits: np.ndarray) -> bytes:
     return "".join(" ".join(map(str, row)) + "\n" for row in bits.tolist()).encode()
+
+
+def mat(**images: np.ndarray) -> bytes:
+    """A MATLAB file of doubles (784, n), column after column, from uint8 (n, 28, 28, 1)."""
+    stream = io.BytesIO()
+    savemat(stream, {k: v.transpose(3, 2, 1, 0).reshape(784, -1) / 255 for k, v in images.items()})
+    return stream.getvalue()
 
 
 def make(name: str) -> dict[str, bytes]:
@@ -31,6 +40,10 @@ def make(name: str) -> dict[str, bytes]:
             records = rng.integers(0, 256, (n, 3073), np.uint8)
             records[:, 0] = i
             files[file] = records.tobytes()
+        elif file.endswith(".mat"):
+            # 30 for training beside the 1,345 for validation.
+            train, test = (rng.integers(0, 256, (n, 28, 28, 1), np.uint8) for n in (1375, 12))
+            files[file] = mat(data=train, testdata=test)
         else:
             files[file] = amat(rng.integers(0, 2, (n, 784)))
     return files

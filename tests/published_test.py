@@ -8,7 +8,7 @@ import fake_published
 import numpy as np
 import pytest
 
-from rnnae import published
+from rnnae import formats, published
 from rnnae.errors import DataError
 
 
@@ -28,8 +28,8 @@ def line(error) -> str:
 
 def test_packaged_mnist_is_the_published_one():
     files = published.payloads("mnist")
-    images = published.parse_idx(files["train-images-idx3-ubyte"])
-    labels = published.parse_idx(files["t10k-labels-idx1-ubyte"])
+    images = formats.parse_idx(files["train-images-idx3-ubyte"])
+    labels = formats.parse_idx(files["t10k-labels-idx1-ubyte"])
     assert images.shape == (60_000, 28, 28, 1) and images.dtype == np.uint8
     assert labels[:5].tolist() == [7, 2, 1, 0, 4]
 
@@ -49,7 +49,7 @@ def test_reads_packed_binarized_mnist(tmp_path, monkeypatch):
     files = fake_published.install(monkeypatch, "binarized_mnist", tmp_path / "text")
     splits = {f.removesuffix(".amat").rpartition("_")[2]: f for f in files}
     packed = {
-        split: np.packbits(published.parse_amat(files[file]).reshape(-1, 784), axis=1)
+        split: np.packbits(formats.parse_amat(files[file]).reshape(-1, 784), axis=1)
         for split, file in splits.items()
     }
     np.savez(tmp_path / "binarized_mnist.npz", **packed)
@@ -62,21 +62,6 @@ def test_reads_the_cifar_archive(tmp_path, monkeypatch):
     with tarfile.open(tmp_path / "out" / "cifar-10-binary.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "src", "cifar-10-batches-bin")
     assert published.payloads("cifar10", source_dir=str(tmp_path / "out")) == files
-
-
-@pytest.mark.parametrize("name", published.PUBLISHED)
-def test_parsers_invert_the_published_layouts(name):
-    for file, payload in fake_published.make(name).items():
-        if file.endswith(".bin"):
-            images, labels = published.parse_cifar(payload)
-            planes = images.transpose(0, 3, 1, 2).reshape(-1, 3072)
-            assert np.concatenate([labels[:, None], planes], axis=1).tobytes() == payload
-        elif file.endswith(".amat"):
-            bits = published.parse_amat(payload)
-            assert fake_published.amat(bits.reshape(-1, 784)) == payload
-        else:
-            values = published.parse_idx(payload)
-            assert fake_published.idx(values.squeeze()) == payload
 
 
 @pytest.mark.parametrize(
@@ -116,6 +101,20 @@ def test_damaged_bundles_are_one_clear_line(name, tmp_path):
     line(error)
 
 
+def test_a_file_of_unpublished_size_has_a_limit_and_a_checksum(tmp_path, monkeypatch):
+    fake_published.install(monkeypatch, "omniglot_28", tmp_path)
+    entry = published.PUBLISHED["omniglot_28"]
+    table = {file: (0, checksum) for file, (_, checksum) in entry.files.items()}
+    monkeypatch.setitem(published.PUBLISHED, "omniglot_28", entry._replace(files=table))
+    path = tmp_path / "chardata.mat"
+    payload = path.read_bytes()
+    assert published.payloads("omniglot_28", source_dir=str(tmp_path)) == {path.name: payload}
+    monkeypatch.setattr(published, "UNSIZED_BYTES", len(payload) - 2)
+    with pytest.raises(DataError, match="has not the published sha256") as error:
+        published.payloads("omniglot_28", source_dir=str(tmp_path))
+    assert str(path) in line(error)
+
+
 def test_a_gzip_bomb_is_read_no_further_than_the_published_size(tmp_path, monkeypatch):
     files = fake_published.install(monkeypatch, "mnist", tmp_path, compress=True)
     name = "t10k-labels-idx1-ubyte"
@@ -143,12 +142,7 @@ def test_cifar_test_batch_may_be_in_another_order_and_train_may_not(tmp_path, mo
         published.payloads("cifar10", source_dir=str(tmp_path))
 
 
-def test_parse_cifar_refuses_other_labels():
-    with pytest.raises(DataError, match="label 10"):
-        published.parse_cifar(bytes([10]) + bytes(3072))
-
-
-@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "binarized_mnist"])
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "binarized_mnist", "omniglot_28"])
 def test_no_files_and_no_network_names_files_address_and_flag(name, tmp_path, no_network):
     with pytest.raises(DataError) as error:
         published.payloads(name, work_dir=tmp_path)
@@ -186,6 +180,14 @@ class TestDownload:
         work = tmp_path / "work"
         assert published.payloads("fashion_mnist", work_dir=work) == server[1]
         assert list(work.iterdir()) == []
+
+    def test_gets_a_set_of_one_file(self, tmp_path, monkeypatch, capsys):
+        files = fake_published.install(monkeypatch, "omniglot_28", tmp_path / "www")
+        entry = published.PUBLISHED["omniglot_28"]
+        assert entry.address.endswith("/chardata.mat")
+        entry = entry._replace(address=(tmp_path / "www" / "chardata.mat").as_uri())
+        monkeypatch.setitem(published.PUBLISHED, "omniglot_28", entry)
+        assert published.payloads("omniglot_28", work_dir=tmp_path / "work") == files
 
     def test_checks_what_it_got(self, server, tmp_path, capsys):
         path = server[0] / "train-labels-idx1-ubyte.gz"

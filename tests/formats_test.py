@@ -1,0 +1,90 @@
+import io
+
+import fake_published
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from rnnae import formats, published
+from rnnae.errors import DataError
+
+
+@pytest.mark.parametrize("name", published.PUBLISHED)
+def test_parsers_invert_the_published_layouts(name):
+    for file, payload in fake_published.make(name).items():
+        if file.endswith(".bin"):
+            images, labels = formats.parse_cifar(payload)
+            planes = images.transpose(0, 3, 1, 2).reshape(-1, 3072)
+            assert np.concatenate([labels[:, None], planes], axis=1).tobytes() == payload
+        elif file.endswith(".amat"):
+            bits = formats.parse_amat(payload)
+            assert fake_published.amat(bits.reshape(-1, 784)) == payload
+        elif file.endswith(".mat"):
+            train, test = formats.parse_omniglot(payload)
+            again = fake_published.mat(data=train, testdata=test)
+            assert again[128:] == payload[128:]  # before it is a header with the time
+        else:
+            values = formats.parse_idx(payload)
+            assert fake_published.idx(values.squeeze()) == payload
+
+
+def test_parse_cifar_refuses_other_labels():
+    with pytest.raises(DataError, match="label 10"):
+        formats.parse_cifar(bytes([10]) + bytes(3072))
+
+
+def mat(**variables) -> bytes:
+    stream = io.BytesIO()
+    savemat(stream, variables)
+    return stream.getvalue()
+
+
+def test_omniglot_images_are_upright_and_rounded():
+    values = np.random.default_rng(0).random((784, 5))
+    values[:28, 0] = 1  # in MATLAB the first column
+    train, test = formats.parse_omniglot(mat(data=values, testdata=values[:, :2]))
+    assert train.shape == (5, 28, 28, 1) and train.dtype == np.uint8
+    assert (train[0, :, 0] == 255).all() and not (train[0, 0] == 255).all()
+    # As Burda et al. read it (datasets.py of github.com/yburda/iwae).
+    expected = values.T.reshape((-1, 28, 28)).reshape((-1, 28 * 28), order="F")
+    difference = train.reshape(-1, 784) / 255 - expected
+    assert abs(difference).max() <= 0.5 / 255 + 1e-9
+    np.testing.assert_array_equal(test, train[:2])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.float32])
+def test_omniglot_may_be_packed(dtype):
+    whole = np.eye(784, 3, dtype=dtype)
+    train, test = formats.parse_omniglot(mat(data=whole, testdata=whole.astype(float)))
+    np.testing.assert_array_equal(train, test)
+    assert train.max() == 255 and train.astype(int).sum() == 3 * 255
+
+
+GOOD = np.zeros((784, 3))
+WHOLE = mat(data=GOOD, testdata=GOOD)
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (b"", "not a MATLAB file"),
+        (b"no MATLAB at all" * 20, "not a MATLAB file"),
+        (WHOLE[: len(WHOLE) // 2], "not a MATLAB file"),
+        (WHOLE[:128] + b"\xff" * 64 + WHOLE[192:], "not a MATLAB file"),
+        (WHOLE[:124] + b"\x00\x02IM" + WHOLE[128:], "not a MATLAB file"),  # HDF5, of version 7.3
+        (mat(data=GOOD), "no real numbers called testdata"),
+        (mat(data=GOOD, testdata="text"), "no real numbers called testdata"),
+        (mat(data=GOOD, testdata={"a": 1.0}), "no real numbers called testdata"),
+        (mat(data=GOOD * 1j, testdata=GOOD), "no real numbers called data"),
+        (mat(data=GOOD.T, testdata=GOOD), "data is .3, 784., not .784, n."),
+        (mat(data=GOOD, testdata=GOOD[:-1]), "testdata is .783, 3., not .784, n."),
+        (mat(data=GOOD.reshape(28, 28, 3), testdata=GOOD), "data is .28, 28, 3., not .784, n."),
+        (mat(data=GOOD + 1.01, testdata=GOOD), "data has values outside"),
+        (mat(data=GOOD, testdata=GOOD - 0.01), "testdata has values outside"),
+        (mat(data=GOOD, testdata=GOOD * np.nan), "testdata has values outside"),
+    ],
+)
+def test_what_is_not_omniglot_is_one_clear_line(payload, words):
+    with pytest.raises(DataError, match=words) as error:
+        formats.parse_omniglot(payload)
+    assert "\n" not in str(error.value)
