@@ -16,5 +16,7 @@ def get_config() -> ConfigDict:
     config.latent.name = "gaussian"
     config.latent.size = 40
     config.model.width = 128
+    config.optim.learning_rate = 3e-3
+    config.train.eval_every_epochs = 5
     config.eval.seeds = (0, 1, 2)
     return config

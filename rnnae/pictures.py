@@ -1,4 +1,4 @@
-"""Pictures of a run: uint8 images (N, H, W, C) in, PNG files out, equal bytes for equal inputs."""
+"""Pictures of a run: uint8 images (N, H, W, C) in, PNG and GIF files out, equal for equal input."""
 
 import os
 from pathlib import Path
@@ -35,14 +35,57 @@ def interpolation(path: str | Path, strips_SNHWC: np.ndarray) -> None:
     _save(path, _tile(strips_SNHWC.reshape(strips * count, *strips_SNHWC.shape[2:]), count))
 
 
+def canvas(path: str | Path, frames_TNHWC: np.ndarray, windows_TN3: np.ndarray) -> None:
+    """An animated GIF, two rows of images as they are painted, and where each glimpse wrote: a red
+    box from the outermost filter to the outermost, of (centre y, centre x, side) in pixels that
+    count from 1. The last frame stays for a while, without boxes."""
+    count = frames_TNHWC.shape[1]
+    columns = -(-count // 2)
+    pictures = []
+    for images_NHWC, windows_N3 in zip(frames_TNHWC, windows_TN3, strict=True):
+        picture = Image.fromarray(_tile(images_NHWC, columns))
+        factor = max(1, _SIDE // max(images_NHWC.shape[1:3]))
+        height, width = (side * factor for side in images_NHWC.shape[1:3])
+        for index, (y, x, side) in enumerate(windows_N3):
+            row, column = divmod(index, columns)
+            top, left = row * (height + _GUTTER) + _GUTTER, column * (width + _GUTTER) + _GUTTER
+            cell = Image.new("RGBA", (width, height))
+            centre, reach = np.array([x, y]) - 0.5, side / 2 + 0.5
+            corners = (*(factor * (centre - reach)), *(factor * (centre + reach)))
+            ImageDraw.Draw(cell).rectangle(corners, outline=(230, 30, 30, 255), width=2)
+            picture.paste(cell, (left, top), cell)
+        pictures.append(picture)
+    pictures.append(Image.fromarray(_tile(frames_TNHWC[-1], columns)))
+    durations = [100] * (len(pictures) - 1) + [1500]
+    _atomically(
+        path,
+        lambda temporary: pictures[0].save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=durations,
+            loop=0,
+        ),
+    )
+
+
+def error_by_step(path: str | Path, error_T: np.ndarray) -> None:
+    """Mean squared error of reconstructions against the number of glimpses."""
+    figure, (axes,) = _figure(1)
+    axes.plot(np.arange(1, len(error_T) + 1), error_T, marker=".", lw=1.5)
+    axes.set(
+        title="Reconstruction while it is painted",
+        xlabel="glimpse",
+        ylabel="MSE, intensities in [0, 1]",
+        ylim=(0, None),
+    )
+    _finish(path, figure, [axes])
+
+
 def curves(path: str | Path, records: list[dict]) -> None:
     """Loss, and error of the reconstructions, against epochs, from the records of a run."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    loss, error = figure.subplots(1, 2)
+    figure, (loss, error) = _figure(2)
     panels = [
         (loss, "train/loss", "training", {"lw": 1}),
         (loss, "valid/loss", "validation", {"marker": ".", "lw": 1.5}),
@@ -62,6 +105,21 @@ def curves(path: str | Path, records: list[dict]) -> None:
             values = np.concatenate([line.get_ydata() for line in axes.lines])
             axes.set_yscale("log" if values.min() > 0 else "linear")
             axes.legend(frameon=False)
+    _finish(path, figure, (loss, error))
+
+
+def _figure(panels: int):
+    """A matplotlib figure and its axes, side by side."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * panels, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(1, panels, squeeze=False)[0]
+
+
+def _finish(path: str | Path, figure, all_axes) -> None:
+    for axes in all_axes:
         axes.grid(which="both", alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     _atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))

@@ -74,6 +74,17 @@ class Run:
             )
         return self.mixture.sample(count, seed)
 
+    def frames(self, codes_NZ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How a model that paints in T steps decodes the codes: mean images, uint8
+        (T, N, H, W, C), and where each step wrote, (T, N, 3); see `Draw.frames`.
+
+        Raises ConfigError for a model that does not.
+        """
+        if not isinstance(self.model, models.Draw):
+            raise ConfigError("only config.model.name=draw paints its images step by step")
+        mean, where = _apply(self.model, "frames")(self.params, codes_NZ)
+        return _to_uint8(mean), np.asarray(where)
+
     def with_mixture(self, images_NHWC: np.ndarray, components: int) -> "Run":
         """The same run with a mixture of `components` Gaussians fitted to the images' codes."""
         mixture = Mixture.fit(self.encode(images_NHWC), components, self.config.seed)
@@ -86,7 +97,11 @@ def _encode(model, params, images_NHWC):
 
 def _decode(model, params, codes_NZ, keys_N):
     x_NHWC = _apply(model, "decode")(params, codes_NZ, keys_N)
-    return np.asarray(jnp.round(255 * x_NHWC).astype(jnp.uint8))
+    return _to_uint8(x_NHWC)
+
+
+def _to_uint8(x: jax.Array) -> np.ndarray:
+    return np.asarray(jnp.round(255 * x).astype(jnp.uint8))
 
 
 @functools.lru_cache(maxsize=8)
@@ -179,6 +194,13 @@ def draw(run: Run, images_NHWC: np.ndarray, records: list[dict], directory: Path
     if pairs:
         strips = np.stack([run.interpolate(first, last, 11) for first, last in pairs])
         pictures.interpolation(directory / "interpolation.png", strips)
+    if isinstance(run.model, models.Draw):
+        pictures.canvas(directory / "canvas.gif", *run.frames(run.codes(10, run.config.seed)))
+        painted, _ = run.frames(run.encode(chosen))
+        error = (painted.astype(np.float64) - chosen[None]) / 255
+        pictures.error_by_step(
+            directory / "error_by_glimpse.png", (error**2).mean(axis=(1, 2, 3, 4))
+        )
     if records:
         pictures.curves(directory / "curves.png", records)
 

