@@ -185,7 +185,10 @@ def check(config: ConfigDict) -> None:
         require(0 <= get(path) < 1, path, "at least 0 and below 1")
     for path, choices in _CHOICES.items():
         choose(dict.fromkeys(choices), f"config.{path}", get(path))
-    require(len(config.eval.seeds) > 0, "eval.seeds", "at least one seed")
+    for split in config.eval.splits:
+        choose(dict.fromkeys(("valid", "test")), "config.eval.splits", split)
+    seeds = config.eval.seeds
+    require(bool(seeds) and min(seeds) >= 0, "eval.seeds", "one or more numbers from 0 on")
     for key in ("width", "layers", "patch", "steps", "canvas"):
         if key in config.model:
             require(config.model[key] > 0, f"model.{key}", "positive")

@@ -18,7 +18,6 @@ from rnnae.progress import Progress
 from rnnae.state import TrainState
 from rnnae.writer import Writer
 
-_MIXTURE_IMAGES = 50_000  # codes that the final mixture is fitted to, at most
 _PREVIEW = {"images": 2000, "components": 10}  # of the mixture behind the pictures on the way
 
 
@@ -58,7 +57,7 @@ class Milestones:
                 return result
         means = self._measure("test", step, train_state, weighted=True)
         run = self._with_prior(
-            train_state, _MIXTURE_IMAGES, self.config.eval.mixture_components, final=True
+            train_state, sample.MIXTURE_IMAGES, self.config.eval.mixture_components, final=True
         )
         if run.mixture is not None:
             run.mixture.save(self.workdir / "mixture.npz")
@@ -92,8 +91,7 @@ class Milestones:
             return run
         if final:
             self.progress.say("fitting a mixture of Gaussians to the training codes")
-        few = self.splits.train[np.arange(min(images, len(self.splits.train)))]
-        return run.with_mixture(few, components)
+        return run.with_mixture(sample.few(self.splits.train, images, self.config), components)
 
     def _draw(self, run: sample.Run) -> None:
         sample.draw(run, self.splits.valid, self.writer.records(), self.workdir / "pictures")

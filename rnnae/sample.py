@@ -20,6 +20,7 @@ from rnnae.checkpoint import Checkpoints
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.mixture import Mixture
 
+MIXTURE_IMAGES = 50_000  # codes that a mixture is fitted to, at most
 _CHUNK = 500  # images at a time: one compiled shape whatever the caller's number
 
 
@@ -181,10 +182,16 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
     return Run(model, jax.device_get(restored.ema), config, mixture)
 
 
+def few(images: data.Source, most: int, config: ml_collections.ConfigDict) -> np.ndarray:
+    """The first images of a split, as the config's protocol has them: binarised if it binarises."""
+    chosen = images[np.arange(min(len(images), most))]
+    return data.held_out(chosen, config.data.binarise, config.eval.seeds[0])
+
+
 def draw(run: Run, images_NHWC: np.ndarray, records: list[dict], directory: Path) -> None:
     """Writes the run's pictures from held-out images and its metrics so far."""
     directory.mkdir(parents=True, exist_ok=True)
-    chosen = images_NHWC[np.arange(min(len(images_NHWC), 20))]
+    chosen = few(images_NHWC, 20, run.config)
     pictures.generated(directory / "generated.png", run.sample(10, run.config.seed))
     originals = chosen[:10]
     pictures.reconstructions(
@@ -212,7 +219,7 @@ def main(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
     splits = load_splits(config)
     if run.mixture is None and not run.model.latent.variational:
         run = run.with_mixture(
-            splits.train[np.arange(len(splits.train))], config.eval.mixture_components
+            few(splits.train, MIXTURE_IMAGES, config), config.eval.mixture_components
         )
     directory = workdir / "samples"
     draw(run, splits.test, writer.read_metrics(workdir), directory)

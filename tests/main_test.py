@@ -87,6 +87,12 @@ def test_every_config_file_is_legal(file):
         ("model.width", 0),
         ("devices", -1),
         ("seed", -1),
+        ("eval.seeds", ()),
+        ("eval.splits", ("train",)),
+        ("eval.importance_samples", -1),
+        ("latent.size", 0),
+        ("likelihood.sigma", 0.0),
+        ("objective.free_bits", -0.1),
     ],
 )
 def test_impossible_values(key, value):

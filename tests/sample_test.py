@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rnnae import evaluate, sample, saved_config, train
+from rnnae.config import default
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.writer import read_metrics
 from tests import runs
@@ -70,6 +71,40 @@ def test_images_beyond_a_chunk_have_their_own_noise(run):
     """A code drawn alone is the one drawn among many."""
     assert np.array_equal(run.sample(520, seed=1)[510:], run.sample(520, seed=1)[510:])
     assert not np.array_equal(run.codes(520, seed=1)[:20], run.codes(520, seed=1)[500:])
+
+
+def test_a_variational_run_samples_its_prior_and_shows_how_it_paints(tmp_path):
+    config = default("draw")
+    config.update_from_flattened_dict(
+        {
+            **{k: v for k, v in runs.overrides(tmp_path).items() if k != "model.width"},
+            "data.binarise": "dynamic",
+            "likelihood.name": "bernoulli",
+            "latent.name": "gaussian",
+            "model.width": 6,
+            "model.steps": 3,
+            "train.epochs": 1,
+            "eval.importance_samples": 3,
+            "eval.seeds": (0, 1),
+        }
+    )
+    result = train.train(config, tmp_path / "run")
+    assert {"test/nll_dynamic_is3", "test/nll_dynamic_is3_seed1"} <= result.keys()
+    assert not (tmp_path / "run" / "mixture.npz").exists()
+    pictures = {p.name for p in (tmp_path / "run" / "pictures").iterdir()}
+    assert {"generated.png", "canvas.gif", "error_by_glimpse.png"} <= pictures
+    run = sample.load(tmp_path / "run")
+    assert run.sample(4, seed=1).shape == (4, 8, 8, 1) and run.codes(4).shape == (4, 12)
+    frames, where = run.frames(run.codes(4, seed=1))
+    assert frames.shape == (3, 4, 8, 8, 1) and where.shape == (3, 4, 3)
+    assert np.array_equal(frames[-1], run.sample(4, seed=1))
+    again = evaluate.main(config, tmp_path / "run")
+    assert again["test/nll_dynamic_is3"] == pytest.approx(result["test/nll_dynamic_is3"])
+
+
+def test_only_draw_has_frames(run):
+    with pytest.raises(ConfigError, match="config.model.name=draw"):
+        run.frames(run.codes(2))
 
 
 def test_modes_agree_with_training(trained, capsys):
