@@ -61,6 +61,7 @@ def truth():
 
 
 def evaluator(model, devices=1, **changes):
+    changes = {"importance_samples": 3, "information_images": 0, "batch_size": 8} | changes
     settings = tiny.config(**{f"eval__{key}": value for key, value in changes.items()})
     return evaluate.Evaluator(model, parallel.choose_devices(devices), settings)
 
@@ -107,7 +108,13 @@ def test_neither_batch_nor_devices_show(devices, size):
 def test_names_say_the_protocol_and_every_seed():
     model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
     grey = np.random.default_rng(0).integers(0, 256, (8, *tiny.SHAPE)).astype(np.uint8)
-    made = tiny.config(eval__seeds=(3, 4), eval__importance_samples=2, data__binarise="dynamic")
+    made = tiny.config(
+        eval__seeds=(3, 4),
+        eval__importance_samples=2,
+        eval__information_images=0,
+        eval__batch_size=8,
+        data__binarise="dynamic",
+    )
     run = evaluate.Evaluator(model, parallel.choose_devices(1), made)
     named = run(params["params"], grey, weighted=True)
     both = [named[f"nll_dynamic_is2_seed{seed}"] for seed in (3, 4)]

@@ -86,6 +86,7 @@ def test_a_variational_run_samples_its_prior_and_shows_how_it_paints(tmp_path):
             "train.epochs": 1,
             "eval.importance_samples": 3,
             "eval.seeds": (0, 1),
+            "eval.information_images": 5,
         }
     )
     result = train.train(config, tmp_path / "run")
