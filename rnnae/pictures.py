@@ -97,14 +97,21 @@ def curves(path: str | Path, records: list[dict]) -> None:
         if points:
             axes.plot(*zip(*points, strict=True), label=label, **style)
     for axes, title, unit in (
-        (loss, "Loss", "loss per image"),
+        (loss, "Loss", "loss, nats per image"),
         (error, "Reconstruction error", "error, intensities in [0, 1]"),
     ):
         axes.set(title=title, xlabel="epoch", ylabel=unit)
         if axes.lines:
-            values = np.concatenate([line.get_ydata() for line in axes.lines])
-            axes.set_yscale("log" if values.min() > 0 else "linear")
             axes.legend(frameon=False)
+    if error.lines:
+        error.set_yscale("log")
+    if loss.lines:
+        # The loss is a likelihood with its constant, so a logarithm means nothing: cut off the
+        # first steps instead, which would leave all the others on one line.
+        values = np.concatenate([line.get_ydata() for line in loss.lines])
+        low, high = values.min(), np.percentile(values, 95)
+        margin = 0.05 * (high - low) or 1.0
+        loss.set_ylim(low - margin, high + margin)
     _finish(path, figure, (loss, error))
 
 
