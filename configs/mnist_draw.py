@@ -1,6 +1,8 @@
-"""DRAW with attention on binarised MNIST (Gregor et al. 2015).
+"""DRAW with attention on binarised MNIST (Gregor et al. 2015): 64 glimpses, read 2x2, write 5x5.
 
 python -m rnnae.main --config configs/mnist_draw.py
+
+The paper's setting. Not trained to its end yet, so there is no number here.
 """
 
 from ml_collections import ConfigDict

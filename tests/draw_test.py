@@ -51,6 +51,19 @@ def test_read_and_write_against_a_plain_loop():
             np.testing.assert_allclose(written[b, :, :, c], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [2, 5])
+def test_a_new_window_tiles_the_image(size):
+    """Of constant images it reads that constant, and it writes a patch of ones as about one."""
+    ones = jnp.ones((1, 28, 28, 1))
+    reads, writes = (
+        attention.window(attention.whole_image(28, 28, size, w)(None, (5,))[None], 28, 28, size)
+        for w in (False, True)
+    )
+    np.testing.assert_allclose(attention.read(ones, reads, size), 1, rtol=1e-5)
+    written = attention.write(jnp.ones((1, size, size, 1)), writes, 28, 28)[0, 4:24, 4:24]
+    assert float(written.min()) > 0.7 and float(written.max()) < 2.5
+
+
 def test_a_narrow_window_reads_the_pixel_it_is_at():
     image = jax.random.normal(jax.random.key(0), (1, 5, 7, 1))
     # Centre at row 2, column 6 (from 1); variance and stride small.

@@ -40,8 +40,9 @@ def window(raw_BP: jax.Array, height: int, width: int, size: int) -> Window:
     )
 
 
-def whole_image(height: int, width: int, size: int):
-    """An initialiser of a layer's bias: a window whose filters tile the image.
+def whole_image(height: int, width: int, size: int, writes: bool):
+    """An initialiser of a layer's bias: a window whose filters tile the image, and one that
+    `writes` puts a patch of ones on the canvas as about one.
 
     Not of the paper. From zero, a grid of 2 x 2 looks at the four corners, where digits have no
     ink, and learns nothing for hundreds of steps (MNIST: loss 208 after 600 steps, 178 from here).
@@ -49,7 +50,9 @@ def whole_image(height: int, width: int, size: int):
     side = max(height, width)
     stride = side / size
     log_stride = math.log(stride * max(size - 1, 1) / (side - 1))
-    values = (0.0, 0.0, 2 * math.log(stride / 2), log_stride, 0.0)
+    # Filters sum to one over pixels, so the peak of two is 1 / (2 pi variance); (29) divides.
+    log_intensity = -math.log(2 * math.pi * (stride / 2) ** 2) if writes else 0.0
+    values = (0.0, 0.0, 2 * math.log(stride / 2), log_stride, log_intensity)
     return lambda key, shape, dtype=jnp.float32: jnp.asarray(values, dtype)
 
 

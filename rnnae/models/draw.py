@@ -75,10 +75,10 @@ class Draw(Autoencoder):
         states = 2 * self.encoder.state_size
         self.initial_state = self.param("state", nn.initializers.zeros, (states, self.width))
         if self.read_size:
-            bias = attention.whole_image(height, width, self.read_size)
+            bias = attention.whole_image(height, width, self.read_size, writes=False)
             self.look = nn.Dense(attention.PARAMETERS, bias_init=bias)
         if self.write_size:
-            bias = attention.whole_image(height, width, self.write_size)
+            bias = attention.whole_image(height, width, self.write_size, writes=True)
             self.point = nn.Dense(attention.PARAMETERS, bias_init=bias)
             self.patch = nn.Dense(self.write_size**2 * self.canvas_shape[2])
         else:
