@@ -45,7 +45,10 @@ class Milestones:
         if means["loss"] < min(done.values(), default=math.inf):
             self.checkpoints.save("best", step, train_state)
         self._record("valid", step, epoch, means)
-        self._draw(self._with_prior(train_state, **_PREVIEW))
+        # All is recorded and saved: a signal need not wait for pictures, which compile and plot.
+        where = f"after the evaluation at step {step}"
+        self.interrupt.check(where)
+        self._draw(self._with_prior(train_state, **_PREVIEW), where)
 
     def finish(self, step: int, epoch: float, train_state: TrainState) -> dict[str, float]:
         """Test metrics of the averaged weights, the mixture over the codes, the last pictures."""
@@ -61,7 +64,7 @@ class Milestones:
         )
         if run.mixture is not None:
             run.mixture.save(self.workdir / "mixture.npz")
-        self._draw(run)
+        self._draw(run, f"after the evaluation at step {step}")
         self._record("test", step, epoch, means)
         self.progress.say(f"pictures in {self.workdir / 'pictures'}")
         return {f"test/{name}": value for name, value in means.items()}
@@ -93,8 +96,14 @@ class Milestones:
             self.progress.say("fitting a mixture of Gaussians to the training codes")
         return run.with_mixture(sample.few(self.splits.train, images, self.config), components)
 
-    def _draw(self, run: sample.Run) -> None:
-        sample.draw(run, self.splits.valid, self.writer.records(), self.workdir / "pictures")
+    def _draw(self, run: sample.Run, where: str) -> None:
+        sample.draw(
+            run,
+            self.splits.valid,
+            self.writer.records(),
+            self.workdir / "pictures",
+            between=lambda: self.interrupt.check(where),
+        )
 
 
 def describe(

@@ -6,6 +6,7 @@ images = run.sample(10, seed=0)  # uint8, (10, 28, 28, 1)
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -188,20 +189,31 @@ def few(images: data.Source, most: int, config: ml_collections.ConfigDict) -> np
     return data.held_out(chosen, config.data.binarise, config.eval.seeds[0])
 
 
-def draw(run: Run, images_NHWC: np.ndarray, records: list[dict], directory: Path) -> None:
-    """Writes the run's pictures from held-out images and its metrics so far."""
+def draw(
+    run: Run,
+    images_NHWC: np.ndarray,
+    records: list[dict],
+    directory: Path,
+    between: Callable[[], None] = lambda: None,
+) -> None:
+    """Writes the run's pictures from held-out images and its metrics so far; `between` is called
+    before each, and may raise to give up."""
     directory.mkdir(parents=True, exist_ok=True)
     chosen = few(images_NHWC, 20, run.config)
+    between()
     pictures.generated(directory / "generated.png", run.sample(10, run.config.seed))
     originals = chosen[:10]
+    between()
     pictures.reconstructions(
         directory / "reconstructions.png", originals, run.reconstruct(originals)
     )
     pairs = [(chosen[i], chosen[-1 - i]) for i in range(min(5, len(chosen) // 2))]
     if pairs:
+        between()
         strips = np.stack([run.interpolate(first, last, 11) for first, last in pairs])
         pictures.interpolation(directory / "interpolation.png", strips)
     if isinstance(run.model, models.Draw):
+        between()
         pictures.canvas(directory / "canvas.gif", *run.frames(run.codes(10, run.config.seed)))
         painted, _ = run.frames(run.encode(chosen))
         error = (painted.astype(np.float64) - chosen[None]) / 255
@@ -209,6 +221,7 @@ def draw(run: Run, images_NHWC: np.ndarray, records: list[dict], directory: Path
             directory / "error_by_glimpse.png", (error**2).mean(axis=(1, 2, 3, 4))
         )
     if records:
+        between()
         pictures.curves(directory / "curves.png", records)
 
 
