@@ -5,7 +5,11 @@ import sys
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+# Most of the time goes into compiling tiny programs: without optimisation it is a third less. What
+# fusion does to numbers is seen by .ci/run, which sets XLA_FLAGS itself for the tests about it.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+)
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tests import each other as `tests.<name>`
 
 import jax  # noqa: E402
