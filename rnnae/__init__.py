@@ -13,6 +13,7 @@ Reading order, which is import order: a file imports only files above it.
     datasets      DATASETS: published files -> a prepared TFDS directory; the only tfds import
     data          splits, and batches that are a pure function of (seed, step); binarisation
     timetable     what happens at which step: epochs, calls, validations
+    keys          random keys of examples
     scan_order    ORDERS: image <-> tokens, exact inverses
     cells         CELLS: one step of recurrence
     recurrence    a cell over time: directions, stacks

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from rnnae import data, metrics, objective, parallel, sample
+from rnnae import data, keys, metrics, objective, parallel, sample
 from rnnae.errors import ConfigError
 from rnnae.models import Autoencoder
 
@@ -152,7 +152,7 @@ class Evaluator:
 
 
 def _keys(seed: jax.Array, position_B: jax.Array) -> jax.Array:
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(seed), position_B)
+    return keys.of_positions(jax.random.key(seed), position_B)
 
 
 def _per_image(model: Autoencoder, shared, examples) -> dict[str, jax.Array]:

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from rnnae import keys
 from rnnae.cells import dense_2d
 from rnnae.errors import ConfigError, choose
 from rnnae.recurrence import Stack
@@ -160,7 +161,7 @@ class Mixture(Latent):
 
     def prior(self, key_B, read):
         log_weights_M, parts_MZ = self.parts(read)
-        which_key, noise_key = jnp.moveaxis(jax.vmap(jax.random.split)(key_B), 1, 0)
+        which_key, noise_key = keys.split(key_B)
         which_B = jax.vmap(lambda key: jax.random.categorical(key, log_weights_M))(which_key)
         chosen = Normal(parts_MZ.mean[which_B], parts_MZ.log_scale[which_B])
         return chosen.at(normals(noise_key, self.size))

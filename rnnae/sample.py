@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 
-from rnnae import data, latents, likelihoods, models, optim, parallel, pictures, state, writer
+from rnnae import data, keys, latents, likelihoods, models, optim, parallel, pictures, state, writer
 from rnnae.checkpoint import Checkpoints
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.mixture import Mixture
@@ -115,7 +115,7 @@ def _apply(model, method):
 def _keys(seed: int, count: int, stream: int = 0) -> jax.Array:
     """One key for each of `count` examples; of another `stream`, others."""
     key = jax.random.fold_in(jax.random.key(seed), stream)
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(count))
+    return keys.of_positions(key, jnp.arange(count))
 
 
 def _in_chunks(function, *inputs_N) -> np.ndarray:

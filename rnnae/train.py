@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
 from flax import linen as nn
 
 from rnnae import config as config_lib
-from rnnae import data, evaluate, milestones, objective, parallel, sample, state
+from rnnae import data, evaluate, keys, milestones, objective, parallel, sample, state
 from rnnae.checkpoint import Checkpoints
 from rnnae.errors import ConfigError, NonFiniteError
 from rnnae.interrupt import Interrupt
@@ -41,8 +40,7 @@ def train_step(
     """One update from one shard of a batch of uint8 images; pure. See `parallel.train_call`."""
     x_BHWC = data.to_unit(image_BHWC)
     step_key = jax.random.fold_in(train_state.key, train_state.step)
-    key_B = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(step_key, positions_B)
-    pixels_key_B, latent_key_B = jnp.moveaxis(jax.vmap(jax.random.split)(key_B), 1, 0)
+    pixels_key_B, latent_key_B = keys.split(keys.of_positions(step_key, positions_B))
     if binarise == "dynamic":
         x_BHWC = data.binarise(x_BHWC, pixels_key_B)
     weight = kl_weight(train_state.step)

@@ -12,7 +12,6 @@ from rnnae.likelihoods import LIKELIHOODS, Categorical, LogisticMixture, likelih
 from tests import tiny
 
 DISCRETE = [name for name in LIKELIHOODS if likelihood(name, 1).discrete]
-BINARY = [name for name in LIKELIHOODS if likelihood(name, 1).binary]
 
 
 def params(pixels, shape=(2, 4, 4), batch=2, seed=0, scale=2.0):

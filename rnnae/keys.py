@@ -1,0 +1,14 @@
+"""Random keys of examples: what is random about an example depends on its own key alone."""
+
+import jax
+import jax.numpy as jnp
+
+
+def of_positions(key: jax.Array, position_B: jax.Array) -> jax.Array:
+    """The key of the example at each position, (B,)."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, position_B)
+
+
+def split(key_B: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Two independent keys of each example, (B,) and (B,)."""
+    return tuple(jnp.moveaxis(jax.vmap(jax.random.split)(key_B), 1, 0))
