@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.cells import Carry, cell_type
+from rnnae.cells import Carry, cell_type, dense_2d
 from rnnae.errors import ConfigError
 from rnnae.latents import STANDARD, Normal, StandardNormal, normals
 from rnnae.models import attention
 from rnnae.models.autoencoder import Autoencoder
+from rnnae.scan_order import ScanOrder
 from rnnae.types import Terms
 
 
@@ -213,11 +214,10 @@ class Draw(Autoencoder):
         """The canvas as likelihood parameters, params_BHWP."""
         if self.plain:
             return canvas_BHWC
-        batch, height, width, channels = canvas_BHWC.shape
         k = self.pixels.block
-        split = canvas_BHWC.reshape(batch, height // k, k, width // k, k, channels)
-        flat = split.transpose(0, 1, 3, 2, 4, 5).reshape(-1, k * k * channels)
-        return self.head(flat).reshape(batch, height // k, width // k, -1)
+        blocks = ScanOrder(self.canvas_shape, k, k)
+        params_TBP = dense_2d(self.head, blocks.to_tokens(canvas_BHWC))
+        return blocks.in_blocks(k, self.pixels.parameters).to_image(params_TBP)
 
     def _parts(self, z_BZ):
         """(B, T Z) -> (T, B, Z)."""
