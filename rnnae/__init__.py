@@ -14,6 +14,7 @@ Reading order, which is import order: a file imports only files above it.
     data          splits, and batches that are a pure function of (seed, step); binarisation
     timetable     what happens at which step: epochs, calls, validations
     keys          random keys of examples
+    precision     bfloat16 operands of products in training
     scan_order    ORDERS: image <-> tokens, exact inverses
     cells         CELLS: one step of recurrence
     recurrence    a cell over time: directions, stacks

@@ -98,6 +98,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.optim.b2 = 0.999
     config.optim.weight_decay = 0.0  # decoupled, as in AdamW
     config.optim.clip_norm = 1.0  # of the global gradient; 0 = off
+    config.optim.precision = "float32"  # of products' operands in training: float32, bfloat16
     config.optim.ema = 0.999  # decay of the averaged weights that are evaluated; 0 = off
 
     config.train = ConfigDict()

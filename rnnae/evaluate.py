@@ -34,6 +34,13 @@ class Scores(NamedTuple):
     mutual_information: float | None  # nats; see objective.mutual_information
 
 
+class Report(NamedTuple):
+    """What is reported of a split."""
+
+    means: dict[str, float]  # by name
+    kl_T: np.ndarray  # mean KL of each step of the code, nats; sums to `kl`
+
+
 class Evaluator:
     """Measures parameters of `model` on images, by the settings of `config.eval`."""
 
@@ -57,7 +64,7 @@ class Evaluator:
         *,
         weighted: bool = False,
         between: Callable[[], None] = lambda: None,
-    ) -> dict[str, float]:
+    ) -> Report:
         """Means over the split, and over `config.eval.seeds` if `weighted` (else the first only).
 
         `loss` is the bound; MSE, MAE and SSIM are of the free-running reconstruction of the mean
@@ -77,7 +84,8 @@ class Evaluator:
             for seed in seeds
         ]
         protocol = data.protocol(images, self._binarise)
-        return self._named(all_scores, seeds, protocol, samples)
+        kl_T = np.mean([scores.kl_T for scores in all_scores], axis=0)
+        return Report(self._named(all_scores, seeds, protocol, samples), kl_T)
 
     def scores(
         self,
@@ -214,18 +222,20 @@ def check_protocol(model: Autoencoder, images: data.Source, binarise: str) -> No
 
 def main(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, float]:
     """`--mode evaluate`: validation and test split of a trained run, printed and kept in
-    `workdir`/evaluation.json."""
+    `workdir`/evaluation.json, there with the KL of each step of a code drawn in several."""
     run = sample.load(workdir, config.eval.checkpoint)
     splits = sample.load_splits(config)
     evaluator = Evaluator(run.model, parallel.choose_devices(config.devices), config)
     result = {}
     for split in config.eval.splits:
         images = getattr(splits, split)
-        means = evaluator(run.params, images, weighted=True)
+        means, kl_T = evaluator(run.params, images, weighted=True)
         print(
             f"{split} ({len(images):,} images, {config.eval.checkpoint} checkpoint): {line(means)}"
         )
         result |= {f"{split}/{name}": value for name, value in means.items()}
+        if len(kl_T) > 1:
+            result[f"{split}/kl_by_step"] = kl_T.tolist()
         path = Path(workdir) / "evaluation.json"
         path.write_text(json.dumps(result, indent=2) + "\n")
     return result

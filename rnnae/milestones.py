@@ -78,7 +78,7 @@ class Milestones:
             getattr(self.splits, split),
             weighted=weighted,
             between=lambda: self.interrupt.check(where),
-        )
+        ).means
 
     def _record(self, split: str, step: int, epoch: float, means: dict[str, float]) -> None:
         self.writer.write(step, epoch, {f"{split}/{name}": v for name, v in means.items()})

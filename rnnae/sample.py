@@ -156,7 +156,7 @@ def build(config: ml_collections.ConfigDict, total_steps: int) -> tuple[nn.Modul
     latent = latents.latent(image_shape=shape, **config.latent)
     model = models.model(fields.pop("name"), shape, pixels, latent, **fields)
     fields = config.optim.to_dict()
-    del fields["ema"]
+    del fields["ema"], fields["precision"]
     schedule = optim.learning_rate_schedule(
         total_steps=total_steps,
         **{key: fields.pop(key) for key in optim.SCHEDULE_KEYS},

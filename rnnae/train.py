@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from rnnae import config as config_lib
 from rnnae import data, evaluate, keys, milestones, objective, parallel, sample, state
+from rnnae import precision as precision_lib
 from rnnae.checkpoint import Checkpoints
 from rnnae.errors import ConfigError, NonFiniteError
 from rnnae.interrupt import Interrupt
@@ -36,6 +37,7 @@ def train_step(
     binarise: str,
     kl_weight: Callable[[jax.Array], jax.Array],
     free_bits: float,
+    precision: str,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update from one shard of a batch of uint8 images; pure. See `parallel.train_call`."""
     x_BHWC = data.to_unit(image_BHWC)
@@ -46,7 +48,8 @@ def train_step(
     weight = kl_weight(train_state.step)
 
     def loss(params):
-        terms = model.apply({"params": params}, x_BHWC, latent_key_B)
+        with precision_lib.of_products(precision):
+            terms = model.apply({"params": params}, x_BHWC, latent_key_B)
         return objective.loss(terms, kl_weight=weight, free_bits=free_bits, average=average)
 
     gradients, means = jax.grad(loss, has_aux=True)(train_state.params)
@@ -131,6 +134,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
                 anneal_steps=config.objective.anneal_steps,
             ),
             free_bits=config.objective.free_bits,
+            precision=config.optim.precision,
         )
         call = parallel.train_call(step_function, devices)
         batches = data.stream(

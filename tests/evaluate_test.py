@@ -98,7 +98,7 @@ def test_neither_batch_nor_devices_show(devices, size):
     first, other = (
         evaluator(model, d, batch_size=s, importance_samples=10, information_images=11)(
             params["params"], images, weighted=True
-        )
+        ).means
         for d, s in ((1, 11), (devices, size))
     )
     assert other == pytest.approx(first, rel=1e-5)
@@ -116,13 +116,13 @@ def test_names_say_the_protocol_and_every_seed():
         data__binarise="dynamic",
     )
     run = evaluate.Evaluator(model, parallel.choose_devices(1), made)
-    named = run(params["params"], grey, weighted=True)
+    named = run(params["params"], grey, weighted=True).means
     both = [named[f"nll_dynamic_is2_seed{seed}"] for seed in (3, 4)]
     assert named["nll_dynamic_is2"] == pytest.approx(np.mean(both))
     assert both[0] != both[1]
     assert named["bound_dynamic_se"] > 0
     assert not any("bits" in name or "8bit" in name for name in named)
-    unweighted = run(params["params"], grey)
+    unweighted = run(params["params"], grey).means
     assert unweighted["bound_dynamic"] == pytest.approx(named["bound_dynamic_seed3"], rel=1e-6)
     assert not any(name.startswith("nll") for name in unweighted)
 
@@ -130,7 +130,7 @@ def test_names_say_the_protocol_and_every_seed():
 def test_bits_per_dim_of_8_bit_images():
     model, params = tiny.build(latent__name="gaussian", likelihood__name="logistic_mixture")
     grey = np.random.default_rng(0).integers(0, 256, (8, *tiny.SHAPE)).astype(np.uint8)
-    named = evaluator(model, importance_samples=3)(params["params"], grey, weighted=True)
+    named = evaluator(model, importance_samples=3)(params["params"], grey, weighted=True).means
     expected = named["nll_8bit_is3"] / 24 / math.log(2)
     assert named["bits_per_dim_8bit_is3"] == pytest.approx(expected)
 
@@ -138,7 +138,7 @@ def test_bits_per_dim_of_8_bit_images():
 def test_a_deterministic_code_has_no_bound():
     model, params = tiny.build()
     grey = np.random.default_rng(0).integers(0, 256, (8, *tiny.SHAPE)).astype(np.uint8)
-    named = evaluator(model)(params["params"], grey, weighted=True)
+    named = evaluator(model)(params["params"], grey, weighted=True).means
     assert set(named) == {"loss", "reconstruction", "kl", "mse", "mae", "ssim"}
     x = grey / np.float32(255)
     code = tiny.apply(model, params, jnp.asarray(x), method="encode")
@@ -153,9 +153,17 @@ def test_active_units_are_those_that_vary():
     head = params["params"]["latent"]["head"]
     head["kernel"] = head["kernel"].at[:, 1].set(0.0)
     images = np.random.default_rng(0).integers(0, 2, (60, *tiny.SHAPE)).astype(np.uint8) * 255
-    named = evaluator(model, information_images=60)(params["params"], images)
+    named = evaluator(model, information_images=60)(params["params"], images).means
     assert named["active_units"] == 4
     assert 0 < named["mutual_information"] <= math.log(60)
+
+
+def test_the_kl_of_every_step_adds_up():
+    model, params = tiny.build("draw", steps=4)
+    images = np.random.default_rng(0).integers(0, 2, (9, *tiny.SHAPE)).astype(np.uint8) * 255
+    means, kl_T = evaluator(model)(params["params"], images)
+    assert kl_T.shape == (4,) and (kl_T > 0).all()
+    assert kl_T.sum() == pytest.approx(means["kl"], rel=1e-5)
 
 
 def test_a_binary_likelihood_of_grey_images_is_refused():

@@ -88,5 +88,6 @@ def read(x_BHWC: jax.Array, window: Window, size: int) -> jax.Array:
 def write(patch_BNNC: jax.Array, window: Window, height: int, width: int) -> jax.Array:
     """The patch painted through the window, (B, H, W, C): F_Y^T w F_X / gamma (29)."""
     y_BNH, x_BNW = banks(window, height, width, patch_BNNC.shape[1])
+    patch_BNNC = patch_BNNC / window.intensity[:, None, None, None]
     rows = jnp.einsum("bnh,bnmc->bhmc", y_BNH, patch_BNNC)
-    return jnp.einsum("bmw,bhmc->bhwc", x_BNW, rows) / window.intensity[:, None, None, None]
+    return jnp.einsum("bmw,bhmc->bhwc", x_BNW, rows)

@@ -167,6 +167,9 @@ class Draw(Autoencoder):
         return self._scan(step, inputs_TBZ.shape[1], inputs_TBZ)
 
     def _scan(self, step, batch: int, inputs_TBZ):
+        # Gradients recompute each glimpse from its state: to store what is inside one costs more
+        # time on a CPU, and T times the memory.
+        step = nn.remat(step, prevent_cse=False)
         scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
         return scan(self, self._start(batch), inputs_TBZ)
 

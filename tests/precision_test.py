@@ -1,0 +1,72 @@
+"""Rounded products: what they are, what they are exchanged for, and that nothing else changes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from rnnae import objective, precision
+from rnnae.errors import ConfigError
+from rnnae.models import MODELS
+from tests import tiny
+
+
+def rounded(x):
+    return np.asarray(jnp.asarray(x).astype(jnp.bfloat16).astype(jnp.float32), np.float64)
+
+
+@pytest.mark.parametrize("inputs", [1, 7, 32])
+def test_a_product_and_its_gradients_are_of_rounded_operands(inputs):
+    generator = np.random.default_rng(0)
+    x, w, dy = (
+        generator.normal(size=shape).astype(np.float32)
+        for shape in ((5, inputs), (inputs, 6), (5, 6))
+    )
+    y, pull = jax.vjp(precision.product, x, w)
+    dx, dw = pull(jnp.asarray(dy))
+    np.testing.assert_allclose(y, rounded(x) @ rounded(w), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(dx, rounded(dy) @ rounded(w).T, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(dw, rounded(x).T @ rounded(dy), rtol=1e-4, atol=1e-5)
+    assert all(array.dtype == jnp.float32 for array in (y, dx, dw))
+    assert np.abs(y - x @ w).max() > 1e-4  # or the test above says nothing
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_dense_layers_and_no_others_are_exchanged(bias):
+    x = jax.random.normal(jax.random.key(0), (2, 3, 8))
+    dense, norm = nn.Dense(4, use_bias=bias), nn.LayerNorm()
+    for layer in (dense, norm):
+        params = tiny.random_like(layer.init(jax.random.key(0), x))
+        exact = layer.apply(params, x)
+        with precision.of_products("float32"):
+            assert np.array_equal(layer.apply(params, x), exact)
+        with precision.of_products("bfloat16"):
+            found = layer.apply(params, x)
+        np.testing.assert_allclose(found, exact, rtol=0.02, atol=0.03)
+        assert np.array_equal(found, exact) == (layer is norm)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_of_a_model_stay_close(name):
+    """Also through `nn.scan`, where the layers are traced later."""
+    model, params = tiny.build(name, latent__name="gaussian", likelihood__name="bernoulli")
+
+    def loss(params, choice):
+        with precision.of_products(choice):
+            terms = model.apply(params, tiny.binary(), tiny.keys())
+        return jnp.sum(objective.per_example(terms)["loss"])
+
+    exact, found = (
+        jax.jit(jax.grad(loss), static_argnums=1)(params, p) for p in precision.PRECISIONS
+    )
+    exact, found = (
+        jnp.concatenate([x.ravel() for x in jax.tree.leaves(g)]) for g in (exact, found)
+    )
+    error = jnp.linalg.norm(found - exact) / jnp.linalg.norm(exact)
+    assert 1e-4 < error < 0.05
+
+
+def test_an_unknown_precision_names_the_choices():
+    with pytest.raises(ConfigError, match="precision must be one of float32, bfloat16"):
+        precision.of_products("float16")
