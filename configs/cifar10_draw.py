@@ -15,17 +15,20 @@ from rnnae.config import default
 def get_config() -> ConfigDict:
     config = default("draw")
     config.data.name = "cifar10"
-    config.data.batch_size = 64
+    config.data.batch_size = 128
     config.likelihood.name = "logistic_mixture"
     config.likelihood.components = 5
     config.latent.name = "gaussian"
-    config.latent.size = 50
+    config.latent.size = 32
     config.model.width = 400
     config.model.steps = 16
-    config.model.read_size = 8
-    config.model.write_size = 8
-    config.model.canvas = 8
+    config.model.read_size = 12
+    config.model.write_size = 12
+    config.model.learned_prior = True
+    config.optim.learning_rate = 2e-3
+    config.optim.precision = "bfloat16"
     config.eval.batch_size = 100
     config.eval.information_images = 100
-    config.train.steps_per_call = 2
+    config.train.epochs = 10
+    config.train.steps_per_call = 5
     return config

@@ -89,5 +89,6 @@ def write(patch_BNNC: jax.Array, window: Window, height: int, width: int) -> jax
     """The patch painted through the window, (B, H, W, C): F_Y^T w F_X / gamma (29)."""
     y_BNH, x_BNW = banks(window, height, width, patch_BNNC.shape[1])
     patch_BNNC = patch_BNNC / window.intensity[:, None, None, None]
-    rows = jnp.einsum("bnh,bnmc->bhmc", y_BNH, patch_BNNC)
-    return jnp.einsum("bmw,bhmc->bhwc", x_BNW, rows)
+    # The width first: the other way round the large product has to be transposed.
+    rows = jnp.einsum("bmw,bnmc->bnwc", x_BNW, patch_BNNC)
+    return jnp.einsum("bnh,bnwc->bhwc", y_BNH, rows)

@@ -184,11 +184,11 @@ class Draw(Autoencoder):
     def _read(self, x_BHWC, canvas_BHWC, h_BD):
         channels = self.image_shape[2]
         error_BHWC = x_BHWC - nn.sigmoid(canvas_BHWC[..., :channels])  # (3)
-        both_BHWC = jnp.concatenate([x_BHWC, error_BHWC], axis=-1)
+        images = (x_BHWC, error_BHWC)
         if self.read_size:  # (27), else (17)
             window = attention.window(self.look(h_BD), *self.image_shape[:2], self.read_size)
-            both_BHWC = attention.read(both_BHWC, window, self.read_size)
-        return both_BHWC.reshape(x_BHWC.shape[0], -1)
+            images = tuple(attention.read(image, window, self.read_size) for image in images)
+        return jnp.concatenate(images, axis=-1).reshape(x_BHWC.shape[0], -1)
 
     def _prior(self, h_BD, like_BZ) -> Normal:
         if self.learned_prior:
