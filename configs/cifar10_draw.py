@@ -25,7 +25,8 @@ def get_config() -> ConfigDict:
     config.model.read_size = 12
     config.model.write_size = 12
     config.model.learned_prior = True
-    config.optim.learning_rate = 2e-3
+    config.optim.learning_rate = 4e-3
+    config.optim.warmup_steps = 200
     config.optim.precision = "bfloat16"
     config.eval.batch_size = 100
     config.eval.information_images = 100

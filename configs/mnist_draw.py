@@ -3,7 +3,15 @@
     python -m rnnae.main --config configs/mnist_draw.py
 
 The paper has 64 glimpses that read 2x2 and write 5x5, 100 numbers each, and a standard-normal
-prior. Larger windows, a learned prior and a higher learning rate learn several times faster.
+prior. Larger windows, a learned prior and a higher learning rate learn several times faster:
+validation bound after 1,500 steps of batch 128, one change after the other, one run each (windows
+of 5x5, 32 glimpses, learning rate 2e-3: 113.1; 4e-3: 103.8; windows of 8x8 and the learned prior:
+96.6; of 12x12, 24 glimpses: 94.4).
+
+Measured at commit 303cb48 on two cores of an Intel Xeon with AMX, no GPU, jax 0.10.2: 1,157,610
+parameters, 65 min of training (2.2 CPU-hours); on the 10,000 test images, dynamic protocol,
+binarisation seeds 0, 1 and 2: bound 81.79 +- 0.21 nats (81.81, 81.84, 81.72), KL 27.78. By this
+command with --config.eval.importance_samples=0: the estimate for K = 128 was not made.
 """
 
 from ml_collections import ConfigDict

@@ -44,6 +44,12 @@ class Likelihood:
         """An image x_BHWC drawn from p, example i by key i alone."""
         raise NotImplementedError
 
+    def around(self, params_BHWP: jax.Array, x_BHWC: jax.Array) -> jax.Array:
+        """Parameters relative to an image, where such a likelihood has a location; else as they
+        are."""
+        del x_BHWC
+        return params_BHWP
+
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian(Likelihood):
@@ -242,6 +248,11 @@ class LogisticMixture(Likelihood):
             level = jnp.clip(jnp.round((drawn + 1) / 2 * (self.levels - 1)), 0, self.levels - 1)
             signed.append(2 * level / (self.levels - 1) - 1)
         return (jnp.stack(signed, axis=-1) + 1) / 2
+
+    def around(self, params_BHWP, x_BHWC):
+        m = self.components
+        means = slice(m, m * (1 + self.channels))
+        return params_BHWP.at[..., means].add(jnp.repeat(2 * x_BHWC - 1, m, axis=-1))
 
     def _split(self, params_BHWP):
         """(logits, means by channel, log scales by channel, coefficients by channel and earlier

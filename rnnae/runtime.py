@@ -13,7 +13,7 @@ def setup(*, compilation_cache: str, devices: int, batch_size: int) -> None:
 
     A CPU counts as one device a core, where the batch divides into shards of 64 or more: a
     recurrence is a chain of small products, and two chains keep two cores busier than one product
-    split in two (measured 1.2 times on two cores, and 1.4 times for DRAW at batch 128). `devices`, or
+    split in two (measured 1.2 times on two cores, 1.4 times for DRAW at batch 128). `devices`, or
     XLA_FLAGS=--xla_force_host_platform_device_count, overrides it.
     """
     if compilation_cache:

@@ -173,6 +173,15 @@ def test_the_channels_of_the_mixture_depend_on_those_before():
     assert gradient_of(1, blue) == gradient_of(1, x)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_mixture_around_an_image_has_it_as_its_mean(channels):
+    pixels = likelihood("logistic_mixture", channels, components=3)
+    x_BHWC = tiny.images((4, 6, channels)) * 0.8 + 0.1
+    narrow = jnp.zeros((3, 4, 6, pixels.parameters)).at[..., 3 * (1 + channels) :].set(-6.0)
+    narrow = narrow.at[..., 3 * (1 + 2 * channels) :].set(0.0)
+    np.testing.assert_allclose(pixels.mean(pixels.around(narrow, x_BHWC)), x_BHWC, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_an_example_depends_on_its_own_key_and_parameters(name):
     pixels = likelihood(name, 1)

@@ -41,7 +41,8 @@ class Draw(Autoencoder):
     """Fields are the keys of `config.model`. The code has `steps` * `latent.size` numbers.
 
     Where the likelihood has one parameter for each value, the canvas is its parameters, as in the
-    paper; else a canvas of `canvas` channels becomes them by one dense layer, block by block.
+    paper; else a canvas of `canvas` channels becomes them by one dense layer, block by block, in a
+    mixture of logistics around the image that its first channels are.
     """
 
     cell: str
@@ -182,8 +183,7 @@ class Draw(Autoencoder):
         return State(of_batch(self.initial_canvas), rows[:half], rows[half:])
 
     def _read(self, x_BHWC, canvas_BHWC, h_BD):
-        channels = self.image_shape[2]
-        error_BHWC = x_BHWC - nn.sigmoid(canvas_BHWC[..., :channels])  # (3)
+        error_BHWC = x_BHWC - self._estimate(canvas_BHWC)  # (3)
         images = (x_BHWC, error_BHWC)
         if self.read_size:  # (27), else (17)
             window = attention.window(self.look(h_BD), *self.image_shape[:2], self.read_size)
@@ -220,7 +220,12 @@ class Draw(Autoencoder):
         k = self.pixels.block
         blocks = ScanOrder(self.canvas_shape, k, k)
         params_TBP = dense_2d(self.head, blocks.to_tokens(canvas_BHWC))
-        return blocks.in_blocks(k, self.pixels.parameters).to_image(params_TBP)
+        params_BHWP = blocks.in_blocks(k, self.pixels.parameters).to_image(params_TBP)
+        return self.pixels.around(params_BHWP, self._estimate(canvas_BHWC))
+
+    def _estimate(self, canvas_BHWC):
+        """What the canvas makes of the image, the sigmoid of (3): its first channels."""
+        return nn.sigmoid(canvas_BHWC[..., : self.image_shape[2]])
 
     def _parts(self, z_BZ):
         """(B, T Z) -> (T, B, Z)."""
