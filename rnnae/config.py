@@ -158,6 +158,7 @@ _DECAYS = ("optim.b1", "optim.b2", "optim.ema")
 _CHOICES = {
     "data.binarise": ("none", "dynamic"),
     "eval.checkpoint": ("latest", "best"),
+    "optim.precision": ("float32", "bfloat16"),
     "optim.schedule": ("constant", "warmup_cosine"),
 }
 

@@ -38,6 +38,7 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--config.data.batch_size=0"), "config.data.batch_size must be positive"),
         ((MNIST, "--config.train.epochs=0"), "config.train.epochs"),
         ((MNIST, "--config.optim.schedule=warm_cosine"), "did you mean 'warmup_cosine'"),
+        ((MNIST, "--config.optim.precision=bf16"), "one of float32, bfloat16"),
         ((MNIST, "--mode=sampel"), "train|evaluate|sample"),
         ((MNIST, "--wrkdir=x"), "did you mean --workdir"),
         ((MNIST, "epochs=3"), "what is 'epochs=3'"),

@@ -35,6 +35,7 @@ def setup():
         binarise="dynamic",
         kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=5),
         free_bits=0.02,
+        precision="float32",
     )
     images = np.random.default_rng(0).integers(0, 256, (STEPS, BATCH, *SHAPE)).astype(np.uint8)
     return step, state.create(built, optimizer, SHAPE, seed=0), images
