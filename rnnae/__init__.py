@@ -6,7 +6,7 @@ Reading order, which is import order: a file imports only files above it.
     types         the shape letters; Terms, the type that crosses files
     config        default(): every hyperparameter, one comment each
     saved_config  the config of a finished run, as a config file
-    runtime       settings of the process: compilation cache, virtual CPU devices
+    runtime       settings of the process: compilation cache, virtual CPU devices, allocator
     formats       how published files are read: IDX, CIFAR, amat, MATLAB
     published     the published files of data sets: where, and their checksums
     folder        a user's own images

@@ -46,7 +46,22 @@ def _draw() -> dict:
     }
 
 
-_MODELS = {"sequence": _sequence, "mlp": _mlp, "draw": _draw}
+def _sweep() -> dict:
+    return {
+        "name": "sweep",
+        "patch": 2,  # side of a token
+        "cell": "min_gru",  # any of cells.CELLS
+        "width": 64,  # D, of both streams and of every sweep's state
+        "blocks": 3,  # of the decoder, each a vertical and a horizontal one
+        "encoder_blocks": 2,
+        "expansion": 2,  # hidden units of a block's MLP, in widths
+        "condition": "film",  # how the code enters every block: film, add
+        "window": 0,  # the decoder's sweeps see segments of so many tokens; 0 = whole lines
+        "view": 8,  # numbers of the code's own view of each token, and of the encoder's of it
+    }
+
+
+_MODELS = {"sequence": _sequence, "mlp": _mlp, "draw": _draw, "sweep": _sweep}
 
 
 def default(model: str = "sequence") -> ConfigDict:
@@ -72,7 +87,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.model = ConfigDict(hyperparameters())
 
     config.latent = ConfigDict()
-    config.latent.name = "deterministic"  # deterministic, gaussian, mixture, vamp, autoregressive
+    config.latent.name = "deterministic"  # none, deterministic, gaussian, mixture, ...
     config.latent.size = 64  # Z
     config.latent.components = 100  # of the prior of mixture and vamp
     config.latent.chunk = 8  # dimensions that the autoregressive prior writes at a time
@@ -90,7 +105,8 @@ def default(model: str = "sequence") -> ConfigDict:
     config.objective.free_bits = 0.0  # nats of each code dimension that cost as if they were used
 
     config.optim = ConfigDict()
-    config.optim.learning_rate = 1e-3  # Adam's, at its peak
+    config.optim.name = "adam"  # adam; muon: orthogonal updates of matrices, Adam for the rest
+    config.optim.learning_rate = 1e-3  # at its peak
     config.optim.schedule = "warmup_cosine"  # constant, warmup_cosine
     config.optim.warmup_steps = 500  # steps of linear rise, at most half of the run
     config.optim.final_fraction = 0.01  # of learning_rate, where the cosine ends
@@ -119,6 +135,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.eval.mixture_components = 100  # Gaussians of the ex-post density over codes
 
     config.compilation_cache = "~/.cache/rnnae/jax"  # directory of compiled programs; "" = off
+    config.keep_memory = True  # freed memory stays with the process: faster on CPUs with glibc
     config.devices = 0  # accelerators, or virtual CPU devices, to use; 0 = choose
     return config.lock()
 
@@ -158,6 +175,7 @@ _DECAYS = ("optim.b1", "optim.b2", "optim.ema")
 _CHOICES = {
     "data.binarise": ("none", "dynamic"),
     "eval.checkpoint": ("latest", "best"),
+    "optim.name": ("adam", "muon"),
     "optim.precision": ("float32", "bfloat16"),
     "optim.schedule": ("constant", "warmup_cosine"),
 }
@@ -191,7 +209,7 @@ def check(config: ConfigDict) -> None:
         choose(dict.fromkeys(("valid", "test")), "config.eval.splits", split)
     seeds = config.eval.seeds
     require(bool(seeds) and min(seeds) >= 0, "eval.seeds", "one or more numbers from 0 on")
-    for key in ("width", "layers", "patch", "steps", "canvas"):
+    for key in ("width", "layers", "patch", "steps", "canvas", "blocks", "expansion", "view"):
         if key in config.model:
             require(config.model[key] > 0, f"model.{key}", "positive")
     if not config.train.max_steps:
@@ -207,6 +225,7 @@ _MAY_CHANGE = (
     "train.",
     "eval.",
     "compilation_cache",
+    "keep_memory",
     "devices",
 )
 

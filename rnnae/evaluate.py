@@ -67,9 +67,10 @@ class Evaluator:
     ) -> Report:
         """Means over the split, and over `config.eval.seeds` if `weighted` (else the first only).
 
-        `loss` is the bound; MSE, MAE and SSIM are of the free-running reconstruction of the mean
-        code, in units of [0, 1]; `weighted` adds the importance-weighted estimate with its standard
-        error over images. `between` is called before each program, and may raise to give up.
+        `loss` is the bound, or the exact negative log-likelihood of a model without a code; MSE,
+        MAE and SSIM are of the free-running reconstruction of the mean code, in units of [0, 1];
+        `weighted` adds the importance-weighted estimate with its standard error over images.
+        `between` is called before each program, and may raise to give up.
         """
         seeds = self._eval.seeds if weighted else self._eval.seeds[:1]
         samples = self._eval.importance_samples if weighted else 0
@@ -138,9 +139,10 @@ class Evaluator:
             for name in names
         }
         named = {name: float(v.mean()) for name, v in values.items() if name != "nll"}
-        if not self._model.latent.variational:
+        variational, exact = self._model.latent.variational, not self._model.code_size
+        if not (variational or exact):
             return named
-        reported = {f"bound_{protocol}": "loss"}
+        reported = {f"nll_{protocol}" if exact else f"bound_{protocol}": "loss"}
         if "nll" in values:
             reported[f"nll_{protocol}_is{samples}"] = "nll"
         for name, key in reported.items():
@@ -153,6 +155,8 @@ class Evaluator:
                 dimensions = math.prod(self._model.image_shape)
                 bits = name.replace("bound", "bits_per_dim").replace("nll", "bits_per_dim")
                 named[bits] = objective.bits_per_dim(named[name], dimensions)
+        if exact:
+            return named
         named["active_units"] = float(np.mean([s.active_units for s in all_scores]))
         if all_scores[0].mutual_information is not None:
             named["mutual_information"] = float(np.mean([s.mutual_information for s in all_scores]))
@@ -169,15 +173,16 @@ def _per_image(model: Autoencoder, shared, examples) -> dict[str, jax.Array]:
     x_BHWC, key_B = data.to_unit(image_BHWC), _keys(seed, position_B)
     terms = apply(x_BHWC, key_B)
     code_BZ = apply(x_BHWC, method="encode")
-    reconstruction_BHWC = apply(code_BZ, key_B, method="decode")
-    return {
+    values = {
         **objective.per_example(terms),
-        "mse": metrics.mse(x_BHWC, reconstruction_BHWC),
-        "mae": metrics.mae(x_BHWC, reconstruction_BHWC),
-        "ssim": metrics.ssim(x_BHWC, reconstruction_BHWC),
         "code": code_BZ,
         "kl_by_step": jnp.sum(terms.kl_BTZ, axis=2),
     }
+    if model.code_size:
+        reconstruction_BHWC = apply(code_BZ, key_B, method="decode")
+        for error in (metrics.mse, metrics.mae, metrics.ssim):
+            values[error.__name__] = error(x_BHWC, reconstruction_BHWC)
+    return values
 
 
 def _add_weights(model: Autoencoder, shared, examples) -> jax.Array:
@@ -250,11 +255,12 @@ def line(means: dict[str, float]) -> str:
             words.append(f"{name} {value:.2f} ± {means[f'{name}_se']:.2f}")
         elif name.startswith("bits_per_dim"):
             words.append(f"{name} {value:.4f}")
-    if words:
+    if "active_units" in means:
         words.append(f"KL {means['kl']:.2f}  active units {means['active_units']:g}")
-        if "mutual_information" in means:
-            words.append(f"mutual information {means['mutual_information']:.2f}")
-    else:
-        words.append(f"loss {means['loss']:.4f}")
+    if "mutual_information" in means:
+        words.append(f"mutual information {means['mutual_information']:.2f}")
+    words = words or [f"loss {means['loss']:.4f}"]
+    if "mse" not in means:
+        return "  ".join(words)
     errors = f"MSE {means['mse']:.5f}  MAE {means['mae']:.5f}  SSIM {means['ssim']:.4f}"
     return "  ".join([*words, errors] if len(words) > 1 else [errors, *words])

@@ -223,7 +223,34 @@ class Autoregressive(Latent):
         return z_BZ.reshape(z_BZ.shape[0], -1, self.chunk).swapaxes(0, 1)
 
 
+class NoCode(Latent):
+    """A code of no numbers, for a decoder that says everything through its own output: an
+    autoregressive model, whose log-likelihood is exact."""
+
+    variational: ClassVar[bool] = False
+
+    def setup(self):
+        pass
+
+    def posterior(self, features_BD):
+        return jnp.zeros((features_BD.shape[0], 0))
+
+    def mean(self, posterior):
+        return posterior
+
+    def draw(self, posterior, key_B):
+        return posterior
+
+    def price(self, posterior, z_BZ, read):
+        zero_B = jnp.zeros(z_BZ.shape[0])
+        return zero_B[:, None, None], zero_B
+
+    def prior(self, key_B, read):
+        return jnp.zeros((key_B.shape[0], 0))
+
+
 LATENTS: dict[str, type[Latent]] = {
+    "none": NoCode,
     "deterministic": Deterministic,
     "gaussian": StandardNormal,
     "mixture": Mixture,
@@ -238,4 +265,6 @@ def latent(name: str, image_shape: tuple[int, int, int], **options) -> Latent:
     Raises ConfigError with the choices if there is none of that name.
     """
     kind = choose(LATENTS, "config.latent.name", name)
+    if kind is NoCode:
+        options["size"] = 0
     return kind(**options, **({"image_shape": tuple(image_shape)} if kind is VampPrior else {}))

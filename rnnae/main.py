@@ -119,6 +119,7 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
         compilation_cache=config.compilation_cache,
         devices=config.devices,
         batch_size=config.data.batch_size,
+        keep_memory=config.keep_memory,
     )
     if mode == "train":
         from rnnae import train

@@ -53,7 +53,7 @@ class Milestones:
     def finish(self, step: int, epoch: float, train_state: TrainState) -> dict[str, float]:
         """Test metrics of the averaged weights, the mixture over the codes, the last pictures."""
         for record in self.writer.records():
-            if record["step"] == step and "test/mse" in record:
+            if record["step"] == step and "test/loss" in record:
                 result = {k: v for k, v in record.items() if k.startswith("test/")}
                 means = {name.removeprefix("test/"): value for name, value in result.items()}
                 self.progress.say(f"already trained; test: {evaluate.line(means)}")
@@ -90,7 +90,7 @@ class Milestones:
     ) -> sample.Run:
         """The run as it is now, with a mixture over the codes where the model has no prior."""
         run = sample.Run(self.model, jax.device_get(train_state.ema), self.config)
-        if self.model.latent.variational:
+        if self.model.has_prior:
             return run
         if final:
             self.progress.say("fitting a mixture of Gaussians to the training codes")

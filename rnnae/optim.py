@@ -2,9 +2,11 @@
 
 import optax
 
-from rnnae.errors import ConfigError
+from rnnae.errors import ConfigError, choose
 
+OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("constant", "warmup_cosine")
+_ADAM_RMS = 0.2  # of Adam's updates, in learning rates
 SCHEDULE_KEYS = ("learning_rate", "schedule", "warmup_steps", "final_fraction")
 
 
@@ -34,11 +36,32 @@ def learning_rate_schedule(
 
 
 def optimizer(
-    schedule: optax.Schedule, *, b1: float, b2: float, weight_decay: float, clip_norm: float
+    schedule: optax.Schedule,
+    *,
+    name: str,
+    b1: float,
+    b2: float,
+    weight_decay: float,
+    clip_norm: float,
 ) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba 2015) with decoupled weight decay (Loshchilov & Hutter 2019) behind
-    clipping by the global norm (Pascanu et al. 2013); zero turns either off."""
-    return optax.chain(
-        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
-        optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay),
-    )
+    """`adam` (Kingma & Ba 2015) with decoupled weight decay (Loshchilov & Hutter 2019) behind
+    clipping by the global norm (Pascanu et al. 2013); zero turns either off.
+
+    `muon` (Jordan et al. 2024) orthogonalises the updates of matrices, scaled to the size of Adam's
+    (Liu et al. 2025, equation 4), so that one learning rate does for them and for all else, which
+    Adam updates. Raises ConfigError with the choices for another name.
+    """
+    choose(dict.fromkeys(OPTIMIZERS), "config.optim.name", name)
+    if name == "adam":
+        update = optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay)
+    else:
+        update = optax.contrib.muon(
+            schedule,
+            weight_decay=weight_decay,
+            adam_b1=b1,
+            adam_b2=b2,
+            adam_weight_decay=weight_decay,
+            consistent_rms=_ADAM_RMS,
+        )
+    clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
+    return optax.chain(clip, update)

@@ -1,24 +1,74 @@
-"""A cell over time: one `nn.scan`, its direction, and stacks of such layers.
+"""A cell over time: one `nn.scan`, its direction, and stacks of such layers; sweeps over a grid.
 
 Time is the leading axis. `Layer` is one cell in one direction or both; `Stack` is layers with
 residual connections. Only a forward stack can also be advanced one step at a time (`Stack.step`),
-which is how a decoder that reads its own output samples.
+which is how a decoder that reads its own output samples. `Sweep` is a layer along one axis of a
+grid of tokens, all its lines at once.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.cells import Carry, Cell, cell_type
+from rnnae.cells import Carry, Cell, LinearCell, cell_type, dense_2d
 from rnnae.errors import ConfigError
 
 DIRECTIONS = ("forward", "backward", "both")
+# Steps of a linear recurrence in one pass of its loop. On the CPU a loop costs more than the few
+# operations of such a step; a long one unrolled whole would take long to compile.
+_UNROLL = 32
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def linear_recurrence(
+    a_TBD: jax.Array, b_TBD: jax.Array, h_BD: jax.Array, reverse: bool = False
+) -> jax.Array:
+    """h_TBD of h_t = a_t h_(t-1) + b_t, element by element, from the state h_BD before the first
+    step; `reverse` runs from the last to the first, its outputs aligned with its inputs.
+
+    Its gradient is such a recurrence in the other direction, and keeps nothing but a_TBD and h_TBD.
+    """
+
+    def step(h_BD, ab):
+        h_BD = ab[0] * h_BD + ab[1]
+        return h_BD, h_BD
+
+    unroll = min(_UNROLL, a_TBD.shape[0])
+    return jax.lax.scan(step, h_BD, (a_TBD, b_TBD), reverse=reverse, unroll=unroll)[1]
+
+
+def _linear_forward(a_TBD, b_TBD, h_BD, reverse):
+    h_TBD = linear_recurrence(a_TBD, b_TBD, h_BD, reverse)
+    return h_TBD, (a_TBD, h_TBD, h_BD)
+
+
+def _linear_backward(reverse, saved, g_TBD):
+    # d_t = g_t + a_(t+1) d_(t+1): the loss's derivative by h_t, along all paths.
+    a_TBD, h_TBD, h_BD = saved
+    if reverse:
+        next_TBD = jnp.concatenate([jnp.zeros_like(a_TBD[:1]), a_TBD[:-1]])
+        before_TBD = jnp.concatenate([h_TBD[1:], h_BD[None]])
+    else:
+        next_TBD = jnp.concatenate([a_TBD[1:], jnp.zeros_like(a_TBD[:1])])
+        before_TBD = jnp.concatenate([h_BD[None], h_TBD[:-1]])
+    d_TBD = linear_recurrence(next_TBD, g_TBD, jnp.zeros_like(h_BD), not reverse)
+    first = -1 if reverse else 0
+    return d_TBD * before_TBD, d_TBD, a_TBD[first] * d_TBD[first]
+
+
+linear_recurrence.defvjp(_linear_forward, _linear_backward)
 
 
 def scan_cell(
     cell: Cell, carry: Carry, x_TBI: jax.Array, reverse: bool = False
 ) -> tuple[Carry, jax.Array]:
     """Runs `cell` along the leading axis of x_TBI; h_TBD is aligned with it, also in reverse."""
+    if isinstance(cell, LinearCell):
+        a_TBD, b_TBD = cell.coefficients(cell.project(x_TBI))
+        h_TBD = linear_recurrence(a_TBD, b_TBD, carry[0], reverse)
+        return (h_TBD[0 if reverse else -1],), h_TBD
 
     def step(cell, carry, projected_BG):
         return cell.step(carry, projected_BG)
@@ -119,3 +169,54 @@ class Stack(nn.Module):
             x = x + h if self.residual and index else h
             ends += own_ends
         return ends, x
+
+
+class Sweep(nn.Module):
+    """A `Layer` along an axis of a grid, `down` (over rows) or `across` (over columns), and a dense
+    layer over what it gives: x_RQBI -> h_RQBD.
+
+    `window` cuts the axis into segments of so many tokens that see nothing of each other; 0 does
+    not.
+    """
+
+    cell: str
+    width: int
+    axis: str
+    direction: str = "forward"
+    window: int = 0
+
+    def setup(self):
+        self.layer = Layer(self.cell, self.width, self.direction)
+        self.out = nn.Dense(self.width)
+
+    @nn.nowrap
+    def zero_carries(self, lines: int) -> tuple[Carry, ...]:
+        """The states before the first token of so many lines: rows or columns, times batch."""
+        zero = (jnp.zeros((lines, self.width)),) * cell_type(self.cell).state_size
+        return (zero,) * (2 if self.direction == "both" else 1)
+
+    def __call__(self, x_RQBI: jax.Array) -> jax.Array:
+        x_TLBI = x_RQBI if self.axis == "down" else x_RQBI.swapaxes(0, 1)
+        tokens, lines, batch, size = x_TLBI.shape
+        window = self.window or tokens
+        if tokens % window:
+            raise ConfigError(
+                f"config.model.window={window} does not divide the {tokens} tokens of a line"
+            )
+        segments = tokens // window
+        # Segments become lines: (segment, t, line, B) -> (t, segment, line, B).
+        x_TNI = x_TLBI.reshape(segments, window, -1, size).swapaxes(0, 1).reshape(window, -1, size)
+        _, h_TND = self.layer(x_TNI, self.zero_carries(x_TNI.shape[1]))
+        h_TND = dense_2d(self.out, h_TND)
+        h_TLBD = h_TND.reshape(window, segments, -1, self.width).swapaxes(0, 1)
+        h_TLBD = h_TLBD.reshape(tokens, lines, batch, self.width)
+        return h_TLBD if self.axis == "down" else h_TLBD.swapaxes(0, 1)
+
+    def step(self, carries: tuple[Carry, ...], x_NI: jax.Array, position: jax.Array):
+        """One token of every line of a forward sweep, at `position` of the axis:
+        (carries, x_NI) -> (carries, h_ND)."""
+        if self.window:
+            fresh = position % self.window == 0
+            carries = jax.tree.map(lambda h: jnp.where(fresh, jnp.zeros_like(h), h), carries)
+        carries, h_ND = self.layer.step(carries, x_NI)
+        return carries, self.out(h_ND)

@@ -66,7 +66,7 @@ class Run:
 
     def codes(self, count: int, seed: int = 0) -> np.ndarray:
         """New codes from the prior or the mixture."""
-        if self.model.latent.variational:
+        if self.model.has_prior:
             prior = functools.partial(_apply(self.model, "prior"), self.params)
             return _in_chunks(prior, _keys(seed, max(count, 1), stream=1))[:count]
         if self.mixture is None:
@@ -230,7 +230,7 @@ def main(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
     workdir = Path(workdir)
     run = load(workdir, config.eval.checkpoint)
     splits = load_splits(config)
-    if run.mixture is None and not run.model.latent.variational:
+    if run.mixture is None and not run.model.has_prior:
         run = run.with_mixture(
             few(splits.train, MIXTURE_IMAGES, config), config.eval.mixture_components
         )

@@ -1,6 +1,7 @@
 """The settings of a process, in processes of their own: jax takes them once."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -13,7 +14,8 @@ def devices(batch_size=256, count=0, cores=2, **environment):
     program = (
         "from rnnae import runtime; import os; "
         f"os.sched_getaffinity = lambda _: range({cores}); "
-        f"runtime.setup(compilation_cache='', devices={count}, batch_size={batch_size}); "
+        f"runtime.setup(compilation_cache='', devices={count}, "
+        f"batch_size={batch_size}, keep_memory=False); "
         "import jax; print(len(jax.devices()))"
     )
     clean = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
@@ -40,3 +42,31 @@ def test_one_virtual_device_a_core_unless_told_otherwise():
 def test_shards_of_64_that_divide_the_batch(monkeypatch, cores, batch_size, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
     assert runtime._cpu_devices(batch_size) == expected
+
+
+def test_freed_memory_is_kept_and_comes_in_huge_pages():
+    """Freed arrays leave the process by default, and stay with it if told so."""
+    program = """
+import sys
+from rnnae import runtime
+runtime.setup(compilation_cache="", devices=1, batch_size=1, keep_memory=sys.argv[1] == "keep")
+import numpy as np
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+before, array = resident(), np.ones(300 << 20, np.uint8)
+del array
+print(resident() - before > 200 << 20)
+"""
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("glibc only")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", program, word], env=clean, capture_output=True, text=True
+        ).stdout
+        for word in ("keep", "no")
+    ]
+    assert outputs[0].startswith("freed memory is kept") and outputs[0].endswith("True\n")
+    assert outputs[1] == "False\n"

@@ -13,6 +13,7 @@ SHAPE = (4, 6, 1)
 _SMALL = {
     "sequence": {"width": 4, "patch": 2},
     "mlp": {"widths": (8,)},
+    "sweep": {"width": 4, "blocks": 2, "encoder_blocks": 1, "view": 2},
     "draw": {"width": 4, "steps": 3, "read_size": 2, "write_size": 3, "canvas": 3},
 }
 
@@ -24,6 +25,8 @@ def config(name="sequence", shape=SHAPE, **changes):
     values = {"data.shape": shape, "latent.size": 5, "latent.chunk": 5, "latent.components": 3}
     values |= {f"model.{key}": value for key, value in _SMALL[name].items()}
     values |= {"likelihood.components": 2, "latent.width": 4}
+    if name == "sweep":
+        values |= {"latent.name": "gaussian", "likelihood.name": "categorical"}
     if name == "draw":
         values |= {"latent.name": "gaussian", "likelihood.name": "bernoulli"}
     for key, value in changes.items():

@@ -4,7 +4,7 @@ A model is an `nn.Module` over images in [0, 1] of `image_shape` (H, W, C). Rand
 one key for each example, so that neither the batch nor the number of devices shows in a result.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 from flax import linen as nn
@@ -20,6 +20,8 @@ class Autoencoder(nn.Module):
     image_shape: tuple[int, int, int]
     pixels: Likelihood
     latent: Latent
+
+    needs_code: ClassVar[bool] = True  # False: it can be a likelihood model without a code
 
     def read(self, x_BHWC: jax.Array) -> jax.Array:
         """The encoder before its latent: features_BD."""
@@ -37,6 +39,11 @@ class Autoencoder(nn.Module):
     def code_size(self) -> int:
         """Z, numbers in a code."""
         return self.latent.size
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether `prior` gives codes; a code of no numbers is its own."""
+        return self.latent.variational or not self.code_size
 
     def __call__(self, x_BHWC: jax.Array, key_B: jax.Array) -> Terms:
         """The terms of the objective at one draw of each example's code."""
@@ -70,5 +77,5 @@ class Autoencoder(nn.Module):
         return self.pixels.mean(self.run_free(z_BZ, key_B))
 
     def prior(self, key_B: jax.Array) -> jax.Array:
-        """New codes z_BZ from the prior; only a variational latent has one."""
+        """New codes z_BZ from the prior; see `has_prior`."""
         return self.latent.prior(key_B, self.read)

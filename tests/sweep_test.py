@@ -1,0 +1,171 @@
+"""Sweeps against loops; a decoder that is causal, normalised, and draws what it prices."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnae.cells import CELLS
+from rnnae.errors import ConfigError
+from rnnae.recurrence import Sweep
+from tests import tiny
+from tests.tiny import apply
+
+LINEAR = ["min_gru", "min_lstm", "rg_lru", "lru"]
+GRID, WIDTH, INPUT = (4, 6), 4, 3
+
+
+def lines(axis, direction, window, x_RQBI, params, cell):
+    """The sweep as Python loops over lines, segments and tokens."""
+    h = np.zeros((*x_RQBI.shape[:3], WIDTH * (2 if direction == "both" else 1)), np.float32)
+    x = x_RQBI if axis == "down" else x_RQBI.swapaxes(0, 1)
+    out = h if axis == "down" else h.swapaxes(0, 1)
+    names = {"both": ("forward", "backward")}.get(direction, (direction,))
+    step = jax.jit(CELLS[cell](WIDTH).apply)
+    for half, name in enumerate(names):
+        weights = {"params": params["layer"][name]}
+        for line in range(x.shape[1]):
+            for start in range(0, x.shape[0], window or x.shape[0]):
+                segment = range(start, start + (window or x.shape[0]))
+                carry = CELLS[cell](WIDTH).initialize_carry(None, x[0, 0].shape)
+                for t in reversed(segment) if name == "backward" else segment:
+                    carry, h_BD = step(weights, carry, x[t, line])
+                    out[t, line, :, half * WIDTH : (half + 1) * WIDTH] = h_BD
+    return h @ params["out"]["kernel"] + params["out"]["bias"][None, None, None]
+
+
+@pytest.mark.parametrize("cell, window", [("min_gru", 0), ("gru", 0), ("min_gru", 2)])
+@pytest.mark.parametrize("direction", ["forward", "both"])
+@pytest.mark.parametrize("axis", ["down", "across"])
+def test_a_sweep_equals_loops(axis, direction, cell, window):
+    sweep = Sweep(cell, WIDTH, axis, direction, window)
+    x_RQBI = jax.random.normal(jax.random.key(0), (*GRID, 2, INPUT))
+    params = tiny.random_like(sweep.init(jax.random.key(1), x_RQBI))
+    expected = lines(axis, direction, window, np.asarray(x_RQBI), params["params"], cell)
+    np.testing.assert_allclose(apply(sweep, params, x_RQBI), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", ["down", "across"])
+def test_the_gradient_of_a_sweep_is_that_of_its_function(axis):
+    sweep = Sweep("min_gru", WIDTH, axis, "both")
+    x_RQBI = jax.random.normal(jax.random.key(0), (*GRID, 2, INPUT))
+    params = tiny.random_like(sweep.init(jax.random.key(1), x_RQBI))
+
+    @jax.jit
+    def total(params):
+        return jnp.sum(jnp.sin(sweep.apply(params, x_RQBI)))
+
+    direction = tiny.random_like(params, seed=1)
+    slope = sum(
+        jnp.vdot(g, d)
+        for g, d in zip(
+            jax.tree.leaves(jax.grad(total)(params)), jax.tree.leaves(direction), strict=True
+        )
+    )
+    ahead, behind = (
+        total(jax.tree.map(lambda p, d, s=s: p + s * 1e-2 * d, params, direction)) for s in (1, -1)
+    )
+    assert float(ahead - behind) / 2e-2 == pytest.approx(float(slope), rel=2e-3)
+
+
+def test_a_window_that_does_not_divide_the_line_is_refused():
+    with pytest.raises(ConfigError, match="window=5 does not divide the 4 tokens"):
+        Sweep("min_gru", WIDTH, "down", window=5).init(
+            jax.random.key(0), jnp.zeros((*GRID, 1, INPUT))
+        )
+
+
+def logits(model, params, z_BZ, x_BHWC):
+    """p_RQBP of every token."""
+    return apply(model, params, z_BZ, x_BHWC, method=lambda m, z, x: m.decoder(z, m._grid(x)))
+
+
+@pytest.mark.parametrize("cell, blocks", [*((c, 1) for c in LINEAR), ("gru", 1), ("min_gru", 3)])
+def test_a_token_changes_nothing_at_or_before_it(cell, blocks):
+    """And something after it, in its row and in the rows below: no blind spot in one block."""
+    model, params = tiny.build("sweep", cell=cell, blocks=blocks, patch=1, likelihood__block=1)
+    x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
+    before = logits(model, params, z_BZ, x_BHWC)
+    for row, column in ((0, 0), (1, 3), (2, 5), (3, 2)):
+        after = logits(model, params, z_BZ, x_BHWC.at[:, row, column].add(1.0))
+        moved = (np.abs(after - before) > 1e-7).any(axis=(2, 3)).ravel()
+        at = row * 6 + column
+        assert not moved[: at + 1].any() and moved[at + 1 :].all()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"cell": "lstm"},
+        {"window": 1},
+        {"patch": 1, "likelihood__name": "bernoulli", "condition": "add"},
+        {"patch": 1, "likelihood__name": "logistic_mixture"},
+    ],
+)
+def test_an_image_is_drawn_with_the_probability_that_it_is_priced_at(changes):
+    model, params = tiny.build("sweep", **changes)
+    z_BZ, keys = jax.random.normal(jax.random.key(0), (3, 5)), tiny.keys()
+    x_BHWC = apply(model, params, z_BZ, keys, method="decode")
+    sequential = model.pixels.log_prob(apply(model, params, z_BZ, keys, method="run_free"), x_BHWC)
+    parallel = model.pixels.log_prob(apply(model, params, z_BZ, x_BHWC, method="write"), x_BHWC)
+    np.testing.assert_allclose(sequential, parallel, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_probabilities_of_every_image_sum_to_one(patch):
+    shape = (3, 4, 1) if patch == 1 else (2, 6, 1)
+    model, params = tiny.build("sweep", shape, patch=patch, likelihood__block=patch)
+    every = np.array(list(itertools.product((0.0, 1.0), repeat=12)), np.float32)
+    x_BHWC = jnp.asarray(every.reshape(-1, *shape))
+    z_BZ = jnp.broadcast_to(jnp.linspace(-1, 1, 5), (len(every), 5))
+    log_p = model.pixels.log_prob(apply(model, params, z_BZ, x_BHWC, method="write"), x_BHWC)
+    assert float(jax.nn.logsumexp(log_p)) == pytest.approx(0, abs=1e-4)
+
+
+def test_draws_follow_the_probabilities():
+    shape = (2, 3, 1)
+    model, params = tiny.build("sweep", shape, patch=1, likelihood__block=1)
+    count, every = 4000, np.array(list(itertools.product((0.0, 1.0), repeat=6)), np.float32)
+    z_Z = jnp.linspace(-1, 1, 5)
+    images = jnp.asarray(every.reshape(-1, *shape))
+    codes = jnp.broadcast_to(z_Z, (64, 5))
+    p = jnp.exp(model.pixels.log_prob(apply(model, params, codes, images, method="write"), images))
+    keys = jax.random.split(jax.random.key(0), count)
+    drawn = apply(model, params, jnp.broadcast_to(z_Z, (count, 5)), keys, method="decode")
+    index = np.asarray(drawn).reshape(count, 6) @ 2 ** np.arange(5, -1, -1)
+    found = np.bincount(index.astype(int), minlength=64)
+    chi_square = np.sum((found - count * p) ** 2 / (count * p))
+    assert chi_square < 63 + 5 * np.sqrt(2 * 63)
+
+
+def test_a_completion_keeps_what_is_given():
+    model, params = tiny.build("sweep", patch=1, likelihood__block=1)
+    x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
+
+    def complete(rows):
+        return apply(
+            model,
+            params,
+            z_BZ,
+            tiny.keys(),
+            x_BHWC,
+            method=lambda m, z, k, x: m.complete(z, k, x, rows),
+        )
+
+    assert np.array_equal(complete(2)[:, :2], x_BHWC[:, :2])
+    assert np.array_equal(complete(4), x_BHWC)
+    assert not np.array_equal(complete(0), x_BHWC)
+
+
+def test_the_code_reaches_every_token():
+    model, params = tiny.build("sweep")
+    one, other = (logits(model, params, z * jnp.ones((3, 5)), tiny.binary()) for z in (0.0, 1.0))
+    assert (np.abs(one - other).max(axis=(2, 3)) > 1e-4).all()
+
+
+def test_a_density_is_refused():
+    with pytest.raises(ConfigError, match="needs a likelihood of discrete"):
+        tiny.build("sweep", likelihood__name="gaussian")
