@@ -23,6 +23,6 @@ def get_config() -> ConfigDict:
     config.optim.warmup_steps = 300
     config.optim.b2 = 0.99
     config.eval.seeds = (0, 1, 2)
-    config.train.epochs = 8
+    config.train.epochs = 7
     config.train.steps_per_call = 20
     return config

@@ -103,6 +103,6 @@ def map_examples(function: Callable, devices: Sequence[jax.Device]) -> Callable:
 
     def over_devices(shared, examples):
         merged = jax.device_get(mapped(shared, jax.tree.map(cut, examples)))
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), merged)
+        return jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), merged)
 
     return over_devices
