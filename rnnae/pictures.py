@@ -29,6 +29,19 @@ def reconstructions(
     _save(path, _labelled(rows, ["original", "reconstruction", "absolute error"]))
 
 
+def completions(
+    path: str | Path, originals_NHWC: np.ndarray, rows: int, drawn_SNHWC: np.ndarray
+) -> None:
+    """Originals, what was given of them (the first `rows` rows of pixels, over grey), and S
+    completions of each."""
+    given_NHWC = originals_NHWC.copy()
+    given_NHWC[:, rows:] = 128
+    count = len(originals_NHWC)
+    labels = ["original", "given", "completed"]
+    images = [originals_NHWC, given_NHWC, drawn_SNHWC.reshape(-1, *originals_NHWC.shape[1:])]
+    _save(path, _labelled([_tile(part, count) for part in images], labels))
+
+
 def interpolation(path: str | Path, strips_SNHWC: np.ndarray) -> None:
     """One strip a pair of images, from the first's reconstruction to the second's."""
     strips, count = strips_SNHWC.shape[:2]
@@ -84,35 +97,45 @@ def error_by_step(path: str | Path, error_T: np.ndarray) -> None:
 
 
 def curves(path: str | Path, records: list[dict]) -> None:
-    """Loss, and error of the reconstructions, against epochs, from the records of a run."""
-    figure, (loss, error) = _figure(2)
-    panels = [
-        (loss, "train/loss", "training", {"lw": 1}),
-        (loss, "valid/loss", "validation", {"marker": ".", "lw": 1.5}),
-        (error, "valid/mse", "validation MSE", {"marker": ".", "lw": 1.5}),
-        (error, "valid/mae", "validation MAE", {"marker": ".", "lw": 1.5}),
+    """Loss, and error of the reconstructions where there are any, against epochs, from the records
+    of a run."""
+    validation = {"marker": ".", "lw": 1.5}
+    losses = [
+        ("train/loss", "training", {"lw": 1}),
+        ("valid/loss", "validation", validation),
     ]
-    for axes, key, label, style in panels:
+    errors = [
+        ("valid/mse", "validation MSE", validation),
+        ("valid/mae", "validation MAE", validation),
+    ]
+    reconstructs = any("valid/mse" in record for record in records)
+    figure, all_axes = _figure(1 + reconstructs)
+    _lines(all_axes[0], losses, records)
+    all_axes[0].set(title="Loss", xlabel="epoch", ylabel="loss, nats per image")
+    if all_axes[0].lines:
+        # The loss is a likelihood with its constant, so a logarithm means nothing: cut off the
+        # first steps instead, which would leave all the others on one line.
+        values = np.concatenate([line.get_ydata() for line in all_axes[0].lines])
+        low, high = values.min(), np.percentile(values, 95)
+        margin = 0.05 * (high - low) or 1.0
+        all_axes[0].set_ylim(low - margin, high + margin)
+    if reconstructs:
+        _lines(all_axes[1], errors, records)
+        all_axes[1].set(
+            title="Reconstruction error", xlabel="epoch", ylabel="error, intensities in [0, 1]"
+        )
+        all_axes[1].set_yscale("log")
+    _finish(path, figure, all_axes)
+
+
+def _lines(axes, series: list[tuple[str, str, dict]], records: list[dict]) -> None:
+    """A line for each (key, label, style) that records have."""
+    for key, label, style in series:
         points = [(r["epoch"], r[key]) for r in records if key in r]
         if points:
             axes.plot(*zip(*points, strict=True), label=label, **style)
-    for axes, title, unit in (
-        (loss, "Loss", "loss, nats per image"),
-        (error, "Reconstruction error", "error, intensities in [0, 1]"),
-    ):
-        axes.set(title=title, xlabel="epoch", ylabel=unit)
-        if axes.lines:
-            axes.legend(frameon=False)
-    if error.lines:
-        error.set_yscale("log")
-    if loss.lines:
-        # The loss is a likelihood with its constant, so a logarithm means nothing: cut off the
-        # first steps instead, which would leave all the others on one line.
-        values = np.concatenate([line.get_ydata() for line in loss.lines])
-        low, high = values.min(), np.percentile(values, 95)
-        margin = 0.05 * (high - low) or 1.0
-        loss.set_ylim(low - margin, high + margin)
-    _finish(path, figure, (loss, error))
+    if axes.lines:
+        axes.legend(frameon=False)
 
 
 def _figure(panels: int):

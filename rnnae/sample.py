@@ -22,6 +22,7 @@ from rnnae.errors import CheckpointError, ConfigError
 from rnnae.mixture import Mixture
 
 MIXTURE_IMAGES = 50_000  # codes that a mixture is fitted to, at most
+_CANDIDATES = 64  # codes among which that of a completion is chosen
 _CHUNK = 500  # images at a time: one compiled shape whatever the caller's number
 
 
@@ -36,13 +37,16 @@ class Run:
 
     def encode(self, images_NHWC: np.ndarray) -> np.ndarray:
         """Codes of the images."""
+        self._check(images_NHWC)
+        return _in_chunks(functools.partial(_encode, self.model, self.params), images_NHWC)
+
+    def _check(self, images_NHWC: np.ndarray) -> None:
         shape = self.model.image_shape
         if images_NHWC.dtype != np.uint8 or images_NHWC.shape[1:] != shape:
             raise ConfigError(
                 f"images must be uint8 of shape (N, {', '.join(map(str, shape))}), "
                 f"not {images_NHWC.dtype} {images_NHWC.shape}"
             )
-        return _in_chunks(functools.partial(_encode, self.model, self.params), images_NHWC)
 
     def decode(self, codes_NZ: np.ndarray, seed: int = 0) -> np.ndarray:
         """Mean images of the codes; `seed` matters to a decoder fed its own random output."""
@@ -76,6 +80,31 @@ class Run:
             )
         return self.mixture.sample(count, seed)
 
+    def complete(self, images_NHWC: np.ndarray, rows: int, seed: int = 0) -> np.ndarray:
+        """Images that begin as the given ones do, in their first `rows` rows of pixels, and are
+        drawn from there on. Their codes are drawn from the prior and chosen by what they make of
+        those rows: importance resampling (Rubin 1987) among `_CANDIDATES` codes for each image.
+
+        Raises ConfigError for a model that cannot, and for rows that end within a token.
+        """
+        self._check(images_NHWC)
+        if not isinstance(self.model, models.Sweep):
+            raise ConfigError("only config.model.name=sweep completes images")
+        height, patch = self.model.image_shape[0], self.model.patch
+        if not 0 <= rows <= height or rows % patch:
+            raise ConfigError(f"rows must be a multiple of {patch} from 0 to {height}, not {rows}")
+        count = len(images_NHWC)
+        codes_NZ = np.zeros((count, 0), np.float32)
+        if self.model.code_size:
+            codes_KNZ = self.codes(_CANDIDATES * count, seed).reshape(_CANDIDATES, count, -1)
+            weigh = functools.partial(_weigh, self.model, self.params, rows // patch)
+            log_weight_KN = np.stack([_in_chunks(weigh, z_NZ, images_NHWC) for z_NZ in codes_KNZ])
+            noise_KN = np.random.default_rng(seed).gumbel(size=log_weight_KN.shape)
+            chosen_N = np.argmax(log_weight_KN + noise_KN, axis=0)
+            codes_NZ = codes_KNZ[chosen_N, np.arange(count)]
+        finish = functools.partial(_complete, self.model, self.params, rows // patch)
+        return _in_chunks(finish, codes_NZ, _keys(seed, max(count, 1)), images_NHWC)
+
     def frames(self, codes_NZ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How a model that paints in T steps decodes the codes: mean images, uint8
         (T, N, H, W, C), and where each step wrote, (T, N, 3); see `Draw.frames`.
@@ -102,14 +131,27 @@ def _decode(model, params, codes_NZ, keys_N):
     return _to_uint8(x_NHWC)
 
 
+def _complete(model, params, rows, codes_NZ, keys_N, images_NHWC):
+    given = data.to_unit(images_NHWC)
+    return _to_uint8(_apply(model, "complete", rows)(params, codes_NZ, keys_N, given))
+
+
+def _weigh(model, params, rows, codes_NZ, images_NHWC):
+    given = data.to_unit(images_NHWC)
+    return _apply(model, "log_prob_of_rows", rows)(params, codes_NZ, given)
+
+
 def _to_uint8(x: jax.Array) -> np.ndarray:
     return np.asarray(jnp.round(255 * x).astype(jnp.uint8))
 
 
 @functools.lru_cache(maxsize=8)
-def _apply(model, method):
-    """The compiled method of a model; modules are hashable by their fields."""
-    return jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs, method=method))
+def _apply(model, method, *last):
+    """The compiled method of a model, with arguments after the arrays; modules are hashable by
+    their fields."""
+    return jax.jit(
+        lambda params, *inputs: model.apply({"params": params}, *inputs, *last, method=method)
+    )
 
 
 def _keys(seed: int, count: int, stream: int = 0) -> jax.Array:
@@ -202,16 +244,22 @@ def draw(
     chosen = few(images_NHWC, 20, run.config)
     between()
     pictures.generated(directory / "generated.png", run.sample(10, run.config.seed))
-    originals = chosen[:10]
-    between()
-    pictures.reconstructions(
-        directory / "reconstructions.png", originals, run.reconstruct(originals)
-    )
-    pairs = [(chosen[i], chosen[-1 - i]) for i in range(min(5, len(chosen) // 2))]
+    originals, pairs = chosen[:10], []
+    if run.model.code_size:
+        between()
+        pictures.reconstructions(
+            directory / "reconstructions.png", originals, run.reconstruct(originals)
+        )
+        pairs = [(chosen[i], chosen[-1 - i]) for i in range(min(5, len(chosen) // 2))]
     if pairs:
         between()
         strips = np.stack([run.interpolate(first, last, 11) for first, last in pairs])
         pictures.interpolation(directory / "interpolation.png", strips)
+    if isinstance(run.model, models.Sweep):
+        between()
+        rows = run.model.image_shape[0] // run.model.patch // 2 * run.model.patch
+        drawn = np.stack([run.complete(originals, rows, seed) for seed in range(4)])
+        pictures.completions(directory / "completions.png", originals, rows, drawn)
     if isinstance(run.model, models.Draw):
         between()
         pictures.canvas(directory / "canvas.gif", *run.frames(run.codes(10, run.config.seed)))

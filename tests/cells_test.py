@@ -137,3 +137,76 @@ def test_forget_gate_starts_open(name):
 def test_unknown_cell_lists_the_choices():
     with pytest.raises(ConfigError, match="simple, gru, lstm"):
         cell_type("lstn")
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-np.asarray(a, np.float64)))
+
+
+def gates(params, x, count):
+    """The outputs of the layer of the gates, one array a gate."""
+    layer = params["input"]
+    return np.split(np.asarray(x @ layer["kernel"] + layer["bias"][None]), count, axis=-1)
+
+
+def check_equation(name, expected, rtol=1e-4):
+    cell, params, carry, x = setup(name)
+    ours, _ = cell.apply({"params": params}, carry, x)
+    np.testing.assert_allclose(ours[0], expected(params, carry[0], x), rtol=rtol, atol=1e-5)
+
+
+def test_min_gru_equation():
+    def expected(params, h, x):
+        f, u = gates(params, x, 2)
+        return h + sigmoid(f) * (np.tanh(u) - h)
+
+    check_equation("min_gru", expected)
+
+
+def test_min_lstm_equation():
+    def expected(params, h, x):
+        f, i, u = gates(params, x, 3)
+        f, i = sigmoid(f), sigmoid(i)
+        return (f * h + i * np.tanh(u)) / (f + i)
+
+    check_equation("min_lstm", expected)
+
+
+def test_rg_lru_equations_1_to_4():
+    def expected(params, h, x):
+        r, i, u = gates(params, x, 3)
+        a = sigmoid(-np.asarray(params["decay"]))[None] ** (8 * sigmoid(r))
+        return a * h + np.sqrt(1 - a**2) * sigmoid(i) * u
+
+    check_equation("rg_lru", expected)
+
+
+def test_lru_equation():
+    def expected(params, h, x):
+        size = np.exp(-np.exp(np.asarray(params["log_decay"], np.float64)))
+        turn = size * np.exp(1j * np.asarray(params["phase"]))
+        drive = np.asarray(x @ params["input"]["kernel"])
+        half = WIDTH // 2
+        state = np.asarray(h)[:, :half] + 1j * np.asarray(h)[:, half:]
+        scale = np.sqrt(1 - size**2)[None]
+        state = turn[None] * state + scale * (drive[:, :half] + 1j * drive[:, half:])
+        return np.concatenate([state.real, state.imag], axis=-1)
+
+    check_equation("lru", expected)
+
+
+def test_the_lru_has_an_even_width():
+    with pytest.raises(ConfigError, match="even config.model.width, not 5"):
+        CELLS["lru"](5).init(jax.random.key(0), (jnp.zeros((1, 5)),), jnp.zeros((1, INPUT)))
+
+
+@pytest.mark.parametrize("name, low, high", [("min_gru", 0.047, 0.731), ("min_lstm", 0.35, 0.66)])
+def test_the_gates_of_a_linear_cell_start_at_many_time_scales(name, low, high):
+    cell = CELLS[name](WIDTH)
+    zero = cell.initialize_carry(None, (1, INPUT))
+    params = cell.init(jax.random.key(0), zero, jnp.zeros((1, INPUT)))
+    p_XG = cell.apply(params, jnp.zeros((1, INPUT)), method="project")
+    a_XD = cell.apply(params, p_XG, method="coefficients")[0][0]
+    found = 1 - a_XD if name == "min_gru" else a_XD
+    assert (np.diff(found) > 0).all()
+    np.testing.assert_allclose([found[0], found[-1]], [low, high], atol=2e-2)

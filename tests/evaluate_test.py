@@ -148,6 +148,18 @@ def test_a_deterministic_code_has_no_bound():
     assert named["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_model_without_a_code_has_an_exact_likelihood():
+    model, params = tiny.build("sweep", latent__name="none")
+    images = np.random.default_rng(0).integers(0, 2, (8, *tiny.SHAPE)).astype(np.uint8) * 255
+    named = evaluator(model)(params["params"], images, weighted=True).means
+    terms = tiny.apply(model, params, images / np.float32(255), tiny.keys(8))
+    assert named["nll_static"] == pytest.approx(-float(terms.log_prob_B.mean()), rel=1e-5)
+    expected = float(terms.log_prob_B.std(ddof=1)) / 8**0.5
+    assert named["nll_static_se"] == pytest.approx(expected, rel=1e-4)
+    assert not {"mse", "active_units", "bound_static"} & set(named)
+    assert evaluate.line(named).startswith("nll_static ") and "KL" not in evaluate.line(named)
+
+
 def test_active_units_are_those_that_vary():
     model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
     head = params["params"]["latent"]["head"]

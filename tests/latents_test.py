@@ -16,6 +16,14 @@ SIZE, FEATURES = 6, 7
 VARIATIONAL = [name for name, kind in LATENTS.items() if kind.variational]
 
 
+def test_a_code_of_no_numbers_costs_nothing():
+    made, params, _, (posterior, z_BZ, (kl_BTZ, log_ratio_B)) = setup("none")
+    assert z_BZ.shape == (4, 0) and not kl_BTZ.any() and not log_ratio_B.any()
+    assert made.size == 0 and not jax.tree.leaves(params)
+    prior = apply(made, params, tiny.keys(4), method=lambda made, keys: made.prior(keys, read))
+    assert prior.shape == (4, 0)
+
+
 def read(x_BHWC):
     """An encoder for VampPrior's learned images."""
     return jnp.tanh(x_BHWC.reshape(x_BHWC.shape[0], -1)[:, :FEATURES] * 3 - 1)

@@ -41,6 +41,17 @@ def test_the_loss_is_of_the_image_that_decode_gives_back(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_only_a_model_that_reads_its_own_output_can_be_without_a_code(name):
+    if name == "sweep":
+        model, params = build(name, latent__name="none")
+        terms = apply(model, params, binary(), keys())
+        assert not terms.kl_BTZ.any() and (terms.log_prob_B < 0).all()
+    else:
+        with pytest.raises(ConfigError, match="config.model.name=sweep"):
+            build(name, latent__name="none")
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_examples_and_their_keys_do_not_mix(name):
     model, params = build(name, latent__name="gaussian")
     whole = apply(model, params, binary(), keys())
@@ -54,7 +65,7 @@ def test_examples_and_their_keys_do_not_mix(name):
 @pytest.mark.parametrize(
     "likelihood, latent",
     [(likelihood, "gaussian") for likelihood in LIKELIHOODS]
-    + [("logistic_mixture", latent) for latent in LATENTS if latent != "gaussian"],
+    + [("logistic_mixture", latent) for latent in LATENTS if latent not in ("gaussian", "none")],
 )
 def test_every_likelihood_and_every_latent_has_finite_gradients(likelihood, latent):
     order = "patches" if likelihood == "categorical" else "rows"

@@ -38,7 +38,8 @@ def test_constant_and_unknown():
 
 
 def updates(gradient, **changes):
-    fields = {"b1": 0.9, "b2": 0.999, "weight_decay": 0.0, "clip_norm": 0.0} | changes
+    fields = {"name": "adam", "b1": 0.9, "b2": 0.999, "weight_decay": 0.0, "clip_norm": 0.0}
+    fields |= changes
     transform = optim.optimizer(optax.constant_schedule(0.1), **fields)
     params = jnp.array([2.0, 2.0])
     return transform.update(gradient, transform.init(params), params)[0]
@@ -56,12 +57,39 @@ def test_weight_decay_is_decoupled():
 
 def test_clipping_bounds_the_norm_that_adam_sees():
     transform = optim.optimizer(
-        optax.constant_schedule(0.1), b1=0.9, b2=0.999, weight_decay=0.0, clip_norm=1.0
+        optax.constant_schedule(0.1),
+        name="adam",
+        b1=0.9,
+        b2=0.999,
+        weight_decay=0.0,
+        clip_norm=1.0,
     )
     params = jnp.zeros(2)
     _, after = transform.update(jnp.array([30.0, 40.0]), transform.init(params), params)
     first_moment = next(x for x in jax.tree.leaves(after) if x.shape == (2,))
     np.testing.assert_allclose(first_moment, 0.1 * np.array([0.6, 0.8]), rtol=1e-5)
+
+
+def test_muon_orthogonalises_matrices_and_leaves_the_rest_to_adam():
+    """Liu et al. (2025), equation 4: 0.2 sqrt(max(rows, columns)) U V^T of the gradient U S V^T."""
+    transform = optim.optimizer(
+        optax.constant_schedule(0.1), name="muon", b1=0.9, b2=0.999, weight_decay=0.0, clip_norm=0.0
+    )
+    matrix = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    gradient = {"matrix": jnp.asarray(matrix), "bias": jnp.array([5.0, -0.01])}
+    params = jax.tree.map(jnp.zeros_like, gradient)
+    update = transform.update(gradient, transform.init(params), params)[0]
+    first = 0.1 * (1 + 0.09 / 0.19)  # Dozat (2016): Nesterov's momentum in Adam
+    np.testing.assert_allclose(update["bias"], [-first, first], rtol=1e-4)
+    sizes = np.linalg.svd(-update["matrix"] / (0.1 * 0.2 * np.sqrt(6)), compute_uv=False)
+    assert (sizes > 0.6).all() and (sizes < 1.3).all()  # five iterations of Newton and Schulz
+    u, _, v = np.linalg.svd(matrix, full_matrices=False)
+    assert np.vdot(-update["matrix"], u @ v) > 0.95 * np.linalg.norm(update["matrix"]) * 2
+
+
+def test_an_unknown_optimizer_lists_the_choices():
+    with pytest.raises(ConfigError, match="adam, muon"):
+        updates(jnp.ones(2), name="sgd")
 
 
 def test_ema():

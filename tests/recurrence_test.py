@@ -7,7 +7,7 @@ import pytest
 
 from rnnae.cells import CELLS
 from rnnae.errors import ConfigError
-from rnnae.recurrence import DIRECTIONS, Layer, Stack, scan_cell
+from rnnae.recurrence import DIRECTIONS, Layer, Stack, linear_recurrence, scan_cell
 
 STEPS, BATCH, WIDTH, INPUT = 5, 2, 4, 3
 
@@ -109,3 +109,30 @@ def test_unknown_direction_and_stepping_backward_are_refused():
     carry = (CELLS["gru"](WIDTH).initialize_carry(None, (BATCH, INPUT)),)
     with pytest.raises(ConfigError, match="forward"):
         layer.init(jax.random.key(0), carry, inputs()[0], method="step")
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("steps", [5, 40])
+def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(steps, reverse):
+    """By coefficients, inputs and first state; 40 steps are more than one pass unrolls."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    a_TBD, b_TBD, weights = (jax.random.normal(k, (steps, BATCH, WIDTH)) for k in keys[:3])
+    inputs = 0.9 * jnp.tanh(a_TBD), b_TBD, jax.random.normal(keys[3], (BATCH, WIDTH))
+
+    def loop(a_TBD, b_TBD, h_BD):
+        outputs = [None] * steps
+        for t in reversed(range(steps)) if reverse else range(steps):
+            h_BD = a_TBD[t] * h_BD + b_TBD[t]
+            outputs[t] = h_BD
+        return jnp.stack(outputs)
+
+    def ours(*inputs):
+        return linear_recurrence(*inputs, reverse)
+
+    np.testing.assert_allclose(ours(*inputs), loop(*inputs), rtol=1e-5, atol=1e-6)
+    mine, theirs = (
+        jax.jit(jax.grad(lambda *x, f=f: jnp.sum(weights * f(*x)), argnums=(0, 1, 2)))(*inputs)
+        for f in (ours, loop)
+    )
+    for a, b in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(np.abs(b).max()))

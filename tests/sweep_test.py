@@ -160,6 +160,28 @@ def test_a_completion_keeps_what_is_given():
     assert not np.array_equal(complete(0), x_BHWC)
 
 
+def test_the_rows_given_have_the_probability_of_their_draws():
+    """log p of the first rows adds up: at all rows, it is that of the image."""
+    model, params = tiny.build("sweep")
+    x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
+
+    def of_rows(rows):
+        return apply(
+            model,
+            params,
+            z_BZ,
+            x_BHWC,
+            method=lambda m, z, x: m.log_prob_of_rows(z, x, rows),
+        )
+
+    whole = model.pixels.log_prob(apply(model, params, z_BZ, x_BHWC, method="write"), x_BHWC)
+    np.testing.assert_allclose(of_rows(2), whole, rtol=1e-5)
+    other = x_BHWC.at[:, 2:].set(1 - x_BHWC[:, 2:])
+    same = apply(model, params, z_BZ, other, method=lambda m, z, x: m.log_prob_of_rows(z, x, 1))
+    np.testing.assert_allclose(of_rows(1), same, rtol=1e-5)
+    assert not of_rows(0).any()
+
+
 def test_the_code_reaches_every_token():
     model, params = tiny.build("sweep")
     one, other = (logits(model, params, z * jnp.ones((3, 5)), tiny.binary()) for z in (0.0, 1.0))
