@@ -14,10 +14,11 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 50
     config.data.train_on_all = True
     config.latent.name = "autoregressive"
-    config.latent.size = 32
+    config.latent.size = 16
     config.likelihood.name = "categorical"
-    config.objective.free_bits = 0.25
-    config.objective.anneal_steps = 2000
+    config.model.encoder_blocks = 1
+    config.objective.free_bits = 0.5
+    config.objective.anneal_steps = 1000
     config.optim.name = "muon"
     config.optim.learning_rate = 8e-3
     config.optim.warmup_steps = 300

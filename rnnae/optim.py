@@ -49,7 +49,8 @@ def optimizer(
 
     `muon` (Jordan et al. 2024) orthogonalises the updates of matrices, scaled to the size of Adam's
     (Liu et al. 2025, equation 4), so that one learning rate does for them and for all else, which
-    Adam with Nesterov's momentum updates (Dozat 2016). Raises ConfigError with the choices for another name.
+    Adam with Nesterov's momentum updates (Dozat 2016). Raises ConfigError with the choices for
+    another name.
     """
     choose(dict.fromkeys(OPTIMIZERS), "config.optim.name", name)
     if name == "adam":

@@ -21,7 +21,9 @@ def setup(name="sequence", learning_rate=1e-2, **changes):
     config = tiny.config(name, SHAPE, latent__size=8, **width, **changes)
     built = sample.build(config, 1)[0]
     schedule = optax.constant_schedule(learning_rate)
-    optimizer = optim.optimizer(schedule, b1=0.9, b2=0.999, weight_decay=0.0, clip_norm=1.0)
+    optimizer = optim.optimizer(
+        schedule, name="adam", b1=0.9, b2=0.999, weight_decay=0.0, clip_norm=1.0
+    )
     step = functools.partial(
         train_step,
         positions_B=jnp.arange(4),
