@@ -33,6 +33,17 @@ def test_error_row_is_the_absolute_difference(tmp_path):
     assert np.array_equal(error, np.abs(a[0, :, :, 0].astype(int) - b[0, :, :, 0]))
 
 
+def test_completions_show_what_was_given(tmp_path):
+    a, drawn = images(3, (28, 28, 1)), images(6, (28, 28, 1), seed=1).reshape(2, 3, 28, 28, 1)
+    pictures.completions(tmp_path / "c.png", a, 14, drawn)
+    picture = np.asarray(Image.open(tmp_path / "c.png"))
+    row = 18 + 4 + 84 + 4  # a line of text, a gutter, the images, a gutter
+    given = picture[row + 18 + 4 :: 3][:28, 4 : 4 + 84 : 3, 0]
+    assert np.array_equal(given[:14], a[0, :14, :, 0]) and (given[14:] == 128).all()
+    last = picture[-88::3][:28, 4 : 4 + 84 : 3, 0]
+    assert np.array_equal(last, drawn[1, 0, :, :, 0])
+
+
 def test_equal_inputs_give_equal_bytes(tmp_path):
     records = [
         {"step": 1, "epoch": 0.5, "train/loss": 2.0},

@@ -104,6 +104,47 @@ def test_a_variational_run_samples_its_prior_and_shows_how_it_paints(tmp_path):
     assert again["test/nll_dynamic_is3"] == pytest.approx(result["test/nll_dynamic_is3"])
 
 
+@pytest.mark.parametrize("latent", ["none", "gaussian"])
+def test_a_sweep_completes_images_and_needs_no_code(tmp_path, latent):
+    config = default("sweep")
+    config.update_from_flattened_dict(
+        {
+            **runs.overrides(tmp_path),
+            "data.binarise": "dynamic",
+            "likelihood.name": "categorical",
+            "latent.name": latent,
+            "model.blocks": 1,
+            "model.encoder_blocks": 1,
+            "optim.name": "muon",
+            "train.epochs": 1,
+            "eval.importance_samples": 2,
+            "eval.information_images": 5,
+        }
+    )
+    result = train.train(config, tmp_path / "run")
+    exact, reconstructed = "test/nll_dynamic" in result, "test/mse" in result
+    assert (exact, reconstructed) == ((True, False) if latent == "none" else (False, True))
+    pictures = {p.name for p in (tmp_path / "run" / "pictures").iterdir()}
+    assert {"generated.png", "completions.png", "curves.png"} <= pictures
+    assert ("reconstructions.png" in pictures) == reconstructed
+    run = sample.load(tmp_path / "run")
+    given = 255 * (images(3) > 127).astype(np.uint8)
+    completed = run.complete(given, 4, seed=1)
+    assert np.array_equal(completed[:, :4], given[:, :4])
+    assert not np.array_equal(completed, run.complete(given, 4, seed=2))
+    assert np.array_equal(run.complete(given, 8), given)
+    with pytest.raises(ConfigError, match="multiple of 2 from 0 to 8, not 3"):
+        run.complete(given, 3)
+    again = evaluate.main(config, tmp_path / "run")
+    name = "test/nll_dynamic" if exact else "test/nll_dynamic_is2"
+    assert again[name] == pytest.approx(result[name], rel=1e-5)
+
+
+def test_only_a_sweep_completes(run):
+    with pytest.raises(ConfigError, match="config.model.name=sweep"):
+        run.complete(images(), 4)
+
+
 def test_only_draw_has_frames(run):
     with pytest.raises(ConfigError, match="config.model.name=draw"):
         run.frames(run.codes(2))
