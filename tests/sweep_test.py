@@ -99,10 +99,10 @@ def test_a_token_changes_nothing_at_or_before_it(cell, blocks):
     "changes",
     [
         {},
-        {"cell": "lstm"},
-        {"window": 1},
-        {"patch": 1, "likelihood__name": "bernoulli", "condition": "add"},
-        {"patch": 1, "likelihood__name": "logistic_mixture"},
+        {"cell": "lstm", "blocks": 1},
+        {"window": 1, "blocks": 1},
+        {"patch": 1, "likelihood__name": "bernoulli", "condition": "add", "blocks": 1},
+        {"patch": 1, "likelihood__name": "logistic_mixture", "blocks": 1},
     ],
 )
 def test_an_image_is_drawn_with_the_probability_that_it_is_priced_at(changes):
@@ -127,7 +127,7 @@ def test_probabilities_of_every_image_sum_to_one(patch):
 
 def test_draws_follow_the_probabilities():
     shape = (2, 3, 1)
-    model, params = tiny.build("sweep", shape, patch=1, likelihood__block=1)
+    model, params = tiny.build("sweep", shape, patch=1, likelihood__block=1, blocks=1)
     count, every = 4000, np.array(list(itertools.product((0.0, 1.0), repeat=6)), np.float32)
     z_Z = jnp.linspace(-1, 1, 5)
     images = jnp.asarray(every.reshape(-1, *shape))
@@ -142,7 +142,7 @@ def test_draws_follow_the_probabilities():
 
 
 def test_a_completion_keeps_what_is_given():
-    model, params = tiny.build("sweep", patch=1, likelihood__block=1)
+    model, params = tiny.build("sweep", patch=1, likelihood__block=1, blocks=1)
     x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
 
     def complete(rows):
