@@ -14,7 +14,7 @@ def _sequence() -> dict:
         "name": "sequence",
         "order": "rows",  # tokens: rows, columns, patches, pixels
         "patch": 4,  # side of a token in pixels, for order=patches
-        "cell": "lstm",  # simple, gru, lstm, layer_norm_lstm
+        "cell": "lstm",  # any of cells.CELLS
         "width": 96,  # D, units of each cell (each direction has its own)
         "layers": 1,  # recurrent layers in the encoder, and in the decoder
         "residual": True,  # add each layer's input to its output, from the second layer on
@@ -36,7 +36,7 @@ def _mlp() -> dict:
 def _draw() -> dict:
     return {
         "name": "draw",
-        "cell": "lstm",  # simple, gru, lstm, layer_norm_lstm
+        "cell": "lstm",  # any of cells.CELLS
         "width": 256,  # D, units of the encoder, and of the decoder
         "steps": 64,  # T, glimpses; latent.size is the part of the code drawn in each
         "read_size": 2,  # side of the reading window's grid; 0 = reads the whole image
@@ -87,7 +87,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.model = ConfigDict(hyperparameters())
 
     config.latent = ConfigDict()
-    config.latent.name = "deterministic"  # none, deterministic, gaussian, mixture, ...
+    config.latent.name = "deterministic"  # any of latents.LATENTS
     config.latent.size = 64  # Z
     config.latent.components = 100  # of the prior of mixture and vamp
     config.latent.chunk = 8  # dimensions that the autoregressive prior writes at a time

@@ -139,9 +139,9 @@ class Evaluator:
             for name in names
         }
         named = {name: float(v.mean()) for name, v in values.items() if name != "nll"}
-        variational, exact = self._model.latent.variational, not self._model.code_size
-        if not (variational or exact):
+        if not self._model.has_prior:
             return named
+        exact = not self._model.code_size
         reported = {f"nll_{protocol}" if exact else f"bound_{protocol}": "loss"}
         if "nll" in values:
             reported[f"nll_{protocol}_is{samples}"] = "nll"

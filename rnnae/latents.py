@@ -119,6 +119,20 @@ class Deterministic(Latent):
         return jnp.zeros((*z_BZ.shape[:1], 1, 0)), jnp.zeros(z_BZ.shape[0])
 
 
+class NoCode(Deterministic):
+    """A code of no numbers, for a decoder that says everything through its own output: an
+    autoregressive model, whose log-likelihood is exact."""
+
+    def setup(self):
+        pass
+
+    def posterior(self, features_BD):
+        return Normal(jnp.zeros((features_BD.shape[0], 0)), jnp.full((), -jnp.inf))
+
+    def prior(self, key_B, read):
+        return jnp.zeros((key_B.shape[0], 0))
+
+
 class StandardNormal(Latent):
     """p(z) = N(0, 1), the KL in closed form (Kingma & Welling 2014, appendix B)."""
 
@@ -221,32 +235,6 @@ class Autoregressive(Latent):
     def _chunks(self, z_BZ):
         """(B, Z) -> (chunks, B, Z / chunks)."""
         return z_BZ.reshape(z_BZ.shape[0], -1, self.chunk).swapaxes(0, 1)
-
-
-class NoCode(Latent):
-    """A code of no numbers, for a decoder that says everything through its own output: an
-    autoregressive model, whose log-likelihood is exact."""
-
-    variational: ClassVar[bool] = False
-
-    def setup(self):
-        pass
-
-    def posterior(self, features_BD):
-        return jnp.zeros((features_BD.shape[0], 0))
-
-    def mean(self, posterior):
-        return posterior
-
-    def draw(self, posterior, key_B):
-        return posterior
-
-    def price(self, posterior, z_BZ, read):
-        zero_B = jnp.zeros(z_BZ.shape[0])
-        return zero_B[:, None, None], zero_B
-
-    def prior(self, key_B, read):
-        return jnp.zeros((key_B.shape[0], 0))
 
 
 LATENTS: dict[str, type[Latent]] = {

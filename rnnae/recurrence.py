@@ -77,6 +77,12 @@ def scan_cell(
     return scan(cell, carry, cell.project(x_TBI))
 
 
+def zero_carries(cell: str, width: int, batch: int, cells: int = 1) -> tuple[Carry, ...]:
+    """The states of so many cells before the first step."""
+    zero = (jnp.zeros((batch, width)),) * cell_type(cell).state_size
+    return (zero,) * cells
+
+
 class Layer(nn.Module):
     """One cell over time, `forward`, `backward` or `both` (then h_TB2D, forward half first)."""
 
@@ -149,8 +155,7 @@ class Stack(nn.Module):
 
     @nn.nowrap
     def zero_carries(self, batch: int) -> tuple[Carry, ...]:
-        zero = (jnp.zeros((batch, self.width)),) * cell_type(self.cell).state_size
-        return (zero,) * self.cells
+        return zero_carries(self.cell, self.width, batch, self.cells)
 
     def __call__(self, x_TBI: jax.Array, carries: tuple[Carry, ...] | None = None):
         """x_TBI -> (final carries, h_TBD); carries start at zero unless given."""
@@ -189,12 +194,6 @@ class Sweep(nn.Module):
         self.layer = Layer(self.cell, self.width, self.direction)
         self.out = nn.Dense(self.width)
 
-    @nn.nowrap
-    def zero_carries(self, lines: int) -> tuple[Carry, ...]:
-        """The states before the first token of so many lines: rows or columns, times batch."""
-        zero = (jnp.zeros((lines, self.width)),) * cell_type(self.cell).state_size
-        return (zero,) * (2 if self.direction == "both" else 1)
-
     def __call__(self, x_RQBI: jax.Array) -> jax.Array:
         x_TLBI = x_RQBI if self.axis == "down" else x_RQBI.swapaxes(0, 1)
         tokens, lines, batch, size = x_TLBI.shape
@@ -206,7 +205,8 @@ class Sweep(nn.Module):
         segments = tokens // window
         # Segments become lines: (segment, t, line, B) -> (t, segment, line, B).
         x_TNI = x_TLBI.reshape(segments, window, -1, size).swapaxes(0, 1).reshape(window, -1, size)
-        _, h_TND = self.layer(x_TNI, self.zero_carries(x_TNI.shape[1]))
+        carries = zero_carries(self.cell, self.width, x_TNI.shape[1], self.layer.cells)
+        _, h_TND = self.layer(x_TNI, carries)
         h_TND = dense_2d(self.out, h_TND)
         h_TLBD = h_TND.reshape(window, segments, -1, self.width).swapaxes(0, 1)
         h_TLBD = h_TLBD.reshape(tokens, lines, batch, self.width)

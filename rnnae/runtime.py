@@ -13,6 +13,7 @@ _SMALLEST_SHARD = 64  # examples that keep a core busy: below it a second virtua
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 _MADV_HUGEPAGE = 14
 _HUGE = 2 << 20  # bytes of a huge page
+_HEAP = 16 << 30  # bytes of the heap in huge pages, at most
 
 
 def setup(*, compilation_cache: str, devices: int, batch_size: int, keep_memory: bool) -> None:
@@ -38,8 +39,8 @@ def _cpu_devices(batch_size: int) -> int:
     return next(count for count in range(most, 0, -1) if batch_size % count == 0)
 
 
-def _keep_memory(most: int = 16 << 30) -> bool:
-    """Tells glibc to keep freed memory, in huge pages up to `most` bytes; False where it cannot.
+def _keep_memory() -> bool:
+    """Tells glibc to keep freed memory, in huge pages; False where it cannot.
 
     A training step frees and asks for the same arrays again. By default every large one goes back
     to the kernel, which clears its pages at the next use: half of a step's time on a CPU. Memory
@@ -59,7 +60,7 @@ def _keep_memory(most: int = 16 << 30) -> bool:
     if not all(libc.mallopt(key, value) for key, value in settings.items()):
         return False
     # The heap grows once over the addresses to come, so that they can be given huge pages.
-    size = min(most, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    size = min(_HEAP, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
     start = libc.malloc(size)
     if start:
         first = -(-start // _HUGE) * _HUGE

@@ -258,7 +258,8 @@ def draw(
     if isinstance(run.model, models.Sweep):
         between()
         rows = run.model.image_shape[0] // run.model.patch // 2 * run.model.patch
-        drawn = np.stack([run.complete(originals, rows, seed) for seed in range(4)])
+        four = np.tile(originals, (4, 1, 1, 1))
+        drawn = run.complete(four, rows, run.config.seed).reshape(4, *originals.shape)
         pictures.completions(directory / "completions.png", originals, rows, drawn)
     if isinstance(run.model, models.Draw):
         between()

@@ -44,7 +44,7 @@ def test_shards_of_64_that_divide_the_batch(monkeypatch, cores, batch_size, expe
     assert runtime._cpu_devices(batch_size) == expected
 
 
-def test_freed_memory_is_kept_and_comes_in_huge_pages():
+def test_freed_memory_is_kept():
     """Freed arrays leave the process by default, and stay with it if told so."""
     program = """
 import sys

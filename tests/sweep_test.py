@@ -165,20 +165,14 @@ def test_the_rows_given_have_the_probability_of_their_draws():
     model, params = tiny.build("sweep")
     x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
 
-    def of_rows(rows):
-        return apply(
-            model,
-            params,
-            z_BZ,
-            x_BHWC,
-            method=lambda m, z, x: m.log_prob_of_rows(z, x, rows),
-        )
+    def of_rows(rows, x_BHWC=x_BHWC):
+        method = lambda m, z, x: m.log_prob_of_rows(z, x, rows)  # noqa: E731
+        return apply(model, params, z_BZ, x_BHWC, method=method)
 
     whole = model.pixels.log_prob(apply(model, params, z_BZ, x_BHWC, method="write"), x_BHWC)
     np.testing.assert_allclose(of_rows(2), whole, rtol=1e-5)
     other = x_BHWC.at[:, 2:].set(1 - x_BHWC[:, 2:])
-    same = apply(model, params, z_BZ, other, method=lambda m, z, x: m.log_prob_of_rows(z, x, 1))
-    np.testing.assert_allclose(of_rows(1), same, rtol=1e-5)
+    np.testing.assert_allclose(of_rows(1), of_rows(1, other), rtol=1e-5)
     assert not of_rows(0).any()
 
 

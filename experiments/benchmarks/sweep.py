@@ -12,6 +12,7 @@ import argparse
 import collections
 import functools
 import json
+import math
 import os
 import platform
 import statistics
@@ -73,8 +74,6 @@ def products(jaxpr, times: int = 1) -> collections.Counter:
 
 def flops(product) -> int:
     """Of one matrix product: two for each element of the left and each free one of the right."""
-    import math
-
     left, right, ((_, contracted), (_, batched)) = product
     free = [size for axis, size in enumerate(right) if axis not in (*contracted, *batched)]
     return 2 * math.prod(left) * math.prod(free)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from rnnae.cells import dense_2d
-from rnnae.recurrence import Sweep
+from rnnae.recurrence import Sweep, zero_carries
 
 CONDITIONS = ("film", "add")
 
@@ -189,21 +189,20 @@ class Decoder(nn.Module):
                 token_BI = jnp.where(given, known_BI, token(p_BP, key_B))
                 return (tuple(after), token_BI), (p_BP, token_BI)
 
-            first = (decoder._zero("across", batch), jnp.zeros_like(above_QBI[0]))
+            first = (decoder._zero(batch), jnp.zeros_like(above_QBI[0]))
             of_columns = (jnp.arange(columns), places_QBD, keys_QB, known_QBI, given_Q)
             scan = nn.scan(column_step, variable_broadcast="params", split_rngs={"params": False})
             _, (p_QBP, token_QBI) = scan(decoder, first, (*of_columns, tuple(streams)))
             return (tuple(after), token_QBI), (p_QBP, token_QBI)
 
-        first = (self._zero("down", columns * batch), jnp.zeros_like(known_RQBI[0]))
+        first = (self._zero(columns * batch), jnp.zeros_like(known_RQBI[0]))
         of_rows = (jnp.arange(rows), self._places(z_BZ), key_RQB, known_RQBI, given_RQ)
         scan = nn.scan(row_step, variable_broadcast="params", split_rngs={"params": False})
         return scan(self, first, of_rows)[1]
 
-    def _zero(self, axis: str, lines: int):
-        """The first states of every block's forward sweep along `axis`."""
-        sweep = Sweep(self.cell, self.width, axis, parent=None)
-        return (sweep.zero_carries(lines),) * self.blocks
+    def _zero(self, lines: int):
+        """The first states of every block's forward sweep over so many lines."""
+        return (zero_carries(self.cell, self.width, lines),) * self.blocks
 
     def _places(self, z_BZ):
         """What a token's place is to both streams: its row, its column, its view of the code."""
