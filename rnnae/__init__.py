@@ -15,6 +15,7 @@ Reading order, which is import order: a file imports only files above it.
     timetable     what happens at which step: epochs, calls, validations
     keys          random keys of examples
     precision     bfloat16 operands of products in training
+    microbatch    a batch in parts, one after another
     scan_order    ORDERS: image <-> tokens, exact inverses
     cells         CELLS: one step of recurrence
     recurrence    a cell over time: directions, stacks

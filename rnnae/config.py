@@ -121,6 +121,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.train.epochs = 50
     config.train.max_steps = 0  # train this many steps instead of epochs; 0 = by epochs
     config.train.steps_per_call = 13  # at most so many steps in one program on the device
+    config.train.cpu_microbatch = 0  # at most so many images at a time on CPUs; 0 = the batch
     config.train.eval_every_epochs = 2  # and after the first: validation, pictures, best
     config.train.checkpoint_every_seconds = 300  # besides one at each evaluation
     config.train.tensorboard = True  # event files beside metrics.jsonl
@@ -163,6 +164,7 @@ _NOT_NEGATIVE = (
     "optim.weight_decay",
     "optim.clip_norm",
     "train.max_steps",
+    "train.cpu_microbatch",
     "train.checkpoint_every_seconds",
     "eval.importance_samples",
     "eval.information_images",

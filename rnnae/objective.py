@@ -23,20 +23,17 @@ def per_example(terms: Terms) -> dict[str, jax.Array]:
 
 
 def loss(
-    terms: Terms, *, kl_weight: jax.Array | float, free_bits: float, average: Callable
+    terms: Terms, *, kl_weight: jax.Array | float, free_bits: float, mean_kl_TZ: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The training loss of a shard, and the means over it of the bound and its parts.
+    """The training loss of some examples, and the means over them of the bound and its parts.
 
     L = -E[log p(x | z)] + kl_weight sum over j of max(free_bits, KL_j), where KL_j, of one step and
-    dimension of the code, is the mean over the whole batch (Kingma et al. 2016, equation 15);
-    `average` takes it over devices.
+    dimension of the code, is the mean over the whole batch (Kingma et al. 2016, equation 15), of
+    which these examples may be a part: whether it is above the floor is read off `mean_kl_TZ`.
     """
     means = {name: jnp.mean(value_B) for name, value_B in per_example(terms).items()}
-    kl_TZ = jnp.mean(terms.kl_BTZ, axis=0)
-    if free_bits:
-        # Where the mean over all devices is below the floor, the term is the floor, a constant.
-        paid = average(jax.lax.stop_gradient(kl_TZ)) > free_bits
-        kl_TZ = jnp.where(paid, kl_TZ, free_bits)
+    # Where the mean over the batch is below the floor, the term is the floor, a constant.
+    kl_TZ = jnp.where(mean_kl_TZ >= free_bits, jnp.mean(terms.kl_BTZ, axis=0), free_bits)
     return means["reconstruction"] + kl_weight * jnp.sum(kl_TZ), means
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
@@ -14,6 +15,7 @@ from flax import linen as nn
 
 from rnnae import config as config_lib
 from rnnae import data, evaluate, keys, milestones, objective, parallel, sample, state
+from rnnae import microbatch as microbatch_lib
 from rnnae import precision as precision_lib
 from rnnae.checkpoint import Checkpoints
 from rnnae.errors import ConfigError, NonFiniteError
@@ -38,8 +40,10 @@ def train_step(
     kl_weight: Callable[[jax.Array], jax.Array],
     free_bits: float,
     precision: str,
+    microbatch: int,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One update from one shard of a batch of uint8 images; pure. See `parallel.train_call`."""
+    """One update from one shard of a batch of uint8 images, of which `microbatch` at a time go
+    through the model, or all for 0; pure. See `parallel.train_call`."""
     x_BHWC = data.to_unit(image_BHWC)
     step_key = jax.random.fold_in(train_state.key, train_state.step)
     pixels_key_B, latent_key_B = keys.split(keys.of_positions(step_key, positions_B))
@@ -47,13 +51,26 @@ def train_step(
         x_BHWC = data.binarise(x_BHWC, pixels_key_B)
     weight = kl_weight(train_state.step)
 
-    def loss(params):
+    def terms(params, part):
         with precision_lib.of_products(precision):
-            terms = model.apply({"params": params}, x_BHWC, latent_key_B)
-        return objective.loss(terms, kl_weight=weight, free_bits=free_bits, average=average)
+            return model.apply({"params": params}, *part)
 
-    gradients, means = jax.grad(loss, has_aux=True)(train_state.params)
-    gradients, means = average((gradients, means))
+    def mean(function):
+        examples = (x_BHWC, latent_key_B)
+        size = microbatch_lib.size(len(x_BHWC), microbatch)
+        return average(microbatch_lib.mean(function, examples, size))
+
+    mean_kl_TZ = 0.0
+    if free_bits:  # costs a pass, without what only the reconstruction needs
+        mean_kl_TZ = mean(lambda part: jnp.mean(terms(train_state.params, part).kl_BTZ, axis=0))
+
+    def loss(params, part):
+        return objective.loss(
+            terms(params, part), kl_weight=weight, free_bits=free_bits, mean_kl_TZ=mean_kl_TZ
+        )
+
+    gradient = jax.grad(loss, has_aux=True)
+    gradients, means = mean(lambda part: gradient(train_state.params, part))
     updates, opt_state = optimizer.update(gradients, train_state.opt_state, train_state.params)
     params = optax.apply_updates(train_state.params, updates)
     means["grad_norm"] = optax.global_norm(gradients)
@@ -135,6 +152,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
             ),
             free_bits=config.objective.free_bits,
             precision=config.optim.precision,
+            microbatch=config.train.cpu_microbatch if devices[0].platform == "cpu" else 0,
         )
         call = parallel.train_call(step_function, devices)
         batches = data.stream(

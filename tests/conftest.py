@@ -20,8 +20,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_programs(tmp_path_factory):
-    """Tests and the processes they start share compiled programs."""
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(tmp_path_factory.mktemp("xla"))
+    """Tests, pytest's processes and those that tests start share compiled programs."""
+    root = tmp_path_factory.getbasetemp()  # one of each of pytest's processes, side by side
+    shared = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(shared / "xla")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -59,22 +59,24 @@ def stop_in_training(monkeypatch, step, number):
 
 
 @pytest.mark.parametrize(
-    "steps_per_call, step, number",
-    [(1, 1, signal.SIGTERM), (4, 4, signal.SIGINT), (4, 6, signal.SIGTERM), (1, 7, signal.SIGINT)],
-    ids=["first step", "mid-epoch", "epoch end", "second epoch"],
+    "steps_per_call, stops",
+    [
+        (1, [(1, signal.SIGTERM), (7, signal.SIGINT)]),
+        (4, [(4, signal.SIGINT), (6, signal.SIGTERM)]),
+    ],
+    ids=["first step, second epoch", "mid-epoch, epoch end"],
 )
-def test_stopped_by_a_signal(
-    directory, tmp_path, monkeypatch, request, steps_per_call, step, number
-):
+def test_stopped_by_signals(directory, tmp_path, monkeypatch, request, steps_per_call, stops):
     config = runs.config(directory, train__steps_per_call=steps_per_call)
     whole = "unbroken" if steps_per_call == 4 else "unbroken_step_by_step"
     whole = request.getfixturevalue(whole)
-    with monkeypatch.context() as patch:
-        stop_in_training(patch, step, number)
-        with pytest.raises(Stopped) as stopped:
-            train.train(config, tmp_path)
-    assert stopped.value.exit_code == 128 + number
-    assert "test/mse" not in (tmp_path / "metrics.jsonl").read_text()
+    for step, number in stops:
+        with monkeypatch.context() as patch:
+            stop_in_training(patch, step, number)
+            with pytest.raises(Stopped) as stopped:
+                train.train(config, tmp_path)
+        assert stopped.value.exit_code == 128 + number
+        assert "test/mse" not in (tmp_path / "metrics.jsonl").read_text()
     train.train(config, tmp_path)
     runs.assert_same(runs.outcome(tmp_path, config), whole)
 
@@ -91,21 +93,23 @@ def test_continues_on_two_devices_to_the_same_bits(directory, tmp_path, monkeypa
     runs.assert_same(stopped, whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_during_evaluation(directory, tmp_path, monkeypatch, unbroken, number):
+def test_stopped_during_evaluations(directory, tmp_path, monkeypatch, unbroken):
     config = runs.config(directory)
     measure = milestones.Milestones._measure
+    for at, number in ((6, signal.SIGTERM), (12, signal.SIGINT)):
 
-    def measuring(self, split, step, train_state):
-        if step == 12:
-            os.kill(os.getpid(), number)
-        return measure(self, split, step, train_state)
+        def measuring(self, split, step, train_state, at=at, number=number):
+            if step == at:
+                os.kill(os.getpid(), number)
+            return measure(self, split, step, train_state)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(milestones.Milestones, "_measure", measuring)
-        with pytest.raises(Stopped, match="in the evaluation at step 12"):
-            train.train(config, tmp_path)
-    assert [r["step"] for r in read_metrics(tmp_path) if "valid/mse" in r] == [6]
+        with monkeypatch.context() as patch:
+            patch.setattr(milestones.Milestones, "_measure", measuring)
+            with pytest.raises(Stopped, match=f"in the evaluation at step {at}"):
+                train.train(config, tmp_path)
+        assert [r["step"] for r in read_metrics(tmp_path) if "valid/mse" in r] == list(
+            range(6, at, 6)
+        )
     train.train(config, tmp_path)
     runs.assert_same(runs.outcome(tmp_path, config), unbroken)
 

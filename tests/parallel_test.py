@@ -19,7 +19,7 @@ from tests import tiny
 SHAPE, STEPS, BATCH = (4, 4, 1), 3, 8
 
 
-def setup():
+def setup(microbatch=0):
     """With everything that could depend on how a batch is cut: pixels and codes are drawn, and the
     free bits look at the mean KL of the whole batch."""
     config = tiny.config(
@@ -36,6 +36,7 @@ def setup():
         kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=5),
         free_bits=0.02,
         precision="float32",
+        microbatch=microbatch,
     )
     images = np.random.default_rng(0).integers(0, 256, (STEPS, BATCH, *SHAPE)).astype(np.uint8)
     return step, state.create(built, optimizer, SHAPE, seed=0), images
@@ -46,8 +47,8 @@ def comparable(train_state, metrics):
     return jax.tree.map(np.asarray, (raw, metrics))
 
 
-def run(devices):
-    step, start, images = setup()
+def run(devices, microbatch=0):
+    step, start, images = setup(microbatch)
     call = parallel.train_call(step, devices)
     return comparable(*call(start, parallel.shard_batches(images, devices)))
 
@@ -60,6 +61,14 @@ def assert_close(ours, theirs):
 def test_one_device_equals_two():
     assert len(jax.local_devices()) >= 2
     assert_close(run(jax.local_devices()[:1]), run(jax.local_devices()[:2]))
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_the_batch_in_parts_is_the_batch(devices):
+    whole = run(jax.local_devices()[:1])
+    assert_close(
+        run(jax.local_devices()[:devices], microbatch=3), whole
+    )  # of 2, as 3 does not divide
 
 
 def test_pmap_equals_jit_with_named_sharding():

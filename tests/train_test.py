@@ -37,6 +37,7 @@ def setup(name="sequence", learning_rate=1e-2, **changes):
         kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=0),
         free_bits=0.0,
         precision="float32",
+        microbatch=0,
     )
     return step, state.create(built, optimizer, SHAPE, seed=0)
 

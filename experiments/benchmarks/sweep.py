@@ -52,6 +52,7 @@ def build(batch: int, latent: str):
         kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=0),
         free_bits=config.objective.free_bits,
         precision=config.optim.precision,
+        microbatch=config.train.cpu_microbatch,
     )
     images = np.random.default_rng(0).integers(0, 256, (batch, 28, 28, 1)).astype(np.uint8)
     return model, made, jax.jit(step, donate_argnums=0), images
