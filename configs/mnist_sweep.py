@@ -36,5 +36,5 @@ def get_config() -> ConfigDict:
     config.eval.seeds = (0, 1, 2)
     config.train.epochs = 7
     config.train.steps_per_call = 20
-    config.train.cpu_microbatch = 5
+    config.cpu_microbatch = 5
     return config

@@ -121,7 +121,6 @@ def default(model: str = "sequence") -> ConfigDict:
     config.train.epochs = 50
     config.train.max_steps = 0  # train this many steps instead of epochs; 0 = by epochs
     config.train.steps_per_call = 13  # at most so many steps in one program on the device
-    config.train.cpu_microbatch = 0  # at most so many images at a time on CPUs; 0 = the batch
     config.train.eval_every_epochs = 2  # and after the first: validation, pictures, best
     config.train.checkpoint_every_seconds = 300  # besides one at each evaluation
     config.train.tensorboard = True  # event files beside metrics.jsonl
@@ -137,6 +136,7 @@ def default(model: str = "sequence") -> ConfigDict:
 
     config.compilation_cache = "~/.cache/rnnae/jax"  # directory of compiled programs; "" = off
     config.keep_memory = True  # freed memory stays with the process: faster on CPUs with glibc
+    config.cpu_microbatch = 0  # images that go through the model at a time on CPUs; 0 = the batch
     config.devices = 0  # accelerators, or virtual CPU devices, to use; 0 = choose
     return config.lock()
 
@@ -164,13 +164,13 @@ _NOT_NEGATIVE = (
     "optim.weight_decay",
     "optim.clip_norm",
     "train.max_steps",
-    "train.cpu_microbatch",
     "train.checkpoint_every_seconds",
     "eval.importance_samples",
     "eval.information_images",
     "objective.beta",
     "objective.anneal_steps",
     "objective.free_bits",
+    "cpu_microbatch",
     "devices",
 )
 _DECAYS = ("optim.b1", "optim.b2", "optim.ema")
@@ -228,6 +228,7 @@ _MAY_CHANGE = (
     "eval.",
     "compilation_cache",
     "keep_memory",
+    "cpu_microbatch",
     "devices",
 )
 

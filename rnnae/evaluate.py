@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from rnnae import data, keys, metrics, objective, parallel, sample
+from rnnae import data, keys, metrics, microbatch, objective, parallel, sample
 from rnnae.errors import ConfigError
 from rnnae.models import Autoencoder
 
@@ -53,8 +53,9 @@ class Evaluator:
         self._model, self._count = model, len(devices)
         self._binarise, self._eval = config.data.binarise, config.eval
         self._size = -(-config.eval.batch_size // self._count) * self._count
-        self._pass = parallel.map_examples(functools.partial(_per_image, model), devices)
-        self._weigh = parallel.map_examples(functools.partial(_add_weights, model), devices)
+        limit = microbatch.limit(config.cpu_microbatch, devices[0])
+        self._pass = parallel.map_examples(functools.partial(_per_image, model, limit), devices)
+        self._weigh = parallel.map_examples(functools.partial(_add_weights, model, limit), devices)
         self._information = jax.jit(functools.partial(_information, model))
 
     def __call__(
@@ -167,11 +168,11 @@ def _keys(seed: jax.Array, position_B: jax.Array) -> jax.Array:
     return keys.of_positions(jax.random.key(seed), position_B)
 
 
-def _per_image(model: Autoencoder, shared, examples) -> dict[str, jax.Array]:
+def _per_image(model: Autoencoder, limit: int, shared, examples) -> dict[str, jax.Array]:
     (params, seed), (image_BHWC, position_B) = shared, examples
     apply = functools.partial(model.apply, {"params": params})
     x_BHWC, key_B = data.to_unit(image_BHWC), _keys(seed, position_B)
-    terms = apply(x_BHWC, key_B)
+    terms = microbatch.each(lambda part: apply(*part), (x_BHWC, key_B), limit)
     code_BZ = apply(x_BHWC, method="encode")
     values = {
         **objective.per_example(terms),
@@ -185,20 +186,25 @@ def _per_image(model: Autoencoder, shared, examples) -> dict[str, jax.Array]:
     return values
 
 
-def _add_weights(model: Autoencoder, shared, examples) -> jax.Array:
+def _add_weights(model: Autoencoder, limit: int, shared, examples) -> jax.Array:
     """`total_B` with the weights of draws `ks` added: one chunk of the importance-weighted sum."""
     (params, seed, ks, samples), (image_BHWC, position_B, total_B) = shared, examples
     apply = functools.partial(model.apply, {"params": params})
-    x_BHWC, key_B = data.to_unit(image_BHWC), _keys(seed, position_B)
-    posterior = apply(x_BHWC, method="infer")
 
-    def log_weight(k):
-        # Draw k + 1: draw 0 is the bound's, so that the two are independent.
-        draw_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, k + 1)
-        terms = apply(posterior, x_BHWC, draw_B, method="terms")
-        return terms.log_prob_B + terms.log_ratio_B
+    def add(part):
+        x_BHWC, key_B, total_B = part
+        posterior = apply(x_BHWC, method="infer")
 
-    return objective.add_importance_weights(total_B, log_weight, ks, samples)
+        def log_weight(k):
+            # Draw k + 1: draw 0 is the bound's, so that the two are independent.
+            draw_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, k + 1)
+            terms = apply(posterior, x_BHWC, draw_B, method="terms")
+            return terms.log_prob_B + terms.log_ratio_B
+
+        return objective.add_importance_weights(total_B, log_weight, ks, samples)
+
+    examples = (data.to_unit(image_BHWC), _keys(seed, position_B), total_B)
+    return microbatch.each(add, examples, limit)
 
 
 def _information(model: Autoencoder, params, image_SHWC, seed) -> jax.Array:

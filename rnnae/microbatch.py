@@ -1,7 +1,5 @@
-"""A batch in parts, one after another, for what is a mean over its examples.
-
-On a CPU a small part's arrays stay in the caches where those of the whole batch would not.
-"""
+"""A batch in parts, one after another: on a CPU a small part's arrays stay in the caches, where
+those of the whole batch would not."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,22 +8,45 @@ import jax
 import jax.numpy as jnp
 
 
-def size(batch: int, limit: int) -> int:
-    """The largest part of a batch, of at most `limit` examples, that divides it; 0 = no limit."""
-    return max(n for n in range(1, min(batch, limit or batch) + 1) if batch % n == 0)
+def limit(config_limit: int, device: jax.Device) -> int:
+    """`config.cpu_microbatch` where it holds; 0, no limit, on an accelerator."""
+    return config_limit if device.platform == "cpu" else 0
 
 
-def mean(function: Callable[[Any], Any], examples: Any, size: int) -> Any:
-    """`function(examples)`, a tree of means over examples, as the mean over parts of `size`
-    examples; `examples` is a tree of arrays with a leading axis that `size` divides."""
-    count = len(jax.tree.leaves(examples)[0]) // size
-    if count == 1:
+def mean(function: Callable[[Any], Any], examples: Any, limit: int) -> Any:
+    """`function(examples)`, a tree of means over examples, as the mean over parts of at most
+    `limit` examples; `examples` is a tree of arrays with a leading axis."""
+    parts = _cut(examples, limit)
+    if parts is None:
         return function(examples)
-    parts = jax.tree.map(lambda x: x.reshape(count, size, *x.shape[1:]), examples)
 
     def add(total, part):
         return jax.tree.map(jnp.add, total, function(part)), None
 
     shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], parts))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    return jax.tree.map(lambda x: x / count, jax.lax.scan(add, zero, parts)[0])
+    total, _ = jax.lax.scan(add, zero, parts)
+    return jax.tree.map(lambda x: x / _length(parts), total)
+
+
+def each(function: Callable[[Any], Any], examples: Any, limit: int) -> Any:
+    """`function(examples)`, a tree of arrays by example, from parts of at most `limit` examples."""
+    parts = _cut(examples, limit)
+    if parts is None:
+        return function(examples)
+    values = jax.lax.map(function, parts)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), values)
+
+
+def _cut(examples, limit):
+    """(N, ...) -> (parts, N / parts, ...) with the largest parts that divide N; None if it is one
+    part."""
+    count = _length(examples)
+    size = max(n for n in range(1, min(count, limit or count) + 1) if count % n == 0)
+    if size == count:
+        return None
+    return jax.tree.map(lambda x: x.reshape(count // size, size, *x.shape[1:]), examples)
+
+
+def _length(tree) -> int:
+    return len(jax.tree.leaves(tree)[0])

@@ -42,8 +42,8 @@ def train_step(
     precision: str,
     microbatch: int,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One update from one shard of a batch of uint8 images, of which `microbatch` at a time go
-    through the model, or all for 0; pure. See `parallel.train_call`."""
+    """One update from one shard of a batch of uint8 images, of which at most `microbatch` at a
+    time go through the model, or all for 0; pure. See `parallel.train_call`."""
     x_BHWC = data.to_unit(image_BHWC)
     step_key = jax.random.fold_in(train_state.key, train_state.step)
     pixels_key_B, latent_key_B = keys.split(keys.of_positions(step_key, positions_B))
@@ -56,9 +56,7 @@ def train_step(
             return model.apply({"params": params}, *part)
 
     def mean(function):
-        examples = (x_BHWC, latent_key_B)
-        size = microbatch_lib.size(len(x_BHWC), microbatch)
-        return average(microbatch_lib.mean(function, examples, size))
+        return average(microbatch_lib.mean(function, (x_BHWC, latent_key_B), microbatch))
 
     mean_kl_TZ = 0.0
     if free_bits:  # costs a pass, without what only the reconstruction needs
@@ -152,7 +150,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
             ),
             free_bits=config.objective.free_bits,
             precision=config.optim.precision,
-            microbatch=config.train.cpu_microbatch if devices[0].platform == "cpu" else 0,
+            microbatch=microbatch_lib.limit(config.cpu_microbatch, devices[0]),
         )
         call = parallel.train_call(step_function, devices)
         batches = data.stream(

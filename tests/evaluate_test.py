@@ -60,9 +60,10 @@ def truth():
     return stats.multivariate_normal(MEAN, covariance).logpdf(IMAGES.reshape(37, 6) / 255)
 
 
-def evaluator(model, devices=1, **changes):
+def evaluator(model, devices=1, microbatch=0, **changes):
     changes = {"importance_samples": 3, "information_images": 0, "batch_size": 8} | changes
     settings = tiny.config(**{f"eval__{key}": value for key, value in changes.items()})
+    settings.cpu_microbatch = microbatch
     return evaluate.Evaluator(model, parallel.choose_devices(devices), settings)
 
 
@@ -91,15 +92,17 @@ def test_every_image_approaches_its_own_likelihood():
     np.testing.assert_allclose(scores(2000)["nll"], -truth(), atol=0.15)
 
 
-@pytest.mark.parametrize("devices, size", [(1, 5), (1, 37), (2, 64)])
-def test_neither_batch_nor_devices_show(devices, size):
+@pytest.mark.parametrize(
+    "devices, size, microbatch", [(1, 5, 0), (1, 37, 0), (2, 64, 0), (2, 12, 4)]
+)
+def test_neither_batch_nor_devices_nor_parts_show(devices, size, microbatch):
     model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
     images = np.random.default_rng(0).integers(0, 2, (11, *tiny.SHAPE)).astype(np.uint8) * 255
     first, other = (
-        evaluator(model, d, batch_size=s, importance_samples=10, information_images=11)(
+        evaluator(model, d, m, batch_size=s, importance_samples=10, information_images=11)(
             params["params"], images, weighted=True
         ).means
-        for d, s in ((1, 11), (devices, size))
+        for d, m, s in ((1, 0, 11), (devices, microbatch, size))
     )
     assert other == pytest.approx(first, rel=1e-5)
     assert "nll_static_is10" in first and "mutual_information" in first

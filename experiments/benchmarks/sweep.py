@@ -3,7 +3,8 @@
     python -m experiments.benchmarks.sweep [--batch 50] [--latent none] [--rounds 5]
 
 Prints, as Markdown: training images/s of the step as it is and without what was done for its speed
-(a plain `nn.scan` for every sweep, glibc's own allocator), a process for each, in turns; what share
+(parts of the batch that stay in the caches, linear recurrences with a gradient of their own instead
+of a plain `nn.scan`, memory that is kept), a process for each, in turns; what share
 of its time the step's matrix products would take alone, one after another at the same shapes; and
 the time of 64 new images, token by token and by running the whole network anew for every token.
 """
@@ -20,14 +21,15 @@ import subprocess
 import sys
 import time
 
-VARIANTS = {  # name: (linear recurrences have their own gradient, memory is kept)
-    "plain scans, default allocator": (False, False),
-    "plain scans": (False, True),
-    "as it is": (True, True),
+VARIANTS = {  # name: (batch in parts, linear recurrences have their own gradient, memory is kept)
+    "whole batch, plain scans, default allocator": (False, False, False),
+    "whole batch, plain scans": (False, False, True),
+    "whole batch": (False, True, True),
+    "as it is": (True, True, True),
 }
 
 
-def build(batch: int, latent: str):
+def build(batch: int, latent: str, parts: bool = True):
     """(model, state, jitted step, images) of configs/mnist_sweep.py."""
     import jax
     import numpy as np
@@ -52,7 +54,7 @@ def build(batch: int, latent: str):
         kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=0),
         free_bits=config.objective.free_bits,
         precision=config.optim.precision,
-        microbatch=config.train.cpu_microbatch,
+        microbatch=config.cpu_microbatch if parts else 0,
     )
     images = np.random.default_rng(0).integers(0, 256, (batch, 28, 28, 1)).astype(np.uint8)
     return model, made, jax.jit(step, donate_argnums=0), images
@@ -93,7 +95,7 @@ def seconds(call, repeats: int) -> float:
     return statistics.median(times)
 
 
-def measure_step(batch: int, latent: str, own_gradient: bool, keep: bool) -> dict:
+def measure_step(batch: int, latent: str, parts: bool, own_gradient: bool, keep: bool) -> dict:
     """One process's figures of the training step."""
     from rnnae import recurrence, runtime
 
@@ -103,7 +105,7 @@ def measure_step(batch: int, latent: str, own_gradient: bool, keep: bool) -> dic
     import jax
     import numpy as np
 
-    _, state, step, images = build(batch, latent)
+    _, state, step, images = build(batch, latent, parts)
     counted = products(jax.make_jaxpr(step)(state, images).jaxpr)
     begin = time.perf_counter()
     compiled = step.lower(state, images).compile()

@@ -1,0 +1,41 @@
+"""Parts of a batch give what the batch gives, of the size asked for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnae import microbatch
+
+
+@pytest.mark.parametrize("limit, size", [(0, 12), (1, 1), (5, 4), (6, 6), (11, 6), (99, 12)])
+def test_parts_are_as_large_as_divides_the_batch_and_give_what_it_gives(limit, size):
+    keys = jax.random.split(jax.random.key(0), 12)
+    examples, seen = (jnp.arange(24.0).reshape(12, 2), keys), set()
+
+    def of_each(part):
+        x, key = part
+        seen.add(len(x))
+        return {"x": x**2, "noise": jax.vmap(jax.random.normal)(key)}
+
+    def of_mean(part):
+        return jax.tree.map(lambda x: jnp.mean(x, axis=0), of_each(part))
+
+    whole = of_each(examples)
+    seen.clear()
+    each, mean = (
+        jax.jit(lambda e, f=f, g=g: f(g, e, limit))(examples)
+        for f, g in ((microbatch.each, of_each), (microbatch.mean, of_mean))
+    )
+    assert seen == {size}
+    for name in whole:
+        np.testing.assert_allclose(each[name], whole[name], rtol=1e-6)
+        np.testing.assert_allclose(mean[name], whole[name].mean(axis=0), rtol=1e-5)
+
+
+def test_accelerators_take_the_whole_batch():
+    class Accelerator:
+        platform = "gpu"
+
+    assert microbatch.limit(5, jax.devices()[0]) == 5
+    assert microbatch.limit(5, Accelerator()) == 0
