@@ -47,8 +47,12 @@ def comparable(train_state, metrics):
     return jax.tree.map(np.asarray, (raw, metrics))
 
 
-def run(devices, microbatch=0):
+@functools.cache
+def run(count, microbatch=0):
+    """What a run on so many devices ends with."""
     step, start, images = setup(microbatch)
+    devices = jax.local_devices()[:count]
+    assert len(devices) == count
     call = parallel.train_call(step, devices)
     return comparable(*call(start, parallel.shard_batches(images, devices)))
 
@@ -59,16 +63,12 @@ def assert_close(ours, theirs):
 
 
 def test_one_device_equals_two():
-    assert len(jax.local_devices()) >= 2
-    assert_close(run(jax.local_devices()[:1]), run(jax.local_devices()[:2]))
+    assert_close(run(1), run(2))
 
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_the_batch_in_parts_is_the_batch(devices):
-    whole = run(jax.local_devices()[:1])
-    assert_close(
-        run(jax.local_devices()[:devices], microbatch=3), whole
-    )  # of 2, as 3 does not divide
+    assert_close(run(devices, microbatch=3), run(1))  # parts of 2: 3 divides no shard
 
 
 def test_pmap_equals_jit_with_named_sharding():
@@ -85,7 +85,7 @@ def test_pmap_equals_jit_with_named_sharding():
             images_KBHWC,
         )
 
-    assert_close(run(jax.local_devices()[:2]), comparable(*call(replicated, sharded)))
+    assert_close(run(2), comparable(*call(replicated, sharded)))
 
 
 def test_eight_devices_equal_one():
@@ -93,9 +93,9 @@ def test_eight_devices_equal_one():
     program = (
         "import jax, numpy as np; from tests.parallel_test import *; "
         "assert len(jax.devices()) == 8; "
-        "assert_close(run(jax.devices()[:1]), run(jax.devices())); print('equal')"
+        "assert_close(run(1), run(8)); print('equal')"
     )
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    flags = {"XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=8")}
     done = subprocess.run(
         [sys.executable, "-c", program], env=os.environ | flags, capture_output=True, text=True
     )

@@ -41,17 +41,12 @@ def test_scan_equals_loop_in_value_and_gradient(name, reverse):
             state, outputs[t] = cell.apply(params, state, x_TBI[t])
         return jnp.sum(weights * jnp.stack(outputs)), (state, jnp.stack(outputs))
 
-    for way in (0, 1):
-        (scan_loss, scan_aux), scan_grad = jax.value_and_grad(scanned, way, has_aux=True)(
-            params, inputs()
-        )
-        (loop_loss, loop_aux), loop_grad = jax.value_and_grad(looped, way, has_aux=True)(
-            params, inputs()
-        )
-        ours = jax.tree.leaves((scan_loss, scan_aux, scan_grad))
-        theirs = jax.tree.leaves((loop_loss, loop_aux, loop_grad))
-        for a, b in zip(ours, theirs, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    ours, theirs = (
+        jax.tree.leaves(jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(params, inputs()))
+        for f in (scanned, looped)
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -69,10 +64,9 @@ def test_direction_decides_what_a_step_sees(direction):
     assert moved.tolist() == expected[direction]
 
 
-@pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("name", CELLS)
-def test_stepping_equals_scanning(name, layers):
-    stack, params = build(name, layers)
+def test_stepping_equals_scanning(name):
+    stack, params = build(name, layers=2)
     ends, h_TBD = stack.apply(params, inputs())
     carries = stack.zero_carries(BATCH)
     for t in range(STEPS):
