@@ -29,4 +29,5 @@ def get_config() -> ConfigDict:
     config.eval.batch_size = 50
     config.train.epochs = 1
     config.train.steps_per_call = 5
+    config.cpu_microbatch = 1
     return config

@@ -35,7 +35,7 @@ def each(function: Callable[[Any], Any], examples: Any, limit: int) -> Any:
     if parts is None:
         return function(examples)
     values = jax.lax.map(function, parts)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), values)
+    return jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), values)
 
 
 def _cut(examples, limit):

@@ -16,7 +16,7 @@ def test_parts_are_as_large_as_divides_the_batch_and_give_what_it_gives(limit, s
     def of_each(part):
         x, key = part
         seen.add(len(x))
-        return {"x": x**2, "noise": jax.vmap(jax.random.normal)(key)}
+        return {"x": x**2, "noise": jax.vmap(jax.random.normal)(key), "nothing": x[:, :0]}
 
     def of_mean(part):
         return jax.tree.map(lambda x: jnp.mean(x, axis=0), of_each(part))
