@@ -23,7 +23,7 @@ def per_example(terms: Terms) -> dict[str, jax.Array]:
 
 
 def loss(
-    terms: Terms, *, kl_weight: jax.Array | float, free_bits: float, mean_kl_TZ: jax.Array
+    terms: Terms, *, kl_weight: jax.Array | float, free_bits: float, mean_kl_TZ: jax.Array | float
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The training loss of some examples, and the means over them of the bound and its parts.
 

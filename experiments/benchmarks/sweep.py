@@ -4,9 +4,9 @@
 
 Prints, as Markdown: training images/s of the step as it is and without what was done for its speed
 (parts of the batch that stay in the caches, linear recurrences with a gradient of their own instead
-of a plain `nn.scan`, memory that is kept), a process for each, in turns; what share
-of its time the step's matrix products would take alone, one after another at the same shapes; and
-the time of 64 new images, token by token and by running the whole network anew for every token.
+of a plain `nn.scan`, memory that is kept), a process for each, in turns; what share of its time the
+step's matrix products would take alone, one after another at the same shapes; and the time of 64
+new images, token by token and by running the whole network anew for every token.
 """
 
 import argparse
