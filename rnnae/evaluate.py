@@ -172,8 +172,11 @@ def _per_image(model: Autoencoder, limit: int, shared, examples) -> dict[str, ja
     (params, seed), (image_BHWC, position_B) = shared, examples
     apply = functools.partial(model.apply, {"params": params})
     x_BHWC, key_B = data.to_unit(image_BHWC), _keys(seed, position_B)
-    terms = microbatch.each(lambda part: apply(*part), (x_BHWC, key_B), limit)
-    code_BZ = apply(x_BHWC, method="encode")
+
+    def measured(part):  # together: what both read of an image is computed once
+        return apply(*part), apply(part[0], method="encode")
+
+    terms, code_BZ = microbatch.each(measured, (x_BHWC, key_B), limit)
     values = {
         **objective.per_example(terms),
         "code": code_BZ,

@@ -196,16 +196,18 @@ def test_kill_9_at_five_random_moments(directory, tmp_path, unbroken):
 
 
 def test_command_line_stopped_by_sigterm(directory, tmp_path, unbroken):
-    """The process, its exit code, and a continued run's outcome."""
+    """The process, its exit code and time, and a continued run's outcome."""
     process = runs.start(directory, tmp_path)
     for line in process.stdout:
         if "valid" in line:
             break
+    begin = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
     if process.returncode:  # it may have finished first
         assert process.returncode == 143, err
         assert "the same command continues" in err
+        assert time.monotonic() - begin < 10
     out = kill_and_continue(directory, tmp_path, [])
     assert "continuing" in out
     runs.assert_same(runs.outcome(tmp_path, runs.config(directory)), unbroken)

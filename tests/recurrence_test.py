@@ -64,9 +64,10 @@ def test_direction_decides_what_a_step_sees(direction):
     assert moved.tolist() == expected[direction]
 
 
+@pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("name", CELLS)
-def test_stepping_equals_scanning(name):
-    stack, params = build(name, layers=2)
+def test_stepping_equals_scanning(name, layers):
+    stack, params = build(name, layers)
     ends, h_TBD = stack.apply(params, inputs())
     carries = stack.zero_carries(BATCH)
     for t in range(STEPS):
