@@ -32,7 +32,7 @@ Reading order, which is import order: a file imports only files above it.
     progress      what a person sees of a run
     interrupt     SIGTERM and SIGINT
     metrics       MSE, MAE, SSIM per image
-    pictures      grids, reconstructions, interpolations, curves
+    pictures      grids, reconstructions, strips, curves
     sample        a trained run as an object: encode, decode, interpolate, sample
     evaluate      every image of a split once; the only source of reported numbers
     milestones    what a run does besides updates: describe, validate, finish

@@ -42,10 +42,10 @@ def completions(
     _save(path, _labelled([_tile(part, count) for part in images], labels))
 
 
-def interpolation(path: str | Path, strips_SNHWC: np.ndarray) -> None:
-    """One strip a pair of images, from the first's reconstruction to the second's."""
-    strips, count = strips_SNHWC.shape[:2]
-    _save(path, _tile(strips_SNHWC.reshape(strips * count, *strips_SNHWC.shape[2:]), count))
+def strips(path: str | Path, strips_SNHWC: np.ndarray) -> None:
+    """One strip of N images below the other."""
+    count = strips_SNHWC.shape[1]
+    _save(path, _tile(strips_SNHWC.reshape(-1, *strips_SNHWC.shape[2:]), count))
 
 
 def canvas(path: str | Path, frames_TNHWC: np.ndarray, windows_TN3: np.ndarray) -> None:

@@ -254,13 +254,17 @@ def draw(
     if pairs:
         between()
         strips = np.stack([run.interpolate(first, last, 11) for first, last in pairs])
-        pictures.interpolation(directory / "interpolation.png", strips)
+        pictures.strips(directory / "interpolation.png", strips)
     if isinstance(run.model, models.Sweep):
         between()
         rows = run.model.image_shape[0] // run.model.patch // 2 * run.model.patch
         four = np.tile(originals, (4, 1, 1, 1))
         drawn = run.complete(four, rows, run.config.seed).reshape(4, *originals.shape)
         pictures.completions(directory / "completions.png", originals, rows, drawn)
+        if run.model.code_size:  # what the code says, and what it leaves to the decoder
+            codes = np.repeat(run.codes(10, run.config.seed), 10, axis=0)
+            strips = run.decode(codes, run.config.seed).reshape(10, 10, *run.model.image_shape)
+            pictures.strips(directory / "codes.png", strips)
     if isinstance(run.model, models.Draw):
         between()
         pictures.canvas(directory / "canvas.gif", *run.frames(run.codes(10, run.config.seed)))

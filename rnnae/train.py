@@ -83,6 +83,33 @@ def train_step(
     return new, means
 
 
+def step_of(
+    config: ml_collections.ConfigDict,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    device: jax.Device,
+) -> Callable:
+    """`train_step` of a config on devices like `device`, for `parallel.train_call`."""
+    kl_weight = functools.partial(
+        objective.kl_weight,
+        beta=config.objective.beta,
+        anneal_steps=config.objective.anneal_steps,
+    )
+    return functools.partial(
+        train_step,
+        model=model,
+        optimizer=optimizer,
+        schedule=schedule,
+        ema_decay=config.optim.ema,
+        binarise=config.data.binarise,
+        kl_weight=kl_weight,
+        free_bits=config.objective.free_bits,
+        precision=config.optim.precision,
+        microbatch=microbatch_lib.limit(config.cpu_microbatch, device),
+    )
+
+
 def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, float]:
     """Trains the config's model in `workdir`, or continues what is there; returns test metrics.
 
@@ -136,23 +163,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
         )
         if timetable.validation_due(step):  # a run that was stopped in the middle of it
             done.validate(step, timetable.epoch(step), train_state)
-        step_function = functools.partial(
-            train_step,
-            model=model,
-            optimizer=optimizer,
-            schedule=schedule,
-            ema_decay=config.optim.ema,
-            binarise=config.data.binarise,
-            kl_weight=functools.partial(
-                objective.kl_weight,
-                beta=config.objective.beta,
-                anneal_steps=config.objective.anneal_steps,
-            ),
-            free_bits=config.objective.free_bits,
-            precision=config.optim.precision,
-            microbatch=microbatch_lib.limit(config.cpu_microbatch, devices[0]),
-        )
-        call = parallel.train_call(step_function, devices)
+        call = parallel.train_call(step_of(config, model, optimizer, schedule, devices[0]), devices)
         batches = data.stream(
             splits.train, timetable.calls(step), seed=config.seed, size=timetable.size
         )

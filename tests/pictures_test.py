@@ -53,7 +53,7 @@ def test_equal_inputs_give_equal_bytes(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         pictures.generated(folder / "generated.png", images(10, (28, 28, 1)))
-        pictures.interpolation(folder / "i.png", images(10, (8, 8, 3)).reshape(2, 5, 8, 8, 3))
+        pictures.strips(folder / "i.png", images(10, (8, 8, 3)).reshape(2, 5, 8, 8, 3))
         pictures.curves(folder / "curves.png", records)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()

@@ -1,0 +1,1 @@
+"""One file for each library: functions `build(size) -> Program`, each in a process of its own."""

@@ -1,0 +1,245 @@
+"""rnnae itself, by the programs that its runs and its users call."""
+
+import importlib.metadata
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from configs import mnist_sweep
+from experiments.benchmarks.turns import Program
+from rnnae import config as config_lib
+from rnnae import parallel, recurrence, runtime, sample, state, train
+from rnnae import precision as precision_lib
+from rnnae.recurrence import Stack
+
+VERSIONS = {name: importlib.metadata.version(name) for name in ("jax", "flax")}
+_STEPS = 4  # of one program call, as a run does
+
+
+def row(size: dict) -> Program:
+    """The row autoencoder: `cell`, `width`, `batch`, `precision`; 64 numbers."""
+    return _training(row_config(size), size)
+
+
+def row_config(size: dict) -> ConfigDict:
+    config = config_lib.default("sequence")
+    config.model.encoder_direction = config.model.decoder_direction = "forward"
+    config.model.cell, config.model.width = size["cell"], size["width"]
+    config.model.readout, config.model.feed = "last", "initial_state"
+    return config
+
+
+def draw(size: dict) -> Program:
+    """DRAW: `steps`, `width`, `attention` (N of both windows; 0: whole images), `batch`."""
+    return _training(draw_config(size), size)
+
+
+def draw_config(size: dict) -> ConfigDict:
+    config = config_lib.default("draw")
+    config.model.steps, config.model.width = size["steps"], size["width"]
+    config.model.read_size = config.model.write_size = size["attention"]
+    config.likelihood.name, config.data.binarise = "bernoulli", "dynamic"
+    config.latent.name, config.latent.size = "gaussian", 10
+    return config
+
+
+def flagship(size: dict) -> Program:
+    """configs/mnist_sweep.py without a code; `whole`: the batch not in parts; `plain`: every sweep
+    a `nn.scan`."""
+    config = flagship_config(size)
+    if size.get("whole"):
+        config.cpu_microbatch = 0
+    if size.get("plain"):
+        recurrence.LinearCell = ()  # no cell is one: all go through `nn.scan`
+    return _training(config, size)
+
+
+def flagship_config(size: dict) -> ConfigDict:
+    del size
+    config = mnist_sweep.get_config()
+    config.latent.name, config.optim.name = "none", "adam"
+    return config
+
+
+def pixels(size: dict) -> Program:
+    """Next-pixel prediction by an LSTM over 784 pixels: `width`, `batch`, `precision`."""
+
+    class Model(nn.Module):
+        def setup(self):
+            self.stack = Stack("lstm", size["width"])
+            self.head = nn.Dense(1)
+
+        def __call__(self, x_TBI):
+            shifted_TBI = jnp.concatenate([jnp.zeros_like(x_TBI[:1]), x_TBI[:-1]])
+            _, h_TBD = self.stack(shifted_TBI)
+            return self.head(h_TBD.reshape(-1, size["width"])).reshape(x_TBI.shape)
+
+    model = Model()
+    x_TBI = _pixels(size["batch"])
+
+    def loss(params, x_TBI):
+        with precision_lib.of_products(size["precision"]):
+            logits_TBI = model.apply(params, x_TBI)
+        return jnp.mean(jnp.sum(optax.sigmoid_binary_cross_entropy(logits_TBI, x_TBI), axis=(0, 2)))
+
+    return descent(loss, model.init(jax.random.key(0), x_TBI), x_TBI)
+
+
+def linear(size: dict) -> Program:
+    """A linear recurrence, forward and backward: `steps`, `width`, `batch`."""
+    return gradient_of(lambda a, b, h: recurrence.linear_recurrence(a, b, h), size)
+
+
+def sweeps(size: dict) -> Program:
+    """One sweep of minGRU across a grid, forward and backward: `side`, `width`, `batch`; `plain`:
+    a `nn.scan`."""
+    if size.get("plain"):
+        recurrence.LinearCell = ()
+    sweep = recurrence.Sweep("min_gru", size["width"], "across")
+    shape = (size["side"], size["side"], size["batch"], size["width"])
+    x_RQBD, weight_RQBD = (jax.random.normal(jax.random.key(i), shape) for i in range(2))
+    params = sweep.init(jax.random.key(2), x_RQBD)
+    gradient = jax.jit(
+        jax.grad(lambda p, x: jnp.sum(weight_RQBD * sweep.apply(p, x)), argnums=(0, 1))
+    )
+    return timed(lambda: gradient(params, x_RQBD))
+
+
+def raster(size: dict) -> Program:
+    """`batch` images pixel by pixel from the LSTM of `pixels`, drawn."""
+    stack, head = Stack("lstm", size["width"]), nn.Dense(1)
+    start = stack.zero_carries(size["batch"])
+    zero_BI = jnp.zeros((size["batch"], 1))
+    params = (
+        stack.init(jax.random.key(0), zero_BI[None]),
+        head.init(jax.random.key(0), jnp.zeros((1, size["width"]))),
+    )
+
+    @jax.jit
+    def draw(params, key):
+        def step(carry, key):
+            carries, x_BI = carry
+            carries, h_BD = stack.apply(params[0], carries, x_BI, method="step")
+            logits_BI = head.apply(params[1], h_BD)
+            x_BI = jax.random.bernoulli(key, nn.sigmoid(logits_BI)).astype(jnp.float32)
+            return (carries, x_BI), x_BI
+
+        return jax.lax.scan(step, (start, zero_BI), jax.random.split(key, 784))[1]
+
+    return timed(lambda: draw(params, jax.random.key(1)))
+
+
+def images(size: dict) -> Program:
+    """`batch` new images of an untrained `model`: a name of `IMAGES`; `anew`: the whole network is
+    run again for every token."""
+    config = IMAGES[size["model"]](size)
+    config.data.shape = (28, 28, 1)
+    model, optimizer, _ = sample.build(config, 1)
+    params = state.create(model, optimizer, model.image_shape, 0).params
+    key_B = jax.random.split(jax.random.key(0), size["batch"])
+    codes_BZ = jax.random.normal(jax.random.key(1), (size["batch"], model.code_size))
+    if size.get("anew"):
+        return timed(lambda: _anew(model, params, codes_BZ, key_B))
+    decode = jax.jit(
+        lambda *inputs: model.apply({"params": inputs[0]}, *inputs[1:], method="decode")
+    )
+    return timed(lambda: decode(params, codes_BZ, key_B))
+
+
+IMAGES = {"row": row_config, "draw": draw_config, "sweep": flagship_config}
+
+
+def _anew(model, params, codes_BZ, key_B) -> jax.Array:
+    """The sweep model's images by its whole network, run again for every token."""
+    side, batch = model.patch, len(key_B)
+
+    @jax.jit
+    def one_more(x_BHWC, row, column):
+        p = model.apply({"params": params}, codes_BZ, x_BHWC, method="write")
+        corner = (0, row * side, column * side, 0)
+        patch = jax.lax.dynamic_slice(model.pixels.sample(p, key_B), corner, (batch, side, side, 1))
+        return jax.lax.dynamic_update_slice(x_BHWC, patch, corner)
+
+    x_BHWC = jnp.zeros((batch, *model.image_shape))
+    for row in range(model.image_shape[0] // side):
+        for column in range(model.image_shape[1] // side):
+            x_BHWC = one_more(x_BHWC, row, column)
+    return x_BHWC
+
+
+def _training(config, size: dict) -> Program:
+    """The training program of a run, over all cores, with plain Adam."""
+    config.data.shape, batch = (28, 28, 1), size["batch"]
+    config.optim.clip_norm = config.optim.ema = 0.0
+    config.optim.precision = size["precision"]
+    runtime.setup(compilation_cache="", devices=0, batch_size=batch, keep_memory=False)
+    devices = parallel.choose_devices(0)
+    model, optimizer, schedule = sample.build(config, 1000)
+    held = parallel.replicate(state.create(model, optimizer, model.image_shape, 0), devices)
+    call = parallel.train_call(
+        train.step_of(config, model, optimizer, schedule, devices[0]), devices
+    )
+    generator = np.random.default_rng(0)
+    images_KBHWC = generator.integers(0, 256, (_STEPS, batch, 28, 28, 1)).astype(np.uint8)
+    shards = parallel.shard_batches(images_KBHWC, devices)
+
+    def run(steps: int) -> None:
+        nonlocal held
+        for _ in range(steps // _STEPS):
+            held, metrics = call(held, shards)
+        jax.block_until_ready(metrics)
+
+    return Program(run, VERSIONS, _STEPS)
+
+
+def descent(loss, params, *inputs) -> Program:
+    """Steps of plain Adam on `loss(params, *inputs)`."""
+    optimizer = optax.adam(1e-3)
+    held = (params, optimizer.init(params))
+
+    @jax.jit
+    def step(held, *inputs):
+        params, opt_state = held
+        gradients = jax.grad(loss)(params, *inputs)
+        updates, opt_state = optimizer.update(gradients, opt_state)
+        return optax.apply_updates(params, updates), opt_state
+
+    def run(steps: int) -> None:
+        nonlocal held
+        for _ in range(steps):
+            held = step(held, *inputs)
+        jax.block_until_ready(held)
+
+    return Program(run, VERSIONS)
+
+
+def gradient_of(recur, size: dict) -> Program:
+    """The gradient of the sum of `recur(a_TBD, b_TBD, h_BD)`, weighted, by a, b and h."""
+    shape = (size["steps"], size["batch"], size["width"])
+    keys = jax.random.split(jax.random.key(0), 4)
+    a_TBD = jax.random.uniform(keys[0], shape)
+    b_TBD, weight_TBD = (jax.random.normal(key, shape) for key in keys[1:3])
+    h_BD = jax.random.normal(keys[3], shape[1:])
+    gradient = jax.jit(
+        jax.grad(lambda a, b, h: jnp.sum(weight_TBD * recur(a, b, h)), argnums=(0, 1, 2))
+    )
+    return timed(lambda: gradient(a_TBD, b_TBD, h_BD))
+
+
+def timed(call) -> Program:
+    """A program whose step is a call that returns arrays."""
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            result = call()
+        jax.block_until_ready(result)
+
+    return Program(run, VERSIONS)
+
+
+def _pixels(batch: int) -> jax.Array:
+    return jax.random.bernoulli(jax.random.key(0), 0.2, (784, batch, 1)).astype(jnp.float32)

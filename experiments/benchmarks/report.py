@@ -1,0 +1,111 @@
+"""A case's figures as a Markdown table and as a bar chart."""
+
+import platform
+import statistics
+from pathlib import Path
+
+from experiments.benchmarks.cases import Case
+
+PRODUCTS = "matrix products alone"
+
+
+def table(case: Case, figures: dict, cores: int, allocator: str) -> str:
+    """Medians over rounds with their range; `share` is what the step's matrix products take alone,
+    at the same shapes and in the same run."""
+    lines = [f"## {case.title}", ""]
+    for size, by_precision in figures.items():
+        lines += [f"**{size}**", ""]
+        lines += [
+            f"| | {case.unit} (min-max) | x {case.baseline} | GFLOP/s | share | memory | first |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for precision, contenders in by_precision.items():
+            for name, found in contenders.items():
+                lines.append(_row(case, size, precision, name, found, contenders))
+        lines.append("")
+    versions = {
+        f"{library} {version}"
+        for by_precision in figures.values()
+        for contenders in by_precision.values()
+        for found in contenders.values()
+        for library, version in found.get("versions", {}).items()
+    }
+    rounds = max(
+        len(found.get("seconds", ()))
+        for by_precision in figures.values()
+        for contenders in by_precision.values()
+        for found in contenders.values()
+    )
+    lines.append(
+        f"{cores} cores of {_processor()}; {', '.join(sorted(versions))}; allocator: {allocator}; "
+        f"medians of {rounds} rounds in turns, a process each. Memory: the most that the process "
+        "took; first: seconds to build and compile and for the first steps."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def chart(case: Case, figures: dict, path: Path) -> None:
+    """One panel for each size; bars from the least to the most."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.8 + 2.6 * len(figures)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(figures), 1, squeeze=False)[:, 0]
+    for axes, (size, by_precision) in zip(panels, figures.items(), strict=True):
+        bars = [
+            (name if precision == "float32" else f"{name}, {precision}", speeds(case, size, found))
+            for precision, contenders in by_precision.items()
+            for name, found in contenders.items()
+            if found.get("seconds")
+        ]
+        names, values = [name for name, _ in bars], [value for _, value in bars]
+        middle = [value[1] for value in values]
+        reach = [
+            [m - low for m, (low, _, _) in zip(middle, values, strict=True)],
+            [high - m for m, (_, _, high) in zip(middle, values, strict=True)],
+        ]
+        colours = ["tab:blue" if name.startswith("rnnae") else "tab:gray" for name in names]
+        axes.barh(names, middle, xerr=reach, color=colours)
+        axes.invert_yaxis()
+        axes.set(title=size, xlabel=case.unit)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(case.title)
+    figure.savefig(path, dpi=110)
+
+
+def speeds(case: Case, size: str, found: dict) -> tuple[float, float, float]:
+    """(least, median, most) of a contender's rounds, in the case's unit."""
+    batch = case.sizes[size]["batch"]
+    seconds = found["seconds"]
+    return batch / max(seconds), batch / statistics.median(seconds), batch / min(seconds)
+
+
+def _row(case: Case, size: str, precision: str, name: str, found: dict, contenders: dict) -> str:
+    label = name if precision == "float32" else f"{name}, {precision}"
+    if not found.get("seconds"):
+        return f"| {label} | did not run: {found['error']} | | | | | |"
+    low, middle, high = speeds(case, size, found)
+    digits = 0 if middle >= 10 else 2
+    cells = [label, f"{middle:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})"]
+    base = contenders.get(case.baseline, {})
+    times = middle / speeds(case, size, base)[1] if base.get("seconds") else None
+    cells.append(f"{times:.2f}" if times and name not in (case.baseline, PRODUCTS) else "")
+    if case.products:
+        work = 3 * sum(2 * m * k * n * times for m, k, n, times in case.products(case.sizes[size]))
+        cells.append(f"{work / statistics.median(found['seconds']) / 1e9:.0f}")
+        alone = statistics.median(contenders[PRODUCTS]["seconds"])
+        cells.append(f"{100 * alone / statistics.median(found['seconds']):.0f} %")
+    else:
+        cells += ["", ""]
+    cells += [f"{found['memory'] / 2**20:,.0f} MiB", f"{found['first']:.1f} s"]
+    return f"| {' | '.join(cells)} |"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,55 @@
+"""How long a user waits: the import, and the first training step with and without the cache of
+compiled programs, by the command line as they would run it."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+NAME = "startup"
+_ROOT = Path(__file__).parents[2]
+
+
+def measure(rounds: int) -> str:
+    """Markdown: medians of seconds from the start of the process."""
+    with tempfile.TemporaryDirectory() as directory:
+        data, cache = Path(directory) / "data", Path(directory) / "cache"
+        first_step(Path(directory) / "prepare", data, None)  # MNIST is unpacked once
+        waits: dict[str, list[float]] = {"import rnnae": [], "cold": [], "cached": []}
+        first_step(Path(directory) / "fill", data, cache)
+        for index in range(rounds):
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, "-c", "import rnnae"], cwd=_ROOT, check=True)
+            waits["import rnnae"].append(time.perf_counter() - begin)
+            for name, chosen in (("cold", None), ("cached", cache)):
+                waits[name].append(first_step(Path(directory) / f"{name}{index}", data, chosen))
+    rows = {
+        "`import rnnae`": waits["import rnnae"],
+        "first step of `configs/mnist.py`, nothing compiled before": waits["cold"],
+        "the same with the compilation cache": waits["cached"],
+    }
+    lines = ["## Start-up", "", "| | seconds (min-max) |", "|---|---|"]
+    for name, seconds in rows.items():
+        middle = statistics.median(seconds)
+        lines.append(f"| {name} | {middle:.1f} ({min(seconds):.1f}-{max(seconds):.1f}) |")
+    return "\n".join(lines) + "\n"
+
+
+def first_step(workdir: Path, data: Path, cache: Path | None) -> float:
+    """Seconds from the start of a run to the record of its first step."""
+    command = [sys.executable, "-m", "rnnae.main", "--config=configs/mnist.py"]
+    command += [f"--workdir={workdir}", f"--config.data.data_dir={data}"]
+    command += [f"--config.compilation_cache={cache or ''}", "--config.train.steps_per_call=1"]
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.DEVNULL)
+    metrics = workdir / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size):
+        if process.poll() is not None:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+        time.sleep(0.02)
+    seconds = time.perf_counter() - begin
+    process.terminate()
+    process.wait()
+    return seconds

@@ -1,0 +1,109 @@
+"""Benchmarks name what exists, count the work that a step does, and say what they found."""
+
+import importlib
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from experiments.benchmarks import report, run, turns
+from experiments.benchmarks.cases import CASES, Case
+from experiments.benchmarks.contenders import ours
+from rnnae import objective, sample
+
+
+def products_flops(jaxpr) -> int:
+    """Of all matrix products of a program, those in a loop as often as it goes round."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            left, right = (variable.aval.shape for variable in equation.invars)
+            (_, contracted), (_, batched) = equation.params["dimension_numbers"]
+            free = [n for axis, n in enumerate(right) if axis not in (*contracted, *batched)]
+            total += 2 * math.prod(left) * math.prod(free)
+        times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                total += times * products_flops(inner)
+    return total
+
+
+@pytest.mark.parametrize(
+    "name, config",
+    [
+        ("lstm", ours.row_config),
+        ("gru", ours.row_config),
+        ("draw", ours.draw_config),
+        ("flagship", ours.flagship_config),
+    ],
+)
+def test_the_products_of_a_case_are_those_of_the_model(name, config):
+    """Within 6 %: nobody needs the gradient by the image, and recomputation is not work."""
+    case = CASES[name]
+    size = next(iter(case.sizes.values()))
+    made = config(size)
+    made.data.shape = (28, 28, 1)
+    model, _, _ = sample.build(made, 1)
+    image = jax.ShapeDtypeStruct((size["batch"], 28, 28, 1), jnp.float32)
+    key_B = jax.random.split(jax.random.key(0), size["batch"])
+    variables = jax.eval_shape(model.init, jax.random.key(0), image, key_B)
+
+    def loss(variables, x_BHWC):
+        terms = model.apply(variables, x_BHWC, key_B)
+        return objective.loss(terms, kl_weight=1.0, free_bits=0.0, mean_kl_TZ=0.0)[0]
+
+    forward = products_flops(jax.make_jaxpr(loss)(variables, image).jaxpr)
+    counted = sum(2 * m * k * n * times for m, k, n, times in case.products(size))
+    assert counted == pytest.approx(forward, rel=0.06)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_contender_exists(name):
+    for target, _ in CASES[name].contenders.values():
+        module, function = target.split(".")
+        library = {"peers_torch": "torch", "peers_keras": "keras"}.get(module)
+        if library is None or importlib.util.find_spec(library):
+            found = importlib.import_module(f"experiments.benchmarks.contenders.{module}")
+            assert callable(getattr(found, function))
+
+
+CASE = Case("A case", {"small": {"batch": 10}}, {}, products=lambda size: [(10, 20, 30, 2)])
+
+
+def figures(seconds):
+    return {"seconds": seconds, "memory": 2**20, "first": 1.0, "versions": {"jax": "1.0"}}
+
+
+def test_a_table_says_speeds_ratios_shares_and_failures(tmp_path):
+    found = {
+        "small": {
+            "float32": {
+                "rnnae": figures([0.5, 0.25, 1.0]),
+                "PyTorch": figures([1.0, 1.0, 1.0]),
+                "other": {"error": "No module named 'other'"},
+                report.PRODUCTS: figures([0.125, 0.125, 0.125]),
+            }
+        }
+    }
+    text = report.table(CASE, found, cores=2, allocator="keep")
+    assert "| rnnae | 20 (10-40) | 2.00 | 0 | 25 % | 1 MiB | 1.0 s |" in text
+    assert "| other | did not run: No module named 'other' |" in text
+    assert "jax 1.0" in text and "medians of 3 rounds" in text
+    report.chart(CASE, found, tmp_path / "chart.png")
+    assert (tmp_path / "chart.png").stat().st_size > 5000
+
+
+def test_a_contender_that_fails_is_reported_and_stops_nobody():
+    tiny = {"steps": 3, "width": 2, "batch": 2}
+    targets = {"bad": ("peers_flax.nothing", tiny), "good": ("peers_flax.linear", tiny)}
+    found = turns.measure(targets, rounds=1, cores=1, allocator="default")
+    assert "nothing" in found["bad"]["error"]
+    assert len(found["good"]["seconds"]) == 1 and found["good"]["memory"] > 2**20
+
+
+def test_an_unknown_case_is_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run.main(["lstmm"])
+    assert stopped.value.code == 2 and "choose from" in capsys.readouterr().err
