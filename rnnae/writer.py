@@ -9,8 +9,6 @@ import math
 import os
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
-
 _METRICS, _TIMING, _CONFIG = "metrics.jsonl", "timing.jsonl", "config.json"
 
 
@@ -39,6 +37,8 @@ class Writer:
             name: (self._workdir / name).open("a", encoding="utf-8") for name in (_METRICS, _TIMING)
         }
         if tensorboard:
+            from tensorboardX import SummaryWriter  # imports torch where that is installed
+
             purge = None if resume_step is None else resume_step + 1
             self._events = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=purge)
 
