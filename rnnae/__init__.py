@@ -14,11 +14,12 @@ Reading order, which is import order: a file imports only files above it.
     data          splits, and batches that are a pure function of (seed, step); binarisation
     timetable     what happens at which step: epochs, calls, validations
     keys          random keys of examples
-    precision     bfloat16 operands of products in training
     microbatch    a batch in parts, one after another
     scan_order    ORDERS: image <-> tokens, exact inverses
     cells         CELLS: one step of recurrence
-    recurrence    a cell over time: directions, stacks
+    scans         recurrences with gradients of their own
+    recurrence    a cell over time: directions, stacks, sweeps
+    precision     bfloat16 operands of products in training
     likelihoods   LIKELIHOODS: p(image | parameters)
     latents       LATENTS: from what the encoder read to a code, and its price
     mixture       a density over the codes, fitted after training

@@ -6,59 +6,15 @@ which is how a decoder that reads its own output samples. `Sweep` is a layer alo
 grid of tokens, all its lines at once.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.cells import Carry, Cell, LinearCell, cell_type, dense_2d
+from rnnae import scans
+from rnnae.cells import Carry, Cell, GatedCell, LinearCell, cell_type, dense_2d
 from rnnae.errors import ConfigError
 
 DIRECTIONS = ("forward", "backward", "both")
-# Steps of a linear recurrence in one pass of its loop. On the CPU a loop costs more than the few
-# operations of such a step; a long one unrolled whole would take long to compile.
-_UNROLL = 32
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def linear_recurrence(
-    a_TBD: jax.Array, b_TBD: jax.Array, h_BD: jax.Array, reverse: bool = False
-) -> jax.Array:
-    """h_TBD of h_t = a_t h_(t-1) + b_t, element by element, from the state h_BD before the first
-    step; `reverse` runs from the last to the first, its outputs aligned with its inputs.
-
-    Its gradient is such a recurrence in the other direction, and keeps nothing but a_TBD and h_TBD.
-    """
-
-    def step(h_BD, ab):
-        h_BD = ab[0] * h_BD + ab[1]
-        return h_BD, h_BD
-
-    unroll = min(_UNROLL, a_TBD.shape[0])
-    return jax.lax.scan(step, h_BD, (a_TBD, b_TBD), reverse=reverse, unroll=unroll)[1]
-
-
-def _linear_forward(a_TBD, b_TBD, h_BD, reverse):
-    h_TBD = linear_recurrence(a_TBD, b_TBD, h_BD, reverse)
-    return h_TBD, (a_TBD, h_TBD, h_BD)
-
-
-def _linear_backward(reverse, saved, g_TBD):
-    # d_t = g_t + a_(t+1) d_(t+1): the loss's derivative by h_t, along all paths.
-    a_TBD, h_TBD, h_BD = saved
-    if reverse:
-        next_TBD = jnp.concatenate([jnp.zeros_like(a_TBD[:1]), a_TBD[:-1]])
-        before_TBD = jnp.concatenate([h_TBD[1:], h_BD[None]])
-    else:
-        next_TBD = jnp.concatenate([a_TBD[1:], jnp.zeros_like(a_TBD[:1])])
-        before_TBD = jnp.concatenate([h_BD[None], h_TBD[:-1]])
-    d_TBD = linear_recurrence(next_TBD, g_TBD, jnp.zeros_like(h_BD), not reverse)
-    first = -1 if reverse else 0
-    return d_TBD * before_TBD, d_TBD, a_TBD[first] * d_TBD[first]
-
-
-linear_recurrence.defvjp(_linear_forward, _linear_backward)
 
 
 def scan_cell(
@@ -67,8 +23,12 @@ def scan_cell(
     """Runs `cell` along the leading axis of x_TBI; h_TBD is aligned with it, also in reverse."""
     if isinstance(cell, LinearCell):
         a_TBD, b_TBD = cell.coefficients(cell.project(x_TBI))
-        h_TBD = linear_recurrence(a_TBD, b_TBD, carry[0], reverse)
+        h_TBD = scans.linear(a_TBD, b_TBD, carry[0], reverse)
         return (h_TBD[0 if reverse else -1],), h_TBD
+    if isinstance(cell, GatedCell) and not cell.is_initializing():
+        return scans.gated(
+            type(cell), cell.operands(), reverse, *cell.weights(), cell.project(x_TBI), carry
+        )
 
     def step(cell, carry, projected_BG):
         return cell.step(carry, projected_BG)

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnae import scans
 from rnnae.cells import CELLS
 from rnnae.errors import ConfigError
-from rnnae.recurrence import DIRECTIONS, Layer, Stack, linear_recurrence, scan_cell
+from rnnae.recurrence import DIRECTIONS, Layer, Stack, scan_cell
 
 STEPS, BATCH, WIDTH, INPUT = 5, 2, 4, 3
 
@@ -122,7 +123,7 @@ def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(steps, reverse)
         return jnp.stack(outputs)
 
     def ours(*inputs):
-        return linear_recurrence(*inputs, reverse)
+        return scans.linear(*inputs, reverse)
 
     np.testing.assert_allclose(ours(*inputs), loop(*inputs), rtol=1e-5, atol=1e-6)
     mine, theirs = (

@@ -2,13 +2,45 @@
 
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.cells.cell import Cell, dense_2d, gate_bias, orthogonal_gates
+from rnnae.cells.cell import Carry, Cell, dense_2d, gate_bias, orthogonal_gates
 
 
-class SimpleCell(Cell):
+class GatedCell(Cell):
+    """Interface of cells with one product with the state, U h, and no other parameter in a step.
+
+    `recurrent` is the layer of that product; `gates`: (p_BG, r_BG) -> s_BS, linear, puts together
+    what was read from the input and from the state; `advance`: (carry, s_BS) -> carry. Both are
+    functions of their arguments alone, element by element.
+    """
+
+    def step(self, carry, projected_BG):
+        carry = self.advance(carry, self.gates(projected_BG, self.recurrent(carry[0])))
+        return carry, carry[0]
+
+    def weights(self) -> tuple[jax.Array, jax.Array]:
+        """U and c of the product with the state, for who does that product."""
+        params = self.recurrent.variables["params"]
+        kernel_DG = params["kernel"]
+        return kernel_DG, params.get("bias", jnp.zeros(kernel_DG.shape[1]))
+
+    def operands(self) -> jnp.dtype:
+        """What the operands of that product are rounded to; see `precision.py`."""
+        return jnp.dtype(jnp.float32)
+
+    @staticmethod
+    def gates(projected_BG: jax.Array, recurrent_BG: jax.Array) -> jax.Array:
+        return projected_BG + recurrent_BG
+
+    @staticmethod
+    def advance(carry: Carry, gates_BS: jax.Array) -> Carry:
+        raise NotImplementedError
+
+
+class SimpleCell(GatedCell):
     """Elman (1990): h' = tanh(W x + U h + b)."""
 
     state_size: ClassVar[int] = 1
@@ -22,13 +54,12 @@ class SimpleCell(Cell):
     def project(self, x_XI):
         return dense_2d(self.input, x_XI)
 
-    def step(self, carry, projected_BG):
-        (h_BD,) = carry
-        h_BD = jnp.tanh(projected_BG + self.recurrent(h_BD))
-        return (h_BD,), h_BD
+    @staticmethod
+    def advance(carry, gates_BS):
+        return (jnp.tanh(gates_BS),)
 
 
-class GRUCell(Cell):
+class GRUCell(GatedCell):
     """Cho et al. (2014) in the form whose reset gate acts after the product (as in cuDNN).
 
     r, z = sigmoid(W x + U h + b); n = tanh(W_n x + b_n + r (U_n h + c_n)); h' = (1 - z) n + z h.
@@ -43,17 +74,23 @@ class GRUCell(Cell):
     def project(self, x_XI):
         return dense_2d(self.input, x_XI)
 
-    def step(self, carry, projected_BG):
+    @staticmethod
+    def gates(projected_BG, recurrent_BG):
+        """r and z summed, the two sides of n apart."""
+        split = projected_BG.shape[-1] // 3 * 2
+        both = projected_BG[..., :split] + recurrent_BG[..., :split]
+        return jnp.concatenate([both, projected_BG[..., split:], recurrent_BG[..., split:]], -1)
+
+    @staticmethod
+    def advance(carry, gates_BS):
         (h_BD,) = carry
-        r_in, z_in, n_in = jnp.split(projected_BG, 3, axis=-1)
-        r_rec, z_rec, n_rec = jnp.split(self.recurrent(h_BD), 3, axis=-1)
-        r_BD, z_BD = nn.sigmoid(r_in + r_rec), nn.sigmoid(z_in + z_rec)
-        n_BD = jnp.tanh(n_in + r_BD * n_rec)
-        h_BD = (1 - z_BD) * n_BD + z_BD * h_BD
-        return (h_BD,), h_BD
+        r, z, n_in, n_rec = jnp.split(gates_BS, 4, axis=-1)
+        z_BD = nn.sigmoid(z)
+        n_BD = jnp.tanh(n_in + nn.sigmoid(r) * n_rec)
+        return ((1 - z_BD) * n_BD + z_BD * h_BD,)
 
 
-class LSTMCell(Cell):
+class LSTMCell(GatedCell):
     """Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000), biased to 1.
 
     i, f, o = sigmoid(W x + U h + b); g = tanh(W_g x + U_g h + b_g);
@@ -69,12 +106,11 @@ class LSTMCell(Cell):
     def project(self, x_XI):
         return dense_2d(self.input, x_XI)
 
-    def step(self, carry, projected_BG):
-        h_BD, c_BD = carry
-        i, f, g, o = jnp.split(projected_BG + self.recurrent(h_BD), 4, axis=-1)
-        c_BD = nn.sigmoid(f) * c_BD + nn.sigmoid(i) * jnp.tanh(g)
-        h_BD = nn.sigmoid(o) * jnp.tanh(c_BD)
-        return (h_BD, c_BD), h_BD
+    @staticmethod
+    def advance(carry, gates_BS):
+        i, f, g, o = jnp.split(gates_BS, 4, axis=-1)
+        c_BD = nn.sigmoid(f) * carry[1] + nn.sigmoid(i) * jnp.tanh(g)
+        return nn.sigmoid(o) * jnp.tanh(c_BD), c_BD
 
 
 class LayerNormLSTMCell(Cell):

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from configs import mnist_sweep
 from experiments.benchmarks.turns import Program
 from rnnae import config as config_lib
-from rnnae import parallel, recurrence, runtime, sample, state, train
+from rnnae import parallel, recurrence, runtime, sample, scans, state, train
 from rnnae import precision as precision_lib
 from rnnae.recurrence import Stack
 
@@ -91,7 +91,7 @@ def pixels(size: dict) -> Program:
 
 def linear(size: dict) -> Program:
     """A linear recurrence, forward and backward: `steps`, `width`, `batch`."""
-    return gradient_of(lambda a, b, h: recurrence.linear_recurrence(a, b, h), size)
+    return gradient_of(scans.linear, size)
 
 
 def sweeps(size: dict) -> Program:
