@@ -11,8 +11,8 @@ Without a code, --config.latent.name=none, exact NLL by the same protocol: 267,0
 78.84 +- 0.19 (78.86, 78.85, 78.80) with --config.train.epochs=7, 74 min (1.2 CPU-hours), commit
 71598a9; 78.60 +- 0.19 (78.62, 78.61, 78.56) with --config.train.epochs=13, 138 min (2.3 CPU-hours),
 commit 46af3ca (85f68d8 for its first quarter); 78.49 +- 0.19 (78.51, 78.50, 78.45) with
---config.model.width=96 --config.train.epochs=10: 594,064 parameters, 171 min (2.8 CPU-hours), commit
-15e8a7c.
+--config.model.width=96 --config.train.epochs=10: 594,064 parameters, 171 min (2.8 CPU-hours),
+commit 15e8a7c.
 """
 
 from ml_collections import ConfigDict
