@@ -29,7 +29,8 @@ def of_products(name: str) -> contextlib.AbstractContextManager:
 
 
 def _rounded(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
-    """A dense layer's call by `product`; every other method as it is."""
+    """A dense layer's call by `product`, and bfloat16 for the cells that multiply by themselves
+    (`scans.gated`); every other method as it is."""
     layer = context.module
     if isinstance(layer, GatedCell) and context.method_name == "operands":
         return jnp.dtype(jnp.bfloat16)

@@ -262,6 +262,7 @@ def draw(
         drawn = run.complete(four, rows, run.config.seed).reshape(4, *originals.shape)
         pictures.completions(directory / "completions.png", originals, rows, drawn)
         if run.model.code_size:  # what the code says, and what it leaves to the decoder
+            between()
             codes = np.repeat(run.codes(10, run.config.seed), 10, axis=0)
             strips = run.decode(codes, run.config.seed).reshape(10, 10, *run.model.image_shape)
             pictures.strips(directory / "codes.png", strips)

@@ -9,6 +9,7 @@ from flax import linen as nn
 from rnnae import objective, precision
 from rnnae.errors import ConfigError
 from rnnae.models import MODELS
+from rnnae.recurrence import Stack
 from tests import tiny
 
 
@@ -45,6 +46,22 @@ def test_dense_layers_and_no_others_are_exchanged(bias):
             found = layer.apply(params, x)
         np.testing.assert_allclose(found, exact, rtol=0.02, atol=0.03)
         assert np.array_equal(found, exact) == (layer is norm)
+
+
+@pytest.mark.parametrize("name", ["simple", "gru", "lstm"])
+def test_a_cell_that_multiplies_by_itself_rounds_as_its_layer_does(name):
+    stack = Stack(name, 8)
+    x_TBI = jax.random.normal(jax.random.key(0), (4, 2, 8))
+    params = tiny.random_like(stack.init(jax.random.key(1), x_TBI))
+    exact = stack.apply(params, x_TBI)[1]
+    with precision.of_products("bfloat16"):
+        found = stack.apply(params, x_TBI)[1]
+        carries = stack.zero_carries(2)
+        for x_BI, h_BD in zip(x_TBI, found, strict=True):
+            carries, stepped_BD = stack.apply(params, carries, x_BI, method="step")
+            np.testing.assert_allclose(h_BD, stepped_BD, rtol=1e-3, atol=1e-4)
+    # The first state is zero: only later steps multiply by it.
+    assert np.abs(found[1:] - exact[1:]).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -33,7 +33,8 @@ def _row(size: dict) -> Products:
     return [
         (28 * batch, 28, gates * width, 1),
         (28 * batch, 64, gates * width, 1),
-        (batch, width, gates * width, 2 * 28),
+        (batch, width, gates * width, 28),
+        (batch, width, gates * width, 28),
         (batch, width, 64, 1),
         (batch, 64, states * width, 1),
         (28 * batch, width, 28, 1),
@@ -64,7 +65,8 @@ def _flagship(size: dict) -> Products:
     horizontal = [(width, 2 * width, 1), (width, width, 2)]
     mixers = [(width, 2 * width, 2), (2 * width, width, 2)]
     block = [*vertical, *horizontal, *mixers]
-    return [(tokens, i, o, 3 * times) for i, o, times in block] + [(tokens, width, 16, 1)]
+    layers = [(tokens, i, o, 1) for i, o, count in 3 * block for _ in range(count)]
+    return [*layers, (tokens, width, 16, 1)]
 
 
 def _sweeps(size: dict) -> Products:
@@ -152,7 +154,7 @@ CASES: dict[str, Case] = {
         products=_sweeps,
     ),
     "flagship": Case(
-        "Training configs/mnist_sweep.py without a code, batch 50",
+        "Training configs/mnist_sweep.py without a code, by Adam, batch 50",
         {"width 64, batch 50": {"batch": 50}},
         {
             "rnnae": ("ours.flagship", {}),

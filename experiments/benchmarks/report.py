@@ -23,19 +23,14 @@ def table(case: Case, figures: dict, cores: int, allocator: str) -> str:
             for name, found in contenders.items():
                 lines.append(_row(case, size, precision, name, found, contenders))
         lines.append("")
-    versions = {
-        f"{library} {version}"
+    every = [
+        found
         for by_precision in figures.values()
         for contenders in by_precision.values()
         for found in contenders.values()
-        for library, version in found.get("versions", {}).items()
-    }
-    rounds = max(
-        len(found.get("seconds", ()))
-        for by_precision in figures.values()
-        for contenders in by_precision.values()
-        for found in contenders.values()
-    )
+    ]
+    versions = {f"{k} {v}" for found in every for k, v in found.get("versions", {}).items()}
+    rounds = max(len(found.get("seconds", ())) for found in every)
     lines.append(
         f"{cores} cores of {_processor()}; {', '.join(sorted(versions))}; allocator: {allocator}; "
         f"medians of {rounds} rounds in turns, a process each. Memory: the most that the process "
@@ -54,7 +49,7 @@ def chart(case: Case, figures: dict, path: Path) -> None:
     panels = figure.subplots(len(figures), 1, squeeze=False)[:, 0]
     for axes, (size, by_precision) in zip(panels, figures.items(), strict=True):
         bars = [
-            (name if precision == "float32" else f"{name}, {precision}", speeds(case, size, found))
+            (_label(name, precision), speeds(case, size, found))
             for precision, contenders in by_precision.items()
             for name, found in contenders.items()
             if found.get("seconds")
@@ -82,7 +77,7 @@ def speeds(case: Case, size: str, found: dict) -> tuple[float, float, float]:
 
 
 def _row(case: Case, size: str, precision: str, name: str, found: dict, contenders: dict) -> str:
-    label = name if precision == "float32" else f"{name}, {precision}"
+    label = _label(name, precision)
     if not found.get("seconds"):
         return f"| {label} | did not run: {found['error']} | | | | | |"
     low, middle, high = speeds(case, size, found)
@@ -100,6 +95,10 @@ def _row(case: Case, size: str, precision: str, name: str, found: dict, contende
         cells += ["", ""]
     cells += [f"{found['memory'] / 2**20:,.0f} MiB", f"{found['first']:.1f} s"]
     return f"| {' | '.join(cells)} |"
+
+
+def _label(name: str, precision: str) -> str:
+    return name if precision == "float32" else f"{name}, {precision}"
 
 
 def _processor() -> str:

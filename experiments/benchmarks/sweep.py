@@ -35,26 +35,20 @@ def build(batch: int, latent: str, parts: bool = True):
     import numpy as np
 
     from configs import mnist_sweep
-    from rnnae import objective, sample, state, train
+    from rnnae import sample, state, train
 
     config = mnist_sweep.get_config()
     config.data.shape = (28, 28, 1)
     config.latent.name = latent
     model, optimizer, schedule = sample.build(config, 1000)
     made = state.create(model, optimizer, model.image_shape, 0)
+    config.objective.anneal_steps = 0
+    if not parts:
+        config.cpu_microbatch = 0
     step = functools.partial(
-        train.train_step,
+        train.step_of(config, model, optimizer, schedule, jax.devices()[0]),
         positions_B=np.arange(batch),
         average=lambda tree: tree,
-        model=model,
-        optimizer=optimizer,
-        schedule=schedule,
-        ema_decay=config.optim.ema,
-        binarise="dynamic",
-        kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=0),
-        free_bits=config.objective.free_bits,
-        precision=config.optim.precision,
-        microbatch=config.cpu_microbatch if parts else 0,
     )
     images = np.random.default_rng(0).integers(0, 256, (batch, 28, 28, 1)).astype(np.uint8)
     return model, made, jax.jit(step, donate_argnums=0), images

@@ -1,6 +1,7 @@
 """rnnae itself, by the programs that its runs and its users call."""
 
 import importlib.metadata
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -143,7 +144,7 @@ def images(size: dict) -> Program:
     key_B = jax.random.split(jax.random.key(0), size["batch"])
     codes_BZ = jax.random.normal(jax.random.key(1), (size["batch"], model.code_size))
     if size.get("anew"):
-        return timed(lambda: _anew(model, params, codes_BZ, key_B))
+        return timed(_anew(model, params, codes_BZ, key_B))
     decode = jax.jit(
         lambda *inputs: model.apply({"params": inputs[0]}, *inputs[1:], method="decode")
     )
@@ -153,22 +154,25 @@ def images(size: dict) -> Program:
 IMAGES = {"row": row_config, "draw": draw_config, "sweep": flagship_config}
 
 
-def _anew(model, params, codes_BZ, key_B) -> jax.Array:
-    """The sweep model's images by its whole network, run again for every token."""
+def _anew(model, params, codes_BZ, key_B) -> Callable[[], jax.Array]:
+    """Draws the sweep model's images by its whole network, run again for every token."""
     side, batch = model.patch, len(key_B)
 
     @jax.jit
-    def one_more(x_BHWC, row, column):
+    def one_more(params, x_BHWC, row, column):
         p = model.apply({"params": params}, codes_BZ, x_BHWC, method="write")
         corner = (0, row * side, column * side, 0)
         patch = jax.lax.dynamic_slice(model.pixels.sample(p, key_B), corner, (batch, side, side, 1))
         return jax.lax.dynamic_update_slice(x_BHWC, patch, corner)
 
-    x_BHWC = jnp.zeros((batch, *model.image_shape))
-    for row in range(model.image_shape[0] // side):
-        for column in range(model.image_shape[1] // side):
-            x_BHWC = one_more(x_BHWC, row, column)
-    return x_BHWC
+    def call():
+        x_BHWC = jnp.zeros((batch, *model.image_shape))
+        for row in range(model.image_shape[0] // side):
+            for column in range(model.image_shape[1] // side):
+                x_BHWC = one_more(params, x_BHWC, row, column)
+        return x_BHWC
+
+    return call
 
 
 def _training(config, size: dict) -> Program:
