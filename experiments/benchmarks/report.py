@@ -7,18 +7,17 @@ from pathlib import Path
 from experiments.benchmarks.cases import Case
 
 PRODUCTS = "matrix products alone"
+_WIDE = 30  # ratio of speeds from which bars need a logarithmic axis
 
 
 def table(case: Case, figures: dict, cores: int, allocator: str) -> str:
     """Medians over rounds with their range; `share` is what the step's matrix products take alone,
     at the same shapes and in the same run."""
     lines = [f"## {case.title}", ""]
+    columns = ["", f"{case.unit} (min-max)", f"x {case.baseline}"]
+    columns += [*(["GFLOP/s", "share"] if case.products else []), "memory", "first"]
     for size, by_precision in figures.items():
-        lines += [f"**{size}**", ""]
-        lines += [
-            f"| | {case.unit} (min-max) | x {case.baseline} | GFLOP/s | share | memory | first |",
-            "|---|---|---|---|---|---|---|",
-        ]
+        lines += [f"**{size}**", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
         for precision, contenders in by_precision.items():
             for name, found in contenders.items():
                 lines.append(_row(case, size, precision, name, found, contenders))
@@ -63,7 +62,9 @@ def chart(case: Case, figures: dict, path: Path) -> None:
         colours = ["tab:blue" if name.startswith("rnnae") else "tab:gray" for name in names]
         axes.barh(names, middle, xerr=reach, color=colours)
         axes.invert_yaxis()
-        axes.set(title=size, xlabel=case.unit)
+        axes.set(title=size if len(figures) > 1 else "", xlabel=case.unit)
+        if max(middle) > _WIDE * min(middle):
+            axes.set(xscale="log", xlabel=f"{case.unit}, logarithmic")
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(case.title)
     figure.savefig(path, dpi=110)
@@ -79,7 +80,7 @@ def speeds(case: Case, size: str, found: dict) -> tuple[float, float, float]:
 def _row(case: Case, size: str, precision: str, name: str, found: dict, contenders: dict) -> str:
     label = _label(name, precision)
     if not found.get("seconds"):
-        return f"| {label} | did not run: {found['error']} | | | | | |"
+        return f"| {label} | did not run: {found['error']} |"
     low, middle, high = speeds(case, size, found)
     digits = 0 if middle >= 10 else 2
     cells = [label, f"{middle:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})"]
@@ -91,8 +92,6 @@ def _row(case: Case, size: str, precision: str, name: str, found: dict, contende
         cells.append(f"{work / statistics.median(found['seconds']) / 1e9:.0f}")
         alone = statistics.median(contenders[PRODUCTS]["seconds"])
         cells.append(f"{100 * alone / statistics.median(found['seconds']):.0f} %")
-    else:
-        cells += ["", ""]
     cells += [f"{found['memory'] / 2**20:,.0f} MiB", f"{found['first']:.1f} s"]
     return f"| {' | '.join(cells)} |"
 
