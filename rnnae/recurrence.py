@@ -20,15 +20,20 @@ DIRECTIONS = ("forward", "backward", "both")
 def scan_cell(
     cell: Cell, carry: Carry, x_TBI: jax.Array, reverse: bool = False
 ) -> tuple[Carry, jax.Array]:
-    """Runs `cell` along the leading axis of x_TBI; h_TBD is aligned with it, also in reverse."""
+    """Runs `cell` along the leading axis of x_TBI; h_TBD is aligned with it, also in reverse.
+    Inputs that are the same for all examples may be x_T1I."""
     if isinstance(cell, LinearCell):
-        a_TBD, b_TBD = cell.coefficients(cell.project(x_TBI))
+        shape = (x_TBI.shape[0], *carry[0].shape)
+        coefficients = cell.coefficients(cell.project(x_TBI))
+        a_TBD, b_TBD = (jnp.broadcast_to(y, shape) for y in coefficients)
         h_TBD = scans.linear(a_TBD, b_TBD, carry[0], reverse)
         return (h_TBD[0 if reverse else -1],), h_TBD
     if isinstance(cell, GatedCell) and not cell.is_initializing():
-        return scans.gated(
-            type(cell), cell.operands(), reverse, *cell.weights(), cell.project(x_TBI), carry
-        )
+        reader, recurrent = cell.weights()
+        if x_TBI.shape[-1] >= cell.width:  # one large product before, instead of many as large
+            reader, x_TBI = None, cell.project(x_TBI)
+        kind = type(cell)
+        return scans.gated(kind, cell.operands(), reverse, reader, recurrent, x_TBI, carry)
 
     def step(cell, carry, projected_BG):
         return cell.step(carry, projected_BG)

@@ -11,7 +11,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from rnnae.cells import Carry, GatedCell
+from rnnae.cells import Affine, Carry, GatedCell
 
 # Steps of a linear recurrence in one pass of its loop. On the CPU a loop costs more than the few
 # operations of such a step; a long one unrolled whole would take long to compile.
@@ -56,55 +56,86 @@ def gated(
     cell: type[GatedCell],
     dtype: jnp.dtype,
     reverse: bool,
-    kernel_DG: jax.Array,
-    bias_G: jax.Array,
-    p_TBG: jax.Array,
+    reader: Affine | None,
+    recurrent: Affine,
+    x_TBI: jax.Array,
     carry: Carry,
 ) -> tuple[Carry, jax.Array]:
-    """(final carry, h_TBD) of a cell over what it read from its inputs; operands of its products
-    are rounded to `dtype`.
+    """(final carry, h_TBD) of a cell over its inputs; operands of its products are rounded to
+    `dtype`.
+
+    `recurrent` makes r_BG of the state, and `reader` p_BG of the input, step by step: what the
+    gates are made of stays in the cache. Without a reader x_TBI is p_TBG, read before. Inputs that
+    are the same for all examples, x_T1I, are read once for all.
 
     Its gradient goes back through the steps for the derivatives of the gates alone. It keeps the
     gates before their activations, which it computes again.
     """
-    return _gated_forward(cell, dtype, reverse, kernel_DG, bias_G, p_TBG, carry)[0]
+    return _gated_forward(cell, dtype, reverse, reader, recurrent, x_TBI, carry)[0]
 
 
-def _gated_forward(cell, dtype, reverse, kernel_DG, bias_G, p_TBG, carry):
-    def step(before, p_BG):
-        gates_BS = cell.gates(p_BG, dot(before[0], kernel_DG, dtype) + bias_G[None])
-        after = cell.advance(before, gates_BS)
-        return after, (after[0], before[1:], gates_BS)
+def _gated_forward(cell, dtype, reverse, reader, recurrent, x_TBI, carry):
+    # Where a loop reads several slices of what it computes, or takes from a longer array, XLA's CPU
+    # makes no vectors of it: every gate is an array of its own, and biases are added to those.
+    kernel_DG, bias_G = recurrent
+    kernel_DG, bias_1G = kernel_DG.astype(dtype), bias_G[None]
+    if reader:
+        kernel_IG, offsets = reader[0].astype(dtype), cell.gates(reader[1][None], bias_1G)
+        inputs = x_TBI
+    else:
+        offsets = cell.gates(jnp.zeros_like(bias_1G), bias_1G)
+        inputs = jnp.split(x_TBI, x_TBI.shape[-1] // kernel_DG.shape[0], axis=-1)
 
-    end, (h_TBD, rest_before, gates_TBS) = jax.lax.scan(step, carry, p_TBG, reverse=reverse)
-    return (end, h_TBD), (kernel_DG, carry[0], h_TBD, rest_before, gates_TBS)
+    def step(before, inputs):
+        p_BG = dot(inputs, kernel_IG, dtype) if reader else jnp.concatenate(inputs, axis=-1)
+        gates = cell.gates(p_BG, dot(before[0], kernel_DG, dtype))
+        gates = tuple(map(jnp.add, gates, offsets))
+        after = cell.advance(before, gates)
+        return after, (after[0], before[1:], gates)
+
+    end, (h_TBD, rest_before, gates_T) = jax.lax.scan(step, carry, inputs, reverse=reverse)
+    return (end, h_TBD), (reader, recurrent, x_TBI, carry[0], h_TBD, rest_before, gates_T)
 
 
 def _gated_backward(cell, dtype, reverse, saved, cotangents):
-    kernel_DG, h_BD, h_TBD, rest_before, gates_TBS = saved
+    reader, recurrent, x_TBI, h_BD, h_TBD, rest_before, gates_T = saved
     d_end, g_TBD = cotangents
     before_TBD = _shifted(h_BD, h_TBD, reverse)
-
-    def sides(d_XS):  # of the gates, which are linear in both
-        like = jax.ShapeDtypeStruct((*d_XS.shape[:-1], kernel_DG.shape[1]), d_XS.dtype)
-        return jax.linear_transpose(cell.gates, like, like)(d_XS)
+    back_GD = recurrent[0].T.astype(dtype)
+    like_p, like_r = (
+        jax.ShapeDtypeStruct((batch, back_GD.shape[0]), h_BD.dtype)
+        for batch in (x_TBI.shape[1], h_BD.shape[0])
+    )
+    sides = jax.linear_transpose(cell.gates, like_p, like_r)  # the gates are linear in both
 
     def step(d_after, inputs):
-        g_BD, before, gates_BS = inputs
-        _, pull = jax.vjp(cell.advance, before, gates_BS)
-        d_before, d_BS = pull((d_after[0] + g_BD, *d_after[1:]))
-        d_h_BD = d_before[0] + dot(sides(d_BS)[1], kernel_DG.T, dtype)
-        return (d_h_BD, *d_before[1:]), d_BS
+        g_BD, before, gates = inputs
+        _, pull = jax.vjp(cell.advance, before, gates)
+        d_before, d_gates = pull((d_after[0] + g_BD, *d_after[1:]))
+        d_p_BG, d_r_BG = sides(d_gates)
+        d_h_BD = d_before[0] + dot(d_r_BG, back_GD, dtype)
+        return (d_h_BD, *d_before[1:]), (d_r_BG, None if cell.summed else d_p_BG)
 
-    inputs = (g_TBD, (before_TBD, *rest_before), gates_TBS)
-    d_carry, d_TBS = jax.lax.scan(step, d_end, inputs, reverse=not reverse)
-    d_p_TBG, d_r_TBG = sides(d_TBS)
-    d_r_NG = d_r_TBG.reshape(-1, d_r_TBG.shape[-1])
-    d_kernel_DG = transposed_dot(before_TBD.reshape(-1, before_TBD.shape[-1]), d_r_NG, dtype)
-    return d_kernel_DG, jnp.sum(d_r_NG, axis=0), d_p_TBG, d_carry
+    inputs = (g_TBD, (before_TBD, *rest_before), gates_T)
+    d_carry, (d_r_TBG, d_p_TBG) = jax.lax.scan(step, d_end, inputs, reverse=not reverse)
+    if cell.summed:
+        one = x_TBI.shape[1] < h_BD.shape[0]
+        d_p_TBG = jnp.sum(d_r_TBG, axis=1, keepdims=True) if one else d_r_TBG
+    d_recurrent = _affine_gradient(before_TBD, d_r_TBG, dtype)
+    if not reader:
+        return None, d_recurrent, d_p_TBG, d_carry
+    d_x_NI = dot(d_p_TBG.reshape(-1, d_p_TBG.shape[-1]), reader[0].T, dtype)
+    d_reader = _affine_gradient(x_TBI, d_p_TBG, dtype)
+    return d_reader, d_recurrent, d_x_NI.reshape(x_TBI.shape), d_carry
 
 
 gated.defvjp(_gated_forward, _gated_backward)
+
+
+def _affine_gradient(x_TBI: jax.Array, d_TBG: jax.Array, dtype: jnp.dtype) -> Affine:
+    """Of the kernel and the bias of x W + b, over all steps at once."""
+    x_NI, d_NG = (y.reshape(-1, y.shape[-1]) for y in (x_TBI, d_TBG))
+    return transposed_dot(x_NI, d_NG, dtype), jnp.sum(d_NG, axis=0)
 
 
 def dot(a_BI: jax.Array, b_IO: jax.Array, dtype: jnp.dtype) -> jax.Array:

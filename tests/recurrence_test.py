@@ -13,8 +13,8 @@ from rnnae.recurrence import DIRECTIONS, Layer, Stack, scan_cell
 STEPS, BATCH, WIDTH, INPUT = 5, 2, 4, 3
 
 
-def inputs(width=INPUT):
-    return jax.random.normal(jax.random.key(0), (STEPS, BATCH, width))
+def inputs(width=INPUT, batch=BATCH):
+    return jax.random.normal(jax.random.key(0), (STEPS, batch, width))
 
 
 def build(cell="lstm", layers=1, direction="forward", residual=True):
@@ -22,12 +22,17 @@ def build(cell="lstm", layers=1, direction="forward", residual=True):
     return stack, stack.init(jax.random.key(1), inputs())
 
 
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    "shape, reverse",
+    [((3, BATCH), False), ((3, BATCH), True), ((6, BATCH), True), ((3, 1), True), ((6, 1), False)],
+)
 @pytest.mark.parametrize("name", CELLS)
-def test_scan_equals_loop_in_value_and_gradient(name, reverse):
+def test_scan_equals_loop_in_value_and_gradient(name, shape, reverse):
+    """Of inputs narrower and wider than the cell, for each example or the same for all."""
     cell = CELLS[name](WIDTH)
-    carry = cell.initialize_carry(None, (BATCH, INPUT))
-    params = cell.init(jax.random.key(1), carry, inputs()[0])
+    x_TBI = inputs(*shape)
+    carry = cell.initialize_carry(None, (BATCH, shape[0]))
+    params = cell.init(jax.random.key(1), carry, x_TBI[0])
     weights = jax.random.normal(jax.random.key(2), (STEPS, BATCH, WIDTH))
 
     def scanned(params, x_TBI):
@@ -43,7 +48,7 @@ def test_scan_equals_loop_in_value_and_gradient(name, reverse):
         return jnp.sum(weights * jnp.stack(outputs)), (state, jnp.stack(outputs))
 
     ours, theirs = (
-        jax.tree.leaves(jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(params, inputs()))
+        jax.tree.leaves(jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(params, x_TBI))
         for f in (scanned, looped)
     )
     for a, b in zip(ours, theirs, strict=True):

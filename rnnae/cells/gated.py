@@ -8,35 +8,46 @@ from flax import linen as nn
 
 from rnnae.cells.cell import Carry, Cell, dense_2d, gate_bias, orthogonal_gates
 
+Affine = tuple[jax.Array, jax.Array]  # kernel_IG, bias_G
+
 
 class GatedCell(Cell):
-    """Interface of cells with one product with the state, U h, and no other parameter in a step.
+    """Interface of cells with one product with the state, and no other parameter in a step.
 
-    `recurrent` is the layer of that product; `gates`: (p_BG, r_BG) -> s_BS, linear, puts together
-    what was read from the input and from the state; `advance`: (carry, s_BS) -> carry. Both are
-    functions of their arguments alone, element by element.
+    `input` and `recurrent` are the layers that make p_BG of the input and r_BG of the state;
+    `gates`: (p_BG, r_BG) -> s, one array for each gate, linear in both; `advance`: (carry, s) ->
+    carry. Both are functions of their arguments alone, element by element, and p_1G is p_BG whose
+    rows are the same.
     """
+
+    summed: ClassVar[bool] = True  # gates see p_BG + r_BG, never one of them alone
+
+    def project(self, x_XI):
+        return dense_2d(self.input, x_XI)
 
     def step(self, carry, projected_BG):
         carry = self.advance(carry, self.gates(projected_BG, self.recurrent(carry[0])))
         return carry, carry[0]
 
-    def weights(self) -> tuple[jax.Array, jax.Array]:
-        """U and c of the product with the state, for who does that product."""
-        params = self.recurrent.variables["params"]
-        kernel_DG = params["kernel"]
-        return kernel_DG, params.get("bias", jnp.zeros(kernel_DG.shape[1]))
+    def weights(self) -> tuple[Affine, Affine]:
+        """Of `input` and of `recurrent`, for who does the products."""
+
+        def of(layer):
+            params = layer.variables["params"]
+            return params["kernel"], params.get("bias", jnp.zeros(params["kernel"].shape[1]))
+
+        return of(self.input), of(self.recurrent)
 
     def operands(self) -> jnp.dtype:
-        """What the operands of that product are rounded to; see `precision.py`."""
+        """What the operands of those products are rounded to; see `precision.py`."""
         return jnp.dtype(jnp.float32)
 
     @staticmethod
-    def gates(projected_BG: jax.Array, recurrent_BG: jax.Array) -> jax.Array:
-        return projected_BG + recurrent_BG
+    def gates(projected_BG: jax.Array, recurrent_BG: jax.Array) -> tuple[jax.Array, ...]:
+        raise NotImplementedError
 
     @staticmethod
-    def advance(carry: Carry, gates_BS: jax.Array) -> Carry:
+    def advance(carry: Carry, gates: tuple[jax.Array, ...]) -> Carry:
         raise NotImplementedError
 
 
@@ -51,12 +62,13 @@ class SimpleCell(GatedCell):
             self.width, use_bias=False, kernel_init=nn.initializers.orthogonal()
         )
 
-    def project(self, x_XI):
-        return dense_2d(self.input, x_XI)
+    @staticmethod
+    def gates(projected_BG, recurrent_BG):
+        return (projected_BG + recurrent_BG,)
 
     @staticmethod
-    def advance(carry, gates_BS):
-        return (jnp.tanh(gates_BS),)
+    def advance(carry, gates):
+        return (jnp.tanh(gates[0]),)
 
 
 class GRUCell(GatedCell):
@@ -66,25 +78,23 @@ class GRUCell(GatedCell):
     """
 
     state_size: ClassVar[int] = 1
+    summed: ClassVar[bool] = False
 
     def setup(self):
         self.input = nn.Dense(3 * self.width)
         self.recurrent = nn.Dense(3 * self.width, kernel_init=orthogonal_gates(3))
 
-    def project(self, x_XI):
-        return dense_2d(self.input, x_XI)
-
     @staticmethod
     def gates(projected_BG, recurrent_BG):
         """r and z summed, the two sides of n apart."""
-        split = projected_BG.shape[-1] // 3 * 2
-        both = projected_BG[..., :split] + recurrent_BG[..., :split]
-        return jnp.concatenate([both, projected_BG[..., split:], recurrent_BG[..., split:]], -1)
+        r_in, z_in, n_in = jnp.split(projected_BG, 3, axis=-1)
+        r_rec, z_rec, n_rec = jnp.split(recurrent_BG, 3, axis=-1)
+        return r_in + r_rec, z_in + z_rec, n_in, n_rec
 
     @staticmethod
-    def advance(carry, gates_BS):
+    def advance(carry, gates):
         (h_BD,) = carry
-        r, z, n_in, n_rec = jnp.split(gates_BS, 4, axis=-1)
+        r, z, n_in, n_rec = gates
         z_BD = nn.sigmoid(z)
         n_BD = jnp.tanh(n_in + nn.sigmoid(r) * n_rec)
         return ((1 - z_BD) * n_BD + z_BD * h_BD,)
@@ -103,12 +113,14 @@ class LSTMCell(GatedCell):
         self.input = nn.Dense(4 * self.width, bias_init=gate_bias(4, g1=1.0))
         self.recurrent = nn.Dense(4 * self.width, use_bias=False, kernel_init=orthogonal_gates(4))
 
-    def project(self, x_XI):
-        return dense_2d(self.input, x_XI)
+    @staticmethod
+    def gates(projected_BG, recurrent_BG):
+        sides = (jnp.split(side, 4, axis=-1) for side in (projected_BG, recurrent_BG))
+        return tuple(p + r for p, r in zip(*sides, strict=True))
 
     @staticmethod
-    def advance(carry, gates_BS):
-        i, f, g, o = jnp.split(gates_BS, 4, axis=-1)
+    def advance(carry, gates):
+        i, f, g, o = gates
         c_BD = nn.sigmoid(f) * carry[1] + nn.sigmoid(i) * jnp.tanh(g)
         return nn.sigmoid(o) * jnp.tanh(c_BD), c_BD
 

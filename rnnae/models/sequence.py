@@ -98,8 +98,9 @@ class Decoder(nn.Module):
 
     def _inputs(self, z_BZ):
         position_T1Z = self.position[:, None, :]
-        if self.feed == "initial_state":
-            return jnp.broadcast_to(position_T1Z, (self.order.steps, *z_BZ.shape))
+        if self.feed == "initial_state":  # the same for all images
+            whole = (self.order.steps, *z_BZ.shape)
+            return jnp.broadcast_to(position_T1Z, whole) if self.own_output else position_T1Z
         x = self.every(z_BZ).reshape(z_BZ.shape[0], self.order.steps, -1)
         return position_T1Z + x.transpose(1, 0, 2)
 
