@@ -29,17 +29,29 @@ def scan_cell(
         h_TBD = scans.linear(a_TBD, b_TBD, carry[0], reverse)
         return (h_TBD[0 if reverse else -1],), h_TBD
     if isinstance(cell, GatedCell) and not cell.is_initializing():
-        reader, recurrent = cell.weights()
-        if x_TBI.shape[-1] >= cell.width:  # one large product before, instead of many as large
-            reader, x_TBI = None, cell.project(x_TBI)
-        kind = type(cell)
-        return scans.gated(kind, cell.operands(), reverse, reader, recurrent, x_TBI, carry)
+        return _scan_gated(cell, carry, x_TBI, reverse)
 
     def step(cell, carry, projected_BG):
         return cell.step(carry, projected_BG)
 
     scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, reverse=reverse)
     return scan(cell, carry, cell.project(x_TBI))
+
+
+def _scan_gated(cell, carry, x_TBI, reverse):
+    """Narrow inputs are read step by step, in one product with the state: what the gates are made
+    of stays in the cache. Others are read before, all at once."""
+    steps, batch, width = x_TBI.shape
+    kernel_KG, bias_G = cell.weights(cell.recurrent)
+    read_T = ()
+    if cell.summed and width < cell.width and batch == carry[0].shape[0]:
+        kernel_IG, more_G = cell.weights(cell.input)
+        kernel_KG, bias_G = jnp.concatenate([kernel_KG, kernel_IG]), bias_G + more_G
+    else:
+        read_T = cell.of_input(cell.project(x_TBI))
+        x_TBI = jnp.zeros((steps, carry[0].shape[0], 0))
+    dtype = cell.operands()
+    return scans.gated(type(cell), dtype, reverse, kernel_KG, bias_G, x_TBI, read_T, carry)
 
 
 def zero_carries(cell: str, width: int, batch: int, cells: int = 1) -> tuple[Carry, ...]:

@@ -11,7 +11,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from rnnae.cells import Affine, Carry, GatedCell
+from rnnae.cells import Carry, GatedCell, Gates
 
 # Steps of a linear recurrence in one pass of its loop. On the CPU a loop costs more than the few
 # operations of such a step; a long one unrolled whole would take long to compile.
@@ -56,86 +56,79 @@ def gated(
     cell: type[GatedCell],
     dtype: jnp.dtype,
     reverse: bool,
-    reader: Affine | None,
-    recurrent: Affine,
+    kernel_KG: jax.Array,
+    bias_G: jax.Array,
     x_TBI: jax.Array,
+    read_T: Gates,
     carry: Carry,
 ) -> tuple[Carry, jax.Array]:
-    """(final carry, h_TBD) of a cell over its inputs; operands of its products are rounded to
-    `dtype`.
+    """(final carry, h_TBD) of a cell whose gates are `of_state` ([h, x] K + b), plus `read_T`: what
+    was read before the scan, (T, B, D) or (T, 1, D) each, or (). Operands of products are rounded
+    to `dtype`. x_TBI may have no width.
 
-    `recurrent` makes r_BG of the state, and `reader` p_BG of the input, step by step: what the
-    gates are made of stays in the cache. Without a reader x_TBI is p_TBG, read before. Inputs that
-    are the same for all examples, x_T1I, are read once for all.
-
-    Its gradient goes back through the steps for the derivatives of the gates alone. It keeps the
-    gates before their activations, which it computes again.
+    Its gradient goes back through the steps for the derivatives of the gates alone, and adds up
+    those of the kernel while these are in the cache. It keeps the gates before their activations,
+    which it computes again.
     """
-    return _gated_forward(cell, dtype, reverse, reader, recurrent, x_TBI, carry)[0]
+    return _gated_forward(cell, dtype, reverse, kernel_KG, bias_G, x_TBI, read_T, carry)[0]
 
 
-def _gated_forward(cell, dtype, reverse, reader, recurrent, x_TBI, carry):
-    # Where a loop reads several slices of what it computes, or takes from a longer array, XLA's CPU
-    # makes no vectors of it: every gate is an array of its own, and biases are added to those.
-    kernel_DG, bias_G = recurrent
-    kernel_DG, bias_1G = kernel_DG.astype(dtype), bias_G[None]
-    if reader:
-        kernel_IG, offsets = reader[0].astype(dtype), cell.gates(reader[1][None], bias_1G)
-        inputs = x_TBI
-    else:
-        offsets = cell.gates(jnp.zeros_like(bias_1G), bias_1G)
-        inputs = jnp.split(x_TBI, x_TBI.shape[-1] // kernel_DG.shape[0], axis=-1)
+def _gated_forward(cell, dtype, reverse, kernel_KG, bias_G, x_TBI, read_T, carry):
+    # The last row is for the ones of `_operand`: a bias stays as exact as it is.
+    padded_KG = jnp.concatenate([kernel_KG, jnp.zeros_like(bias_G)[None]]).astype(dtype)
+    bias = cell.of_state(bias_G[None])
 
+    # Where a loop takes several slices out of a longer array, or of what it computes itself, XLA's
+    # CPU makes no vectors of it: every gate is an array of its own.
     def step(before, inputs):
-        p_BG = dot(inputs, kernel_IG, dtype) if reader else jnp.concatenate(inputs, axis=-1)
-        gates = cell.gates(p_BG, dot(before[0], kernel_DG, dtype))
-        gates = tuple(map(jnp.add, gates, offsets))
+        x_BI, read = inputs
+        gates = cell.of_state(dot(_operand(before[0], x_BI), padded_KG, dtype))
+        for more in filter(None, (bias, read)):
+            gates = tuple(map(jnp.add, gates, more))
         after = cell.advance(before, gates)
         return after, (after[0], before[1:], gates)
 
-    end, (h_TBD, rest_before, gates_T) = jax.lax.scan(step, carry, inputs, reverse=reverse)
-    return (end, h_TBD), (reader, recurrent, x_TBI, carry[0], h_TBD, rest_before, gates_T)
+    end, (h_TBD, rest_before, gates_T) = jax.lax.scan(step, carry, (x_TBI, read_T), reverse=reverse)
+    return (end, h_TBD), (kernel_KG, x_TBI, read_T, carry[0], h_TBD, rest_before, gates_T)
 
 
 def _gated_backward(cell, dtype, reverse, saved, cotangents):
-    reader, recurrent, x_TBI, h_BD, h_TBD, rest_before, gates_T = saved
+    kernel_KG, x_TBI, read_T, h_BD, h_TBD, rest_before, gates_T = saved
     d_end, g_TBD = cotangents
-    before_TBD = _shifted(h_BD, h_TBD, reverse)
-    back_GD = recurrent[0].T.astype(dtype)
-    like_p, like_r = (
-        jax.ShapeDtypeStruct((batch, back_GD.shape[0]), h_BD.dtype)
-        for batch in (x_TBI.shape[1], h_BD.shape[0])
-    )
-    sides = jax.linear_transpose(cell.gates, like_p, like_r)  # the gates are linear in both
+    size, columns = h_BD.shape[1], kernel_KG.shape[1]
+    back_GD, back_GI = (part.T.astype(dtype) for part in jnp.split(kernel_KG, [size]))
+    one = jax.ShapeDtypeStruct((h_BD.shape[0], columns), kernel_KG.dtype)
 
-    def step(d_after, inputs):
-        g_BD, before, gates = inputs
+    def step(carry, inputs):
+        d_after, d_padded_KG = carry
+        g_BD, before, x_BI, gates = inputs
         _, pull = jax.vjp(cell.advance, before, gates)
         d_before, d_gates = pull((d_after[0] + g_BD, *d_after[1:]))
-        d_p_BG, d_r_BG = sides(d_gates)
-        d_h_BD = d_before[0] + dot(d_r_BG, back_GD, dtype)
-        return (d_h_BD, *d_before[1:]), (d_r_BG, None if cell.summed else d_p_BG)
+        (d_BG,) = jax.linear_transpose(cell.of_state, one)(d_gates)
+        d_padded_KG += transposed_dot(_operand(before[0], x_BI), d_BG, dtype)
+        d_h_BD = d_before[0] + dot(d_BG, back_GD, dtype)
+        d_read = tuple(map(_as_read, read_T, d_gates))
+        return ((d_h_BD, *d_before[1:]), d_padded_KG), (dot(d_BG, back_GI, dtype), d_read)
 
-    inputs = (g_TBD, (before_TBD, *rest_before), gates_T)
-    d_carry, (d_r_TBG, d_p_TBG) = jax.lax.scan(step, d_end, inputs, reverse=not reverse)
-    if cell.summed:
-        one = x_TBI.shape[1] < h_BD.shape[0]
-        d_p_TBG = jnp.sum(d_r_TBG, axis=1, keepdims=True) if one else d_r_TBG
-    d_recurrent = _affine_gradient(before_TBD, d_r_TBG, dtype)
-    if not reader:
-        return None, d_recurrent, d_p_TBG, d_carry
-    d_x_NI = dot(d_p_TBG.reshape(-1, d_p_TBG.shape[-1]), reader[0].T, dtype)
-    d_reader = _affine_gradient(x_TBI, d_p_TBG, dtype)
-    return d_reader, d_recurrent, d_x_NI.reshape(x_TBI.shape), d_carry
+    before = (_shifted(h_BD, h_TBD, reverse), *rest_before)
+    first = d_end, jnp.zeros((len(kernel_KG) + 1, columns))
+    inputs = (g_TBD, before, x_TBI, gates_T)
+    ends, (d_x_TBI, d_read_T) = jax.lax.scan(step, first, inputs, reverse=not reverse)
+    d_carry, d_padded_KG = ends
+    return d_padded_KG[:-1], d_padded_KG[-1], d_x_TBI, d_read_T, d_carry
 
 
 gated.defvjp(_gated_forward, _gated_backward)
 
 
-def _affine_gradient(x_TBI: jax.Array, d_TBG: jax.Array, dtype: jnp.dtype) -> Affine:
-    """Of the kernel and the bias of x W + b, over all steps at once."""
-    x_NI, d_NG = (y.reshape(-1, y.shape[-1]) for y in (x_TBI, d_TBG))
-    return transposed_dot(x_NI, d_NG, dtype), jnp.sum(d_NG, axis=0)
+def _as_read(read_TBD: jax.Array, d_BD: jax.Array) -> jax.Array:
+    """The derivative by what was read for each example, or once for all."""
+    return jnp.sum(d_BD, axis=0, keepdims=True) if read_TBD.shape[1] == 1 else d_BD
+
+
+def _operand(h_BD: jax.Array, x_BI: jax.Array) -> jax.Array:
+    """[h, x, 1]: the ones make a bias's derivative a row of the kernel's."""
+    return jnp.concatenate([h_BD, x_BI, jnp.ones((h_BD.shape[0], 1))], axis=1)
 
 
 def dot(a_BI: jax.Array, b_IO: jax.Array, dtype: jnp.dtype) -> jax.Array:

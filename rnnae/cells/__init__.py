@@ -8,8 +8,8 @@ a cell: subclass `Cell` in one of the files here, add its line to `CELLS`. Every
 
 from rnnae.cells.cell import Carry, Cell, dense_2d
 from rnnae.cells.gated import (
-    Affine,
     GatedCell,
+    Gates,
     GRUCell,
     LayerNormLSTMCell,
     LSTMCell,
@@ -18,7 +18,7 @@ from rnnae.cells.gated import (
 from rnnae.cells.linear import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
 from rnnae.errors import choose
 
-__all__ = ["CELLS", "Affine", "Carry", "Cell", "GatedCell", "LinearCell", "cell_type", "dense_2d"]
+__all__ = ["CELLS", "Carry", "Cell", "GatedCell", "Gates", "LinearCell", "cell_type", "dense_2d"]
 
 CELLS: dict[str, type[Cell]] = {
     "simple": SimpleCell,

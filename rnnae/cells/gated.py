@@ -8,46 +8,47 @@ from flax import linen as nn
 
 from rnnae.cells.cell import Carry, Cell, dense_2d, gate_bias, orthogonal_gates
 
-Affine = tuple[jax.Array, jax.Array]  # kernel_IG, bias_G
+Gates = tuple[jax.Array, ...]  # before their activations, (B, D) each
 
 
 class GatedCell(Cell):
     """Interface of cells with one product with the state, and no other parameter in a step.
 
-    `input` and `recurrent` are the layers that make p_BG of the input and r_BG of the state;
-    `gates`: (p_BG, r_BG) -> s, one array for each gate, linear in both; `advance`: (carry, s) ->
-    carry. Both are functions of their arguments alone, element by element, and p_1G is p_BG whose
-    rows are the same.
+    `input` and `recurrent` are the layers that make p_BG of the input and r_BG of the state.
+    Before their activations the gates are sums, one array each, of what `of_input` (p_BG) and
+    `of_state` (r_BG) give, which are linear; `advance`: (carry, gates) -> carry. All three are
+    functions of their arguments alone, element by element.
     """
 
-    summed: ClassVar[bool] = True  # gates see p_BG + r_BG, never one of them alone
+    summed: ClassVar[bool] = True  # `of_input` is `of_state`: gates see p_BG + r_BG and no more
 
     def project(self, x_XI):
         return dense_2d(self.input, x_XI)
 
     def step(self, carry, projected_BG):
-        carry = self.advance(carry, self.gates(projected_BG, self.recurrent(carry[0])))
+        parts = self.of_input(projected_BG), self.of_state(self.recurrent(carry[0]))
+        carry = self.advance(carry, tuple(map(jnp.add, *parts)))
         return carry, carry[0]
 
-    def weights(self) -> tuple[Affine, Affine]:
-        """Of `input` and of `recurrent`, for who does the products."""
-
-        def of(layer):
-            params = layer.variables["params"]
-            return params["kernel"], params.get("bias", jnp.zeros(params["kernel"].shape[1]))
-
-        return of(self.input), of(self.recurrent)
+    def weights(self, layer: nn.Dense) -> tuple[jax.Array, jax.Array]:
+        """Kernel and bias of `input` or `recurrent`, for who does the product."""
+        params = layer.variables["params"]
+        return params["kernel"], params.get("bias", jnp.zeros(params["kernel"].shape[1]))
 
     def operands(self) -> jnp.dtype:
         """What the operands of those products are rounded to; see `precision.py`."""
         return jnp.dtype(jnp.float32)
 
-    @staticmethod
-    def gates(projected_BG: jax.Array, recurrent_BG: jax.Array) -> tuple[jax.Array, ...]:
+    @classmethod
+    def of_input(cls, projected_XG: jax.Array) -> Gates:
+        return cls.of_state(projected_XG)
+
+    @classmethod
+    def of_state(cls, recurrent_XG: jax.Array) -> Gates:
         raise NotImplementedError
 
     @staticmethod
-    def advance(carry: Carry, gates: tuple[jax.Array, ...]) -> Carry:
+    def advance(carry: Carry, gates: Gates) -> Carry:
         raise NotImplementedError
 
 
@@ -62,9 +63,9 @@ class SimpleCell(GatedCell):
             self.width, use_bias=False, kernel_init=nn.initializers.orthogonal()
         )
 
-    @staticmethod
-    def gates(projected_BG, recurrent_BG):
-        return (projected_BG + recurrent_BG,)
+    @classmethod
+    def of_state(cls, recurrent_XG):
+        return (recurrent_XG,)
 
     @staticmethod
     def advance(carry, gates):
@@ -84,12 +85,15 @@ class GRUCell(GatedCell):
         self.input = nn.Dense(3 * self.width)
         self.recurrent = nn.Dense(3 * self.width, kernel_init=orthogonal_gates(3))
 
-    @staticmethod
-    def gates(projected_BG, recurrent_BG):
-        """r and z summed, the two sides of n apart."""
-        r_in, z_in, n_in = jnp.split(projected_BG, 3, axis=-1)
-        r_rec, z_rec, n_rec = jnp.split(recurrent_BG, 3, axis=-1)
-        return r_in + r_rec, z_in + z_rec, n_in, n_rec
+    @classmethod
+    def of_input(cls, projected_XG):
+        r, z, n = jnp.split(projected_XG, 3, axis=-1)
+        return r, z, n, jnp.zeros_like(n)
+
+    @classmethod
+    def of_state(cls, recurrent_XG):
+        r, z, n = jnp.split(recurrent_XG, 3, axis=-1)
+        return r, z, jnp.zeros_like(n), n
 
     @staticmethod
     def advance(carry, gates):
@@ -113,10 +117,9 @@ class LSTMCell(GatedCell):
         self.input = nn.Dense(4 * self.width, bias_init=gate_bias(4, g1=1.0))
         self.recurrent = nn.Dense(4 * self.width, use_bias=False, kernel_init=orthogonal_gates(4))
 
-    @staticmethod
-    def gates(projected_BG, recurrent_BG):
-        sides = (jnp.split(side, 4, axis=-1) for side in (projected_BG, recurrent_BG))
-        return tuple(p + r for p, r in zip(*sides, strict=True))
+    @classmethod
+    def of_state(cls, recurrent_XG):
+        return tuple(jnp.split(recurrent_XG, 4, axis=-1))
 
     @staticmethod
     def advance(carry, gates):
