@@ -115,7 +115,8 @@ def describe(
         return sum(x.size for x in jax.tree.leaves(tree))
 
     image, key = np.zeros((1, *model.image_shape), np.float32), jax.random.key(0)
-    table = nn.tabulate(model, key, console_kwargs={"width": 120})(image, key[None])
+    plain = {"width": 120, "force_terminal": False}  # no colours in a file
+    table = nn.tabulate(model, key, console_kwargs=plain)(image, key[None])
     (workdir / "summary.txt").write_text(table)
     parts = ", ".join(f"{name} {size(part):,}" for name, part in sorted(params.items()))
     kinds = ", ".join(sorted({device.device_kind for device in devices}))

@@ -18,14 +18,26 @@ from rnnae.cells import Carry, GatedCell, Gates
 _UNROLL = 32
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def linear(a_TBD: jax.Array, b_TBD: jax.Array, h_BD: jax.Array, reverse: bool = False) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def linear(
+    a_TBD: jax.Array, b_TBD: jax.Array, h_BD: jax.Array, reverse: bool = False, form: str = ""
+) -> jax.Array:
     """h_TBD of h_t = a_t h_(t-1) + b_t, element by element, from the state h_BD before the first
     step; `reverse` runs from the last to the first, its outputs aligned with its inputs.
 
     Its gradient is such a recurrence in the other direction, and keeps nothing but a_TBD and h_TBD.
+    `form` is a key of `FORMS`, which give the same; by default what is faster where it runs: in
+    order on CPUs and for few steps, else associative.
     """
+    if form:
+        return FORMS[form](a_TBD, b_TBD, h_BD, reverse)
+    in_order, other = (functools.partial(run, reverse=reverse) for run in FORMS.values())
+    if a_TBD.shape[0] <= _UNROLL:
+        return in_order(a_TBD, b_TBD, h_BD)
+    return jax.lax.platform_dependent(a_TBD, b_TBD, h_BD, cpu=in_order, default=other)
 
+
+def _in_order(a_TBD, b_TBD, h_BD, reverse):
     def step(h_BD, ab):
         h_BD = ab[0] * h_BD + ab[1]
         return h_BD, h_BD
@@ -34,16 +46,30 @@ def linear(a_TBD: jax.Array, b_TBD: jax.Array, h_BD: jax.Array, reverse: bool = 
     return jax.lax.scan(step, h_BD, (a_TBD, b_TBD), reverse=reverse, unroll=unroll)[1]
 
 
-def _linear_forward(a_TBD, b_TBD, h_BD, reverse):
-    h_TBD = linear(a_TBD, b_TBD, h_BD, reverse)
+def _associative(a_TBD, b_TBD, h_BD, reverse):
+    """Blelloch (1990): of two maps h -> a h + b the later one after the earlier is such a map."""
+
+    def after(earlier, later):
+        return later[0] * earlier[0], later[0] * earlier[1] + later[1]
+
+    first = -1 if reverse else 0
+    b_TBD = b_TBD.at[first].add(a_TBD[first] * h_BD)
+    return jax.lax.associative_scan(after, (a_TBD, b_TBD), reverse=reverse)[1]
+
+
+FORMS = {"in_order": _in_order, "associative": _associative}
+
+
+def _linear_forward(a_TBD, b_TBD, h_BD, reverse, form):
+    h_TBD = linear(a_TBD, b_TBD, h_BD, reverse, form)
     return h_TBD, (a_TBD, h_TBD, h_BD)
 
 
-def _linear_backward(reverse, saved, g_TBD):
+def _linear_backward(reverse, form, saved, g_TBD):
     # d_t = g_t + a_(t+1) d_(t+1): the loss's derivative by h_t, along all paths.
     a_TBD, h_TBD, h_BD = saved
     next_TBD = _shifted(jnp.zeros_like(h_BD), a_TBD, not reverse)
-    d_TBD = linear(next_TBD, g_TBD, jnp.zeros_like(h_BD), not reverse)
+    d_TBD = linear(next_TBD, g_TBD, jnp.zeros_like(h_BD), not reverse, form)
     first = -1 if reverse else 0
     return d_TBD * _shifted(h_BD, h_TBD, reverse), d_TBD, a_TBD[first] * d_TBD[first]
 

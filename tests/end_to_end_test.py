@@ -37,6 +37,7 @@ def test_everything_a_run_leaves(directory, unbroken):
     workdir = directory / "unbroken"
     for name in ("config.json", "summary.txt", "timing.jsonl", "mixture.npz"):
         assert (workdir / name).stat().st_size > 0, name
+    assert "\x1b" not in (workdir / "summary.txt").read_text()  # colours of a terminal
     pictures = {p.name for p in (workdir / "pictures").iterdir()}
     names = ("generated", "reconstructions", "interpolation", "curves")
     assert pictures == {f"{name}.png" for name in names}

@@ -113,8 +113,9 @@ def test_unknown_direction_and_stepping_backward_are_refused():
 
 
 @pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("form", ["", *scans.FORMS])
 @pytest.mark.parametrize("steps", [5, 40])
-def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(steps, reverse):
+def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(steps, form, reverse):
     """By coefficients, inputs and first state; 40 steps are more than one pass unrolls."""
     keys = jax.random.split(jax.random.key(0), 4)
     a_TBD, b_TBD, weights = (jax.random.normal(k, (steps, BATCH, WIDTH)) for k in keys[:3])
@@ -128,7 +129,7 @@ def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(steps, reverse)
         return jnp.stack(outputs)
 
     def ours(*inputs):
-        return scans.linear(*inputs, reverse)
+        return scans.linear(*inputs, reverse, form)
 
     np.testing.assert_allclose(ours(*inputs), loop(*inputs), rtol=1e-5, atol=1e-6)
     mine, theirs = (
@@ -137,3 +138,11 @@ def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(steps, reverse)
     )
     for a, b in zip(mine, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(np.abs(b).max()))
+
+
+@pytest.mark.parametrize("platform, loops", [("cpu", True), ("tpu", False), ("cuda", False)])
+def test_a_long_linear_recurrence_has_the_form_of_where_it_runs(platform, loops):
+    x_TBD = jax.ShapeDtypeStruct((40, BATCH, WIDTH), jnp.float32)
+    h_BD = jax.ShapeDtypeStruct((BATCH, WIDTH), jnp.float32)
+    traced = jax.jit(scans.linear).trace(x_TBD, x_TBD, h_BD)
+    assert ("while" in traced.lower(lowering_platforms=(platform,)).as_text()) is loops

@@ -14,6 +14,7 @@ from rnnae.cells.gated import (
     LayerNormLSTMCell,
     LSTMCell,
     SimpleCell,
+    SLSTMCell,
 )
 from rnnae.cells.linear import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
 from rnnae.errors import choose
@@ -25,6 +26,7 @@ CELLS: dict[str, type[Cell]] = {
     "gru": GRUCell,
     "lstm": LSTMCell,
     "layer_norm_lstm": LayerNormLSTMCell,
+    "slstm": SLSTMCell,
     "min_gru": MinGRUCell,
     "min_lstm": MinLSTMCell,
     "lru": LRUCell,

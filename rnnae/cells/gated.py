@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from rnnae.cells.cell import Carry, Cell, dense_2d, gate_bias, orthogonal_gates
 
+_TINY = 1e-30
 Gates = tuple[jax.Array, ...]  # before their activations, (B, D) each
 
 
@@ -126,6 +127,36 @@ class LSTMCell(GatedCell):
         i, f, g, o = gates
         c_BD = nn.sigmoid(f) * carry[1] + nn.sigmoid(i) * jnp.tanh(g)
         return nn.sigmoid(o) * jnp.tanh(c_BD), c_BD
+
+
+class SLSTMCell(GatedCell):
+    """The sLSTM of the xLSTM (Beck et al. 2024, section 2.2), one head, forget gate a sigmoid.
+
+    z = tanh, i = exp, f = o = sigmoid of W x + R h + b; c' = f c + i z; n' = f n + i;
+    h' = o c' / n'. c and n are kept divided by exp(m), m' = max(log f + m, log i), so that nothing
+    overflows. Forget gates start with memories of 20 to 400 steps.
+    """
+
+    state_size: ClassVar[int] = 4  # h, c, n, m
+
+    def setup(self):
+        self.input = nn.Dense(4 * self.width, bias_init=gate_bias(4, g2=(3.0, 6.0)))
+        self.recurrent = nn.Dense(4 * self.width, use_bias=False, kernel_init=orthogonal_gates(4))
+
+    @classmethod
+    def of_state(cls, recurrent_XG):
+        return tuple(jnp.split(recurrent_XG, 4, axis=-1))
+
+    @staticmethod
+    def advance(carry, gates):
+        _, c_BD, n_BD, m_BD = carry
+        z, log_i, f, o = gates
+        log_f = nn.log_sigmoid(f) + m_BD
+        m_BD = jnp.maximum(log_f, log_i)
+        i, f = jnp.exp(log_i - m_BD), jnp.exp(log_f - m_BD)
+        c_BD, n_BD = f * c_BD + i * jnp.tanh(z), f * n_BD + i
+        # n is 0 where every input gate so far was below float32's exp: then c is too.
+        return nn.sigmoid(o) * c_BD / jnp.maximum(n_BD, _TINY), c_BD, n_BD, m_BD
 
 
 class LayerNormLSTMCell(Cell):
