@@ -24,11 +24,13 @@ Reading order, which is import order: a file imports only files above it.
     latents       LATENTS: from what the encoder read to a code, and its price
     mixture       a density over the codes, fitted after training
     models        MODELS: mlp (the baseline), sequence (rows, columns, patches, pixels)
+    flops         the arithmetic of a model
     objective     per-example terms -> loss
     optim         config -> Optax transform and schedule
     state         TrainState: everything a run is, as arrays
     parallel      the only file that knows there is more than one device
     checkpoint    save, verify, restore; the only orbax import
+    environment   where and with what a run is made
     writer        metrics.jsonl, timing.jsonl, config.json, TensorBoard
     progress      what a person sees of a run
     interrupt     SIGTERM and SIGINT

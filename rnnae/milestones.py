@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 
-from rnnae import data, evaluate, sample
+from rnnae import data, environment, evaluate, flops, sample
 from rnnae.checkpoint import Checkpoints
 from rnnae.interrupt import Interrupt
 from rnnae.models import Autoencoder
@@ -107,9 +107,16 @@ class Milestones:
 
 
 def describe(
-    model: nn.Module, params: dict, devices: Sequence[jax.Device], workdir: Path, progress: Progress
+    model: Autoencoder,
+    train_state: TrainState,
+    devices: Sequence[jax.Device],
+    workdir: Path,
+    writer: Writer,
+    progress: Progress,
 ) -> None:
-    """The parameter summary: the table into summary.txt, its totals on one line."""
+    """The parameter summary: the table into summary.txt, its totals on one line; and a record of
+    what runs where."""
+    params = train_state.params
 
     def size(tree):
         return sum(x.size for x in jax.tree.leaves(tree))
@@ -121,3 +128,5 @@ def describe(
     parts = ", ".join(f"{name} {size(part):,}" for name, part in sorted(params.items()))
     kinds = ", ".join(sorted({device.device_kind for device in devices}))
     progress.say(f"{size(params):,} parameters ({parts}) on {len(devices)} x {kinds}")
+    arithmetic = {"parameters": size(params), "training_flop_per_image": flops.training(model)}
+    writer.started(int(train_state.step), environment.describe(devices) | arithmetic)

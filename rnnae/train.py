@@ -146,7 +146,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
             Progress(timetable.total, timetable.epoch(timetable.total), primary)
         )
         if primary:
-            milestones.describe(model, train_state.params, devices, workdir, progress)
+            milestones.describe(model, train_state, devices, workdir, writer, progress)
         if restored is not None:
             progress.say(f"continuing {workdir} from step {step} of {timetable.total}")
 

@@ -1,4 +1,4 @@
-"""The records of a run: metrics.jsonl, timing.jsonl, config.json, TensorBoard events.
+"""The records of a run: metrics.jsonl, timing.jsonl, environment.jsonl, config.json, TensorBoard.
 
 metrics.jsonl holds only what (config, step) decides, so that a continued run's file is the unbroken
 run's byte for byte; whatever depends on the clock is in timing.jsonl. Process 0 writes.
@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 _METRICS, _TIMING, _CONFIG = "metrics.jsonl", "timing.jsonl", "config.json"
+_STARTS = "environment.jsonl"
 
 
 class Writer:
@@ -65,6 +66,12 @@ class Writer:
         if self._primary:
             _replace(self._workdir / _CONFIG, json.dumps(config, indent=2) + "\n")
 
+    def started(self, step: int, environment: dict) -> None:
+        """One record of where and with what the run starts or continues, after `step` steps."""
+        if self._primary:
+            with (self._workdir / _STARTS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **environment}) + "\n")
+
     def sync(self) -> None:
         """All that was written so far survives a crash of the machine."""
         if self._primary:
@@ -98,6 +105,16 @@ def read_config(workdir: str | Path) -> dict:
 def read_metrics(workdir: str | Path) -> list[dict]:
     """The records of metrics.jsonl, oldest first; none if there is no such file."""
     return _read(Path(workdir) / _METRICS)
+
+
+def read_timings(workdir: str | Path) -> list[dict]:
+    """The records of timing.jsonl, oldest first."""
+    return _read(Path(workdir) / _TIMING)
+
+
+def read_starts(workdir: str | Path) -> list[dict]:
+    """The records of environment.jsonl, one for each time that the run was started."""
+    return _read(Path(workdir) / _STARTS)
 
 
 def _read(path: Path) -> list[dict]:

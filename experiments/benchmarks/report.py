@@ -1,10 +1,10 @@
 """A case's figures as a Markdown table and as a bar chart."""
 
-import platform
 import statistics
 from pathlib import Path
 
 from experiments.benchmarks.cases import Case
+from rnnae import environment
 
 PRODUCTS = "matrix products alone"
 _WIDE = 30  # ratio of speeds from which bars need a logarithmic axis
@@ -31,9 +31,10 @@ def table(case: Case, figures: dict, cores: int, allocator: str) -> str:
     versions = {f"{k} {v}" for found in every for k, v in found.get("versions", {}).items()}
     rounds = max(len(found.get("seconds", ())) for found in every)
     lines.append(
-        f"{cores} cores of {_processor()}; {', '.join(sorted(versions))}; allocator: {allocator}; "
-        f"medians of {rounds} rounds in turns, a process each. Memory: the most that the process "
-        "took; first: seconds to build and compile and for the first steps."
+        f"{cores} cores of {environment.processor()}; {', '.join(sorted(versions))}; "
+        f"allocator: {allocator}; medians of {rounds} rounds in turns, a process each. "
+        "Memory: the most that the process took; first: seconds to build and compile and for the "
+        "first steps."
     )
     return "\n".join(lines) + "\n"
 
@@ -98,12 +99,3 @@ def _row(case: Case, size: str, precision: str, name: str, found: dict, contende
 
 def _label(name: str, precision: str) -> str:
     return name if precision == "float32" else f"{name}, {precision}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -1,0 +1,56 @@
+"""Where and with what a run is made: commit, versions, machine."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+_PACKAGES = ("rnnae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+
+
+def describe(devices: Sequence[jax.Device]) -> dict:
+    """JSON: of this process, at this time, on these devices."""
+    kinds = sorted({device.device_kind for device in devices})
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "devices": f"{len(devices)} x {', '.join(kinds)}",
+        "machine": processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def commit() -> str:
+    """Of the checkout that holds this package, `-dirty` where files of it differ; "" if none."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def processor() -> str:
+    """The name of the CPU's model."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

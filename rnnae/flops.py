@@ -1,0 +1,41 @@
+"""The arithmetic of a model: of its matrix products, which are nearly all of it."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from rnnae.models import Autoencoder
+
+
+def forward(model: Autoencoder) -> int:
+    """Floating-point operations of one image's terms: two for each multiplication of a matrix
+    product, those of a recurrence as often as it steps."""
+    images = 2  # one alone would be a vector to some products
+    image_BHWC = jax.ShapeDtypeStruct((images, *model.image_shape), jnp.float32)
+    key_B = jax.random.split(jax.random.key(0), images)
+    params = jax.eval_shape(model.init, key_B[0], image_BHWC, key_B)
+    return of_products(jax.make_jaxpr(model.apply)(params, image_BHWC, key_B).jaxpr) // images
+
+
+def training(model: Autoencoder) -> int:
+    """Of one image's update: the terms, and their gradients by inputs and by weights, as much each.
+    Recomputation is not work, nor is the optimizer's."""
+    return 3 * forward(model)
+
+
+def of_products(jaxpr) -> int:
+    """Of all matrix products of a jaxpr, those in a loop as often as it goes round."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            left, right = (variable.aval.shape for variable in equation.invars)
+            (_, contracted), (_, batched) = equation.params["dimension_numbers"]
+            free = [n for axis, n in enumerate(right) if axis not in (*contracted, *batched)]
+            total += 2 * math.prod(left) * math.prod(free)
+        times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                total += times * of_products(inner)
+    return total

@@ -1,0 +1,42 @@
+"""What is recorded of where a run was made."""
+
+import json
+import subprocess
+
+import jax
+
+from rnnae import environment
+
+
+def git(directory, *words):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    command = ["git", *identity, *words]
+    return subprocess.run(
+        command, cwd=directory, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_the_commit_is_that_of_the_checkout_and_says_if_files_differ(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert environment.commit() == ""
+    git(tmp_path, "init", "-q")
+    (tmp_path / "file").write_text("one")
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "-qm", "one")
+    commit = git(tmp_path, "rev-parse", "HEAD")[:12]
+    assert environment.commit() == commit
+    (tmp_path / "file").write_text("two")
+    assert environment.commit() == f"{commit}-dirty"
+
+
+def test_there_may_be_no_git(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert environment.commit() == ""
+
+
+def test_a_description_names_versions_and_devices():
+    found = json.loads(json.dumps(environment.describe(jax.devices())))
+    assert found["versions"]["jax"] == jax.__version__
+    assert found["devices"] == f"{len(jax.devices())} x cpu"
+    assert found["machine"] and found["date"].endswith("+00:00")
