@@ -1,0 +1,83 @@
+"""Tables: what is compared with what.
+
+A table is a module here, pure data, and its line in `TABLES`. Its docstring says which question it
+answers and whose table it follows; its first line is the title.
+
+    CONFIG      the config file that its rows start from
+    ROWS        label -> overrides of that config by dotted key. "config" names another file;
+                "trained" another row, whose weights this one evaluates by its own config.eval
+    METRICS     heading -> name in metrics.jsonl, or several names, of which a row has one
+    SEEDS       values of config.seed, a run each
+    PROTOCOL    what the numbers are of, for the caption
+    CPU         overrides of every row at `--size cpu`
+    CPU_ROWS    label -> overrides of that row at `--size cpu`, and CPU_SEEDS, where they differ
+    SWEPT       the key whose value is the x axis of the plot; without it rows stand side by side
+    LITERATURE  label -> (value under the first heading, source)
+"""
+
+import dataclasses
+import inspect
+from types import ModuleType
+
+from experiments.tables import cells, latent
+
+TABLES: dict[str, ModuleType] = {
+    "cells": cells,
+    "latent": latent,
+}
+SIZES = ("full", "cpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of a table: a config file with overrides; or, of another row's weights, `trained`,
+    another evaluation."""
+
+    label: str
+    config: str
+    overrides: dict[str, object]
+    trained: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table at one size; see the module's docstring."""
+
+    name: str
+    size: str
+    title: str
+    question: str
+    protocol: str
+    rows: tuple[Row, ...]
+    metrics: dict[str, tuple[str, ...]]
+    seeds: tuple[int, ...]
+    swept: str
+    literature: dict[str, tuple[str, str]]
+
+
+def load(name: str, size: str) -> Table:
+    """The table `name` of `TABLES` at a size of `SIZES`."""
+    data = TABLES[name]
+    title, _, question = inspect.getdoc(data).partition("\n")
+    small = size == "cpu"
+    shared = getattr(data, "CPU", {}) if small else {}
+    own = getattr(data, "CPU_ROWS", {}) if small else {}
+    rows = []
+    for label, overrides in data.ROWS.items():
+        merged = {**shared, **overrides, **own.get(label, {})}
+        if trained := overrides.get("trained", ""):
+            merged = overrides
+        settings = {k: v for k, v in merged.items() if k not in ("config", "trained")}
+        rows.append(Row(label, overrides.get("config", data.CONFIG), settings, trained))
+    return Table(
+        name,
+        size,
+        title.rstrip("."),
+        " ".join(question.split()),
+        data.PROTOCOL,
+        tuple(rows),
+        {k: (v,) if isinstance(v, str) else tuple(v) for k, v in data.METRICS.items()},
+        getattr(data, "CPU_SEEDS", data.SEEDS) if small else data.SEEDS,
+        getattr(data, "SWEPT", ""),
+        getattr(data, "LITERATURE", {}),
+    )

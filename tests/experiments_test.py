@@ -1,0 +1,161 @@
+"""Tables are run, continued and reported; what a run says is made up here, by a script."""
+
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import report, run, tables
+
+SCRIPT = """
+import json, pathlib, sys
+flags = dict(word[2:].split("=", 1) for word in sys.argv[1:] if "=" in word)
+workdir = pathlib.Path(flags["workdir"])
+width, seed = float(flags.get("config.model.width", 0)), int(flags.get("config.seed", 0))
+print("begin")
+if width < 0:
+    sys.exit("a width cannot be negative")
+if "--mode=evaluate" in sys.argv:
+    k = float(flags["config.eval.importance_samples"])
+    (workdir / "evaluation.json").write_text(json.dumps({"test/nll_dynamic": 80 - k}))
+    sys.exit()
+nll = 90 - width + 0.01 * seed * (-1 if width % 1 else 1)
+records = [{"step": s, "epoch": s, "valid/loss": nll + 5 - s} for s in range(1, 5)]
+test = {"test/nll_dynamic": nll, "test/nll_dynamic_se": 0.2, "test/kl": 3.0 + seed}
+records.append({"step": 5, "epoch": 5, **test})
+(workdir / "metrics.jsonl").write_text("".join(json.dumps(r) + "\\n" for r in records))
+timing = {"step": 5, "seconds": 60.0, "images_per_second": 123.0}
+(workdir / "timing.jsonl").write_text(json.dumps(timing) + "\\n")
+start = {"step": 0, "date": "2026-01-02T03:04:05+00:00", "commit": "abc", "devices": "1 x cpu",
+         "machine": "A & B_1", "parameters": 1234, "training_flop_per_image": 5e6}
+(workdir / "environment.jsonl").write_text(json.dumps(start) + "\\n")
+"""
+
+
+def planted(**changes):
+    """A table module of two rows, one of them wider."""
+    data = types.ModuleType(
+        "widths",
+        "Widths: does it help?\\n\\nA question asked since Elman's time.".replace("\\n", "\n"),
+    )
+    data.CONFIG, data.PROTOCOL, data.SEEDS = "configs/mnist.py", "made up", (0, 1, 2)
+    data.METRICS = {"NLL": ("test/nll_static", "test/nll_dynamic"), "KL": "test/kl"}
+    data.ROWS = {"narrow": {"model.width": 2}, "Wide, very": {"model.width": 4}}
+    data.CPU = {"train.epochs": 1}
+    for name, value in changes.items():
+        setattr(data, name, value)
+    return data
+
+
+@pytest.fixture
+def plant(monkeypatch, tmp_path):
+    """plant(**changes) makes the table `widths`, whose runs are SCRIPT's."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = run.Run.command
+
+    def stub(self, extra):
+        return [sys.executable, str(script), *command(self, extra)[3:]]
+
+    def make(**changes):
+        monkeypatch.setattr(tables, "TABLES", {"widths": planted(**changes)})
+        monkeypatch.setattr(run.Run, "command", stub)
+        return ["widths", "--root", str(tmp_path / "root")]
+
+    return make
+
+
+def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
+    plant(ROWS={"a": {}, "b": {"trained": "a", "eval.importance_samples": 8}})
+    first, *_, last = run.runs(tables.load("widths", "cpu"), tmp_path)
+    words = first.command(["--x=1"])
+    assert "--config=configs/mnist.py" in words and "--config.train.epochs=1" in words
+    assert "--config.seed=0" in words and "--x=1" in words
+    assert last.workdir.parts[-3:] == ("widths-cpu", "b", "seed2")
+    assert f"--workdir={tmp_path / 'widths-cpu' / 'a' / 'seed2'}" in last.command([])
+    assert "--mode=evaluate" in last.command([]) and "train.epochs" not in str(last.command([]))
+
+
+def test_rows_are_run_once_a_failure_stops_nobody_and_is_tried_again(plant, capsys):
+    rows = {"bad": {"model.width": -1}, "good": {"model.width": 3}}
+    argv = plant(ROWS=rows, SEEDS=(0, 1))
+    assert run.main(argv) == 1
+    said = capsys.readouterr().out
+    assert said.count("FAILED, exit code 1: a width cannot be negative") == 2
+    assert "2 of 4 runs failed" in said
+    plant(ROWS=rows | {"bad": {"model.width": 5}}, SEEDS=(0, 1))
+    assert run.main(argv) == 0
+    assert capsys.readouterr().out.count("finished before") == 2
+    assert run.main([*argv, "--row", "good"]) == 0
+    with pytest.raises(SystemExit):
+        run.main([*argv, "--row", "god"])
+    assert "its rows: bad, good" in capsys.readouterr().err
+
+
+def test_shards_are_all_runs_once(plant, capsys):
+    argv = plant()
+    for index in range(4):
+        assert run.main([*argv, "--shard", f"{index}/4"]) == 0
+    assert "finished before" not in capsys.readouterr().out
+    assert run.main(argv) == 0
+    assert capsys.readouterr().out.count("finished before") == 6
+    with pytest.raises(SystemExit):
+        run.main([*argv, "--shard", "4/4"])
+
+
+def test_a_report_says_means_errors_and_what_is_better(plant, tmp_path, capsys):
+    literature = {"an old one": ("95.00", "Author 2000")}
+    argv = plant(LITERATURE=literature)
+    assert report.main([*argv, "--out", str(tmp_path / "out")]) == 1
+    assert run.main(argv) == 0
+    picture = tmp_path / "root" / "widths-full" / "narrow" / "seed0" / "pictures" / "generated.png"
+    picture.parent.mkdir()
+    Image.fromarray(np.zeros((40, 100, 3), np.uint8)).save(picture)
+    capsys.readouterr()
+    assert report.main([*argv, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "| narrow | 1,234 | 5.0 | 123 | 1.0 | 3 | 88.01 ± 0.01 | 4.00 ± 0.58 |" in said
+    assert "| **86.01 ± 0.01** | 4.00 ± 0.58 |" in said
+    assert "| *an old one* (Author 2000) |  |  |  |  |  | 95.00 |  |" in said
+    assert "commit abc; 1 x cpu on A & B_1; 2026-01-02; 0.1 hours" in said
+    latex = (tmp_path / "out" / "widths.tex").read_text()
+    assert r"\textbf{86.01 $\pm$ 0.01}" in latex and r"A \& B\_1" in latex
+    lines = (tmp_path / "out" / "widths.csv").read_text().splitlines()
+    assert (
+        len(lines) == 7
+        and lines[0] == "row,seed,seconds,test/kl,test/nll_dynamic,test/nll_dynamic_se"
+    )
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert report.main([*argv, "--out", str(tmp_path / "again")]) == 0
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
+    assert len(files["widths.png"]) > 5000
+
+
+def test_only_what_exceeds_the_noise_is_bold(plant, tmp_path, capsys):
+    rows = {"one": {"model.width": 3}, "other": {"model.width": 3.001}}
+    argv = plant(ROWS=rows)
+    assert run.main(argv) == 0
+    report.main([*argv, "--out", str(tmp_path)])
+    assert "**" not in capsys.readouterr().out
+
+
+def test_one_seed_has_the_error_over_images_and_is_never_bold(plant, tmp_path, capsys):
+    argv = plant(SEEDS=(0,))
+    assert run.main(argv) == 0
+    report.main([*argv, "--out", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "| 88.00 ± 0.20* | 3.00 |" in said and "**" not in said
+
+
+def test_a_row_may_evaluate_the_weights_of_another(plant, tmp_path, capsys):
+    rows = {f"K = {k}": {"trained": "a", "eval.importance_samples": k} for k in (1, 8)}
+    argv = plant(ROWS={"a": {"model.width": 2}, **rows}, SEEDS=(0, 1))
+    assert run.main(argv) == 0
+    report.main([*argv, "--out", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "| K = 8 | 1,234 | 5.0 | 123 | 0.0 | 2 | **72.00 ± 0.00** |" in said
+    kept = tmp_path / "root" / "widths-full" / "k-1" / "seed1" / "evaluation.json"
+    assert json.loads(kept.read_text())["test/nll_dynamic"] == 79
