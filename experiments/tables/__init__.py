@@ -19,11 +19,30 @@ import dataclasses
 import inspect
 from types import ModuleType
 
-from experiments.tables import cells, latent
+from experiments.tables import (
+    blog,
+    bound,
+    cells,
+    collapse,
+    data,
+    draw,
+    latent,
+    main,
+    recipe,
+    scan_order,
+)
 
 TABLES: dict[str, ModuleType] = {
+    "main": main,
+    "blog": blog,
     "cells": cells,
+    "scan_order": scan_order,
+    "draw": draw,
     "latent": latent,
+    "collapse": collapse,
+    "recipe": recipe,
+    "bound": bound,
+    "data": data,
 }
 SIZES = ("full", "cpu")
 

@@ -1,0 +1,30 @@
+"""Data: the same sweeps on other images.
+
+configs/mnist_sweep.py and configs/cifar10_sweep.py without a code: binary digits and letters, and
+8-bit grey and colour images by the mixture of logistics. CIFAR-10 is read from
+--config.data.source_dir or downloaded; Fashion-MNIST and OMNIGLOT are downloaded.
+"""
+
+CONFIG = "configs/mnist_sweep.py"
+PROTOCOL = "test sets; nats per binary image, bits per dimension of 8-bit images"
+SEEDS = (0, 1, 2)
+METRICS = {"NLL, nats": "test/nll_dynamic", "bits/dim": "test/bits_per_dim_8bit"}
+_NONE = {"latent.name": "none", "data.train_on_all": False}
+_GREY = {
+    **_NONE,
+    "data.binarise": "none",
+    "likelihood.name": "logistic_mixture",
+    "model.patch": 1,
+    "cpu_microbatch": 1,
+    "eval.seeds": (0,),
+}
+ROWS = {
+    "MNIST": _NONE,
+    "Fashion-MNIST": {**_NONE, "data.name": "fashion_mnist"},
+    "OMNIGLOT": {**_NONE, "data.name": "omniglot_28"},
+    "MNIST, 8-bit": _GREY,
+    "Fashion-MNIST, 8-bit": {**_GREY, "data.name": "fashion_mnist"},
+    "CIFAR-10": {"config": "configs/cifar10_sweep.py"},
+}
+CPU = {"train.max_steps": 600}
+CPU_SEEDS = (0,)

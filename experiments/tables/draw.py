@@ -1,0 +1,33 @@
+"""Glimpses: how many does DRAW need, and what is attention worth?
+
+1 to 64 glimpses, with a window for reading, for writing, for both and for neither. As section 4 of
+DRAW (Gregor et al. 2015), which reports one setting of each. One glimpse of the whole image is a
+variational autoencoder.
+"""
+
+CONFIG = "configs/mnist_draw.py"
+PROTOCOL = "binarised MNIST, dynamic, 10,000 test images, 50,000 for training; nats"
+SEEDS = (0, 1, 2)
+METRICS = {
+    "NLL (K = 128)": "test/nll_dynamic_is128",
+    "bound": "test/bound_dynamic",
+    "KL": "test/kl",
+    "MSE": "test/mse",
+}
+_WHOLE = {"model.read_size": 0, "model.write_size": 0}
+ROWS = {
+    "1 glimpse, whole image": {"model.steps": 1, **_WHOLE},
+    "4 glimpses, whole image": {"model.steps": 4, **_WHOLE},
+    "8 glimpses, whole image": {"model.steps": 8, **_WHOLE},
+    "8 glimpses, read": {"model.steps": 8, "model.write_size": 0},
+    "8 glimpses, write": {"model.steps": 8, "model.read_size": 0},
+    "1 glimpse, both": {"model.steps": 1},
+    "4 glimpses, both": {"model.steps": 4},
+    "8 glimpses, both": {"model.steps": 8},
+    "16 glimpses, both": {"model.steps": 16},
+    "32 glimpses, both": {"model.steps": 32},
+    "64 glimpses, both": {"model.steps": 64},
+    "64 glimpses, whole image": {"model.steps": 64, **_WHOLE},
+}
+CPU = {"train.epochs": 2, "eval.importance_samples": 0, "eval.seeds": (0,)}
+CPU_SEEDS = (0,)

@@ -1,0 +1,21 @@
+"""Recipe: which parts of how it is trained does the result owe to?
+
+configs/mnist_sweep.py without a code, each part of its training changed alone.
+"""
+
+CONFIG = "configs/mnist_sweep.py"
+PROTOCOL = "binarised MNIST, dynamic, 10,000 test images, 60,000 for training; nats"
+SEEDS = (0, 1, 2)
+METRICS = {"NLL": "test/nll_dynamic"}
+_NONE = {"latent.name": "none"}
+ROWS = {
+    "as it is": _NONE,
+    "no averaged weights": {**_NONE, "optim.ema": 0.0},
+    "constant learning rate": {**_NONE, "optim.schedule": "constant"},
+    "batch 200": {**_NONE, "data.batch_size": 200},
+    "no clipping": {**_NONE, "optim.clip_norm": 0.0},
+    "Adam at 4e-3": {**_NONE, "optim.name": "adam", "optim.learning_rate": 4e-3},
+    "weight decay 0.02": {**_NONE, "optim.weight_decay": 0.02},
+}
+CPU = {"train.epochs": 1, "eval.seeds": (0,)}
+CPU_SEEDS = (0,)

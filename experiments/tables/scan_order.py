@@ -1,0 +1,27 @@
+"""Scan order: in which order should a recurrence read and write an image?
+
+The autoencoder of configs/mnist_vae.py over rows, columns, patches and single pixels, one way and
+both. Long sequences of small tokens against short ones of large tokens, at equal width.
+"""
+
+CONFIG = "configs/mnist_vae.py"
+PROTOCOL = "binarised MNIST, dynamic, 10,000 test images, 50,000 for training; nats"
+SEEDS = (0, 1, 2)
+METRICS = {
+    "NLL (K = 128)": "test/nll_dynamic_is128",
+    "bound": "test/bound_dynamic",
+    "KL": "test/kl",
+    "MSE": "test/mse",
+}
+_ONE_WAY = {"model.encoder_direction": "forward", "model.decoder_direction": "forward"}
+ROWS = {
+    "rows, one way": {"model.order": "rows", **_ONE_WAY},
+    "rows": {"model.order": "rows"},
+    "columns": {"model.order": "columns"},
+    "patches 2x2": {"model.order": "patches", "model.patch": 2},
+    "patches 4x4": {"model.order": "patches", "model.patch": 4},
+    "patches 7x7": {"model.order": "patches", "model.patch": 7},
+    "pixels": {"model.order": "pixels"},
+}
+CPU = {"train.epochs": 3, "eval.importance_samples": 0, "eval.seeds": (0,), "model.width": 64}
+CPU_SEEDS = (0,)
