@@ -1,6 +1,7 @@
 """Recipe: which parts of how it is trained does the result owe to?
 
-configs/mnist_sweep.py without a code, each part of its training changed alone.
+configs/mnist_sweep.py without a code, each part of its training changed alone: averaged weights,
+schedule, batch, clipping, optimizer, weight decay.
 """
 
 CONFIG = "configs/mnist_sweep.py"

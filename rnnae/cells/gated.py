@@ -8,7 +8,6 @@ from flax import linen as nn
 
 from rnnae.cells.cell import Carry, Cell, dense_2d, gate_bias, orthogonal_gates
 
-_TINY = 1e-30
 Gates = tuple[jax.Array, ...]  # before their activations, (B, D) each
 
 
@@ -133,11 +132,11 @@ class SLSTMCell(GatedCell):
     """The sLSTM of the xLSTM (Beck et al. 2024, section 2.2), one head, forget gate a sigmoid.
 
     z = tanh, i = exp, f = o = sigmoid of W x + R h + b; c' = f c + i z; n' = f n + i;
-    h' = o c' / n'. c and n are kept divided by exp(m), m' = max(log f + m, log i), so that nothing
-    overflows. Forget gates start with memories of 20 to 400 steps.
+    h' = o c' / n'. The state is h, c / n and log n, which cannot overflow and makes every state a
+    legal one; its zero is c = 0, n = 1. Forget gates start with memories of 20 to 400 steps.
     """
 
-    state_size: ClassVar[int] = 4  # h, c, n, m
+    state_size: ClassVar[int] = 3
 
     def setup(self):
         self.input = nn.Dense(4 * self.width, bias_init=gate_bias(4, g2=(3.0, 6.0)))
@@ -149,14 +148,11 @@ class SLSTMCell(GatedCell):
 
     @staticmethod
     def advance(carry, gates):
-        _, c_BD, n_BD, m_BD = carry
+        _, mean_BD, log_n_BD = carry
         z, log_i, f, o = gates
-        log_f = nn.log_sigmoid(f) + m_BD
-        m_BD = jnp.maximum(log_f, log_i)
-        i, f = jnp.exp(log_i - m_BD), jnp.exp(log_f - m_BD)
-        c_BD, n_BD = f * c_BD + i * jnp.tanh(z), f * n_BD + i
-        # n is 0 where every input gate so far was below float32's exp: then c is too.
-        return nn.sigmoid(o) * c_BD / jnp.maximum(n_BD, _TINY), c_BD, n_BD, m_BD
+        kept = nn.log_sigmoid(f) + log_n_BD  # log f n
+        mean_BD += nn.sigmoid(log_i - kept) * (jnp.tanh(z) - mean_BD)  # c' / n'
+        return nn.sigmoid(o) * mean_BD, mean_BD, jnp.logaddexp(kept, log_i)
 
 
 class LayerNormLSTMCell(Cell):
