@@ -13,13 +13,14 @@ METRICS = {
     "KL": "test/kl",
     "mutual information": "test/mutual_information",
 }
+_16 = {"latent.size": 16, "latent.chunk": 8, "objective.free_bits": 0.325}
 ROWS = {
     "no code": {"latent.name": "none"},
-    "4 numbers": {"latent.size": 4, "latent.chunk": 1, "objective.free_bits": 1.4},
-    "16 numbers": {"latent.size": 16, "objective.free_bits": 0.35},
-    "64 numbers": {"latent.size": 64, "objective.free_bits": 0.0875},
-    "16 numbers, window 7": {"model.window": 7},
-    "16 numbers, no free bits": {"objective.free_bits": 0.0},
+    "4 numbers": {},
+    "16 numbers": _16,
+    "64 numbers": {"latent.size": 64, "latent.chunk": 8, "objective.free_bits": 1.3 / 16},
+    "16 numbers, window 7": {**_16, "model.window": 7},
+    "16 numbers, no free bits": {**_16, "objective.free_bits": 0.0},
 }
 CPU = {"train.max_steps": 600, "eval.importance_samples": 0}
 CPU_SEEDS = (0,)

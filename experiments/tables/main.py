@@ -27,7 +27,7 @@ ROWS = {
     "DRAW": {"config": "configs/mnist_draw.py"},
     "sweeps": {"latent.name": "none"},
     "sweeps, width 96": {"latent.name": "none", "model.width": 96},
-    "sweeps, code of 16": {},
+    "sweeps, code of 4": {},
     "sweeps, static": {"latent.name": "none", "optim.weight_decay": 0.02, **_STATIC},
 }
 CPU = {"eval.importance_samples": 0}
@@ -36,7 +36,7 @@ CPU_ROWS = {
     "DRAW": {"train.epochs": 2},
     "sweeps": {"train.epochs": 1},
     "sweeps, width 96": {"train.epochs": 1},
-    "sweeps, code of 16": {"train.epochs": 1},
+    "sweeps, code of 4": {"train.epochs": 1},
     "sweeps, static": {"train.epochs": 1},
 }
 CPU_SEEDS = (0,)
