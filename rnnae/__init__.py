@@ -16,6 +16,7 @@ Reading order, which is import order: a file imports only files above it.
     keys          random keys of examples
     microbatch    a batch in parts, one after another
     scan_order    ORDERS: image <-> tokens, exact inverses
+    products      matrix products of rounded operands
     cells         CELLS: one step of recurrence
     scans         recurrences with gradients of their own
     recurrence    a cell over time: directions, stacks, sweeps
@@ -23,7 +24,7 @@ Reading order, which is import order: a file imports only files above it.
     likelihoods   LIKELIHOODS: p(image | parameters)
     latents       LATENTS: from what the encoder read to a code, and its price
     mixture       a density over the codes, fitted after training
-    models        MODELS: mlp (the baseline), sequence (rows, columns, patches, pixels)
+    models        MODELS: mlp (the baseline), sequence, draw, sweep
     flops         the arithmetic of a model
     objective     per-example terms -> loss
     optim         config -> Optax transform and schedule

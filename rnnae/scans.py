@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnae.cells import Carry, GatedCell, Gates
+from rnnae.products import dot, transposed_dot
 
 # Steps of a linear recurrence in one pass of its loop. On the CPU a loop costs more than the few
 # operations of such a step; a long one unrolled whole would take long to compile.
@@ -155,19 +156,6 @@ def _as_read(read_TBD: jax.Array, d_BD: jax.Array) -> jax.Array:
 def _operand(h_BD: jax.Array, x_BI: jax.Array) -> jax.Array:
     """[h, x, 1]: the ones make a bias's derivative a row of the kernel's."""
     return jnp.concatenate([h_BD, x_BI, jnp.ones((h_BD.shape[0], 1))], axis=1)
-
-
-def dot(a_BI: jax.Array, b_IO: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """a b, of operands rounded to `dtype` and summed in float32."""
-    return jnp.matmul(a_BI.astype(dtype), b_IO.astype(dtype), preferred_element_type=jnp.float32)
-
-
-def transposed_dot(a_NI: jax.Array, b_NO: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """a^T b, likewise."""
-    # Where XLA's CPU sees the left operand of a large product transposed, it takes twice as long,
-    # in bfloat16 three times; it does not see through a concatenation.
-    half = a_NI.shape[1] // 2
-    return dot(jnp.concatenate([a_NI[:, :half].T, a_NI[:, half:].T]), b_NO, dtype)
 
 
 def _shifted(first_BD: jax.Array, x_TBD: jax.Array, reverse: bool) -> jax.Array:

@@ -5,6 +5,7 @@ is drawn, and the decoder adds to a canvas. One step is one glimpse; time is one
 Equations are numbered as in the paper.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,11 +13,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.cells import Carry, cell_type, dense_2d
+from rnnae.cells import Carry, GatedCell, cell_type, dense_2d
 from rnnae.errors import ConfigError
 from rnnae.latents import STANDARD, Normal, StandardNormal, normals
 from rnnae.models import attention
 from rnnae.models.autoencoder import Autoencoder
+from rnnae.products import product
 from rnnae.scan_order import ScanOrder
 from rnnae.types import Terms
 
@@ -142,15 +144,13 @@ class Draw(Autoencoder):
     def _look(self, x_BHWC, inputs_TBZ, choose: Callable) -> tuple[State, Glimpses]:
         """Reads and paints an image; `choose(q(z_t | ...), input_BZ)` gives z_t."""
 
+        see = self._sight(x_BHWC)
+
         def step(model, state, input_BZ):
-            h_BD = state.decoder[0]
-            read_BI = model._read(x_BHWC, state.canvas_BHWC, h_BD)  # (3), (4)
-            encoder, h_encoder_BD = model.encoder(
-                state.encoder, jnp.concatenate([read_BI, h_BD], axis=-1)
-            )  # (5)
+            encoder, h_encoder_BD = model.encoder.step(state.encoder, see(model, state))  # (5)
             posterior = model.latent.posterior(h_encoder_BD)  # (1), (2)
             z_BZ = choose(posterior, input_BZ)  # (6)
-            prior = model._prior(h_BD, z_BZ)
+            prior = model._prior(state.decoder[0], z_BZ)
             state = model._advance(state._replace(encoder=encoder), z_BZ)[0]
             return state, Glimpses(posterior, prior, z_BZ)
 
@@ -168,9 +168,10 @@ class Draw(Autoencoder):
         return self._scan(step, inputs_TBZ.shape[1], inputs_TBZ)
 
     def _scan(self, step, batch: int, inputs_TBZ):
-        # Gradients recompute each glimpse from its state: to store what is inside one costs more
-        # time on a CPU, and T times the memory.
-        step = nn.remat(step, prevent_cse=False)
+        # Gradients recompute each glimpse from its state and its dense layers' products: to store
+        # all that is inside one costs more time on a CPU, and several times the memory.
+        products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+        step = nn.remat(step, prevent_cse=False, policy=products)
         scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
         return scan(self, self._start(batch), inputs_TBZ)
 
@@ -181,6 +182,35 @@ class Draw(Autoencoder):
         rows = tuple(of_batch(row) for row in self.initial_state)
         half = len(rows) // 2
         return State(of_batch(self.initial_canvas), rows[:half], rows[half:])
+
+    def _sight(self, x_BHWC) -> Callable:
+        """(model, state) -> p_BG: what the encoder's gates read of the glimpse, (3) and (4)."""
+
+        def glimpse(model, state):
+            h_BD = state.decoder[0]
+            read_BI = model._read(x_BHWC, state.canvas_BHWC, h_BD)
+            return model.encoder.project(jnp.concatenate([read_BI, h_BD], axis=-1))
+
+        cell = self.encoder
+        if self.read_size or not isinstance(cell, GatedCell) or self.is_initializing():
+            return glimpse
+        # Without a window the image x is the same at every glimpse, and its share is read once:
+        # V x + W (x - c) + U h + b = ((V + W) x + b) + (U h - W c).
+        batch, size, dtype = x_BHWC.shape[0], math.prod(self.image_shape), cell.operands()
+        kernel_IG, bias_G = cell.weights(cell.input)
+        image_IG, u = jnp.split(kernel_IG, [2 * size])
+        # `_read` has the channels of both images side by side in every pixel.
+        pairs = image_IG.reshape(-1, 2, x_BHWC.shape[3], len(bias_G))
+        v, w = pairs.swapaxes(0, 1).reshape(2, size, -1)
+        once_BG = product(x_BHWC.reshape(batch, -1), v + w, dtype) + bias_G[None]
+        each_IG = jnp.concatenate([-w, u])
+
+        def whole(model, state):
+            estimate_BI = model._estimate(state.canvas_BHWC).reshape(batch, -1)
+            read_BI = jnp.concatenate([estimate_BI, state.decoder[0]], axis=-1)
+            return once_BG + product(read_BI, each_IG, dtype)
+
+        return whole
 
     def _read(self, x_BHWC, canvas_BHWC, h_BD):
         error_BHWC = x_BHWC - self._estimate(canvas_BHWC)  # (3)
