@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from rnnae import parallel
 from rnnae.errors import CheckpointError
 
 _KEEP = {"latest": 2, "best": 1}
@@ -42,14 +43,14 @@ class Checkpoints:
 
         Raises CheckpointError if it cannot be written; older steps are then still there.
         """
-        if step in self.steps(kind):
+        if parallel.on_primary(lambda: step in self.steps(kind)):
             return
         try:
             self._set_aside(kind, step)  # what a kill left half-written
             manager = self._manager(kind)
             manager.save(step, args=ocp.args.StandardSave(_key_data(state)), force=True)
             manager.wait_until_finished()
-            if jax.process_index() == 0:
+            if parallel.is_primary():
                 self._write_manifest(kind, step, state)
         except (OSError, ValueError) as error:
             raise CheckpointError(
@@ -64,6 +65,10 @@ class Checkpoints:
         line each; with `repair` they are moved to checkpoints/refused. Raises CheckpointError if
         no step verifies, or if the state is of another model.
         """
+        newest = parallel.on_primary(lambda: self._newest(kind, repair))
+        return None if newest is None else self._read(*newest, like)
+
+    def _newest(self, kind: str, repair: bool) -> tuple[str, int] | None:
         candidates = [(kind, step) for step in reversed(self._directories(kind))]
         if kind == "latest":
             candidates += [("best", step) for step in reversed(self._directories("best"))]
@@ -77,7 +82,7 @@ class Checkpoints:
                         self._set_aside(refused_kind, refused_step)
                 if refused:
                     print(f"falling back to checkpoint {source}/{step}", flush=True)
-                return self._read(source, step, like)
+                return source, step
             refused.append((source, step, reason))
         if refused:
             reasons = "; ".join(f"{kind}/{step}: {why}" for kind, step, why in refused)
@@ -153,7 +158,7 @@ class Checkpoints:
 
     def _set_aside(self, kind: str, step: int) -> None:
         source = self._root / kind / str(step)
-        if not source.exists() or jax.process_index():
+        if not source.exists() or not parallel.is_primary():
             return
         target = self._root / "refused" / f"{kind}-{step}"
         while target.exists():

@@ -105,14 +105,20 @@ def epoch_end(epoch: int, n: int, size: int) -> int:
 
 
 def stream(
-    images: Source, calls: Iterable[tuple[int, int]], *, seed: int, size: int
+    images: Source,
+    calls: Iterable[tuple[int, int]],
+    *,
+    seed: int,
+    size: int,
+    part: slice = slice(None),
 ) -> Iterator[np.ndarray]:
-    """uint8 (count, size, H, W, C) of each (first_step, count), read one call ahead in a thread."""
+    """uint8 (count, B, H, W, C) of each (first_step, count), read one call ahead in a thread; B is
+    `size`, or what `part` of a batch has."""
 
     def read(first_step: int, count: int) -> np.ndarray:
         steps = range(first_step, first_step + count)
-        parts = [_indices(len(images), seed=seed, step=step, size=size) for step in steps]
-        return images[np.concatenate(parts)].reshape(count, size, *images.shape[1:])
+        parts = [_indices(len(images), seed=seed, step=step, size=size)[part] for step in steps]
+        return images[np.concatenate(parts)].reshape(count, -1, *images.shape[1:])
 
     with ThreadPoolExecutor(1, thread_name_prefix="data") as executor:
         ahead = None

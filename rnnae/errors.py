@@ -37,6 +37,12 @@ class DataError(RnnaeError):
     exit_code = 5
 
 
+class ProcessError(RnnaeError):
+    """Another process of the run is gone, never came, or was started otherwise."""
+
+    exit_code = 6
+
+
 class Stopped(RnnaeError):
     """By a signal, in good order: 143 after SIGTERM, 130 after SIGINT."""
 

@@ -1,8 +1,12 @@
-"""SIGTERM and SIGINT, owned by the run: finish the step, save, then leave with the shell's code."""
+"""SIGTERM and SIGINT, owned by the run: finish the step, save, then leave with the shell's code.
+
+In a run of several processes a signal to one of them stops all at the same step.
+"""
 
 import signal
 import threading
 
+from rnnae import parallel
 from rnnae.errors import Stopped
 
 # The exit code a shell gives a process that the signal killed: 128 + its number.
@@ -33,17 +37,19 @@ class Interrupt:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal has come to this process."""
         return self._received is not None
 
     def check(self, where: str) -> None:
-        """Raises Stopped if a signal has come; `where` completes the line 'stopped by ... '."""
-        if self._received is not None:
-            name = signal.Signals(self._received).name
-            raise Stopped(
-                f"stopped by {name} {where}; the same command continues",
-                _EXIT_CODES[self._received],
-            )
+        """Raises Stopped if a signal has come, to any process, all of which call this; `where`
+        completes the line 'stopped by ... '."""
+        _stop(parallel.greatest(self._received or 0), where)
+
+    def check_alone(self, where: str) -> None:
+        """`check` where this process acts without the others; for several, whom it would leave
+        waiting, the signal waits instead."""
+        if not parallel.several():
+            _stop(self._received or 0, where)
 
     def defer(self) -> None:
         """From here on there are steps to save: signals wait for `check`."""
@@ -58,4 +64,10 @@ class Interrupt:
         del frame
         again, self._received = self.requested, number
         if self._immediate or again:
-            self.check("between steps")
+            _stop(number, "between steps")
+
+
+def _stop(number: int, where: str) -> None:
+    if number:
+        name = signal.Signals(number).name
+        raise Stopped(f"stopped by {name} {where}; the same command continues", _EXIT_CODES[number])

@@ -4,11 +4,15 @@
                          [--workdir runs/mnist] [--config.model.width=256 ...]
 
 The same command in the same workdir continues a stopped run. Without --config, evaluate and sample
-use the config kept in --workdir. Exit codes: 0 done, 2 a flag or config value, 3 no checkpoint that
-can be trusted, 4 a loss that is not finite, 5 data missing or damaged, 130 SIGINT, 143 SIGTERM.
+use the config kept in --workdir. Several processes train one model where SLURM, Open MPI or GKE
+starts them, on a TPU pod with --distributed, else with --coordinator=HOST:PORT --processes=N
+--process_id=I in each. Exit codes: 0 done, 2 a flag or config value, 3 no checkpoint that can be
+trusted, 4 a loss that is not finite, 5 data missing or damaged, 6 another process of the run is
+gone or was started otherwise, 130 SIGINT, 143 SIGTERM.
 """
 
 import difflib
+import os
 import re
 import sys
 from pathlib import Path
@@ -17,7 +21,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from rnnae import config as config_lib
-from rnnae.errors import ConfigError, RnnaeError
+from rnnae.errors import ConfigError, ProcessError, RnnaeError
 
 _MODES = ("train", "evaluate", "sample")
 
@@ -25,6 +29,10 @@ FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Default: runs/<name of the config file>.")
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Let jax find the other processes.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
+_PROCESSES = flags.DEFINE_integer("processes", None, "How many processes train together.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 
 
 def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
@@ -113,18 +121,24 @@ def _one_line(error: Exception) -> str:
 
 def run(mode: str, config: ConfigDict, workdir: Path) -> None:
     """Imports what `mode` needs and does it. Late, so that a wrong flag is told at once."""
-    from rnnae import runtime
+    from rnnae import parallel, runtime
 
+    parallel.connect(
+        _COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value, detect=_DISTRIBUTED.value
+    )
     runtime.setup(
         compilation_cache=config.compilation_cache,
         devices=config.devices,
         batch_size=config.data.batch_size,
         keep_memory=config.keep_memory,
     )
+    if parallel.several() and mode != "train":
+        raise ConfigError(f"--mode {mode} is work for one process")
     if mode == "train":
         from rnnae import train
 
-        train.train(config, workdir)
+        with parallel.in_contact():
+            train.train(config, workdir)
     elif mode == "evaluate":
         from rnnae import evaluate
 
@@ -149,4 +163,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code == ProcessError.exit_code:  # at exit jax would wait for the process that is gone
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

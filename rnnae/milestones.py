@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 
-from rnnae import data, environment, evaluate, flops, sample
+from rnnae import data, environment, evaluate, flops, parallel, sample
 from rnnae.checkpoint import Checkpoints
 from rnnae.interrupt import Interrupt
 from rnnae.models import Autoencoder
@@ -39,32 +39,37 @@ class Milestones:
         """Validation metrics, best checkpoint, record, pictures: in the order that survives a
         kill. An interrupted validation leaves no record, so a continued run does it again."""
         done = {r["step"]: r["valid/loss"] for r in self.writer.records() if "valid/loss" in r}
-        if step in done:
+        if parallel.on_primary(lambda: step in done):
             return
         means = self._measure("valid", step, train_state)
-        if means["loss"] < min(done.values(), default=math.inf):
+        if parallel.on_primary(lambda: means["loss"] < min(done.values(), default=math.inf)):
             self.checkpoints.save("best", step, train_state)
         self._record("valid", step, epoch, means)
         # All is recorded and saved: a signal need not wait for pictures, which compile and plot.
         where = f"after the evaluation at step {step}"
         self.interrupt.check(where)
-        self._draw(self._with_prior(train_state, **_PREVIEW), where)
+        if parallel.is_primary():
+            self._draw(self._with_prior(train_state, **_PREVIEW), where)
 
     def finish(self, step: int, epoch: float, train_state: TrainState) -> dict[str, float]:
         """Test metrics of the averaged weights, the mixture over the codes, the last pictures."""
-        for record in self.writer.records():
-            if record["step"] == step and "test/loss" in record:
-                result = {k: v for k, v in record.items() if k.startswith("test/")}
-                means = {name.removeprefix("test/"): value for name, value in result.items()}
-                self.progress.say(f"already trained; test: {evaluate.line(means)}")
-                return result
+
+        def recorded():
+            both = [r for r in self.writer.records() if r["step"] == step and "test/loss" in r]
+            return {k: v for k, v in both[0].items() if k.startswith("test/")} if both else None
+
+        if result := parallel.on_primary(recorded):
+            means = {name.removeprefix("test/"): value for name, value in result.items()}
+            self.progress.say(f"already trained; test: {evaluate.line(means)}")
+            return result
         means = self._measure("test", step, train_state, weighted=True)
-        run = self._with_prior(
-            train_state, sample.MIXTURE_IMAGES, self.config.eval.mixture_components, final=True
-        )
-        if run.mixture is not None:
-            run.mixture.save(self.workdir / "mixture.npz")
-        self._draw(run, f"after the evaluation at step {step}")
+        if parallel.is_primary():
+            run = self._with_prior(
+                train_state, sample.MIXTURE_IMAGES, self.config.eval.mixture_components, final=True
+            )
+            if run.mixture is not None:
+                run.mixture.save(self.workdir / "mixture.npz")
+            self._draw(run, f"after the evaluation at step {step}")
         self._record("test", step, epoch, means)
         self.progress.say(f"pictures in {self.workdir / 'pictures'}")
         return {f"test/{name}": value for name, value in means.items()}
@@ -102,7 +107,7 @@ class Milestones:
             self.splits.valid,
             self.writer.records(),
             self.workdir / "pictures",
-            between=lambda: self.interrupt.check(where),
+            between=lambda: self.interrupt.check_alone(where),
         )
 
 

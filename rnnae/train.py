@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -118,6 +119,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
     workdir, primary = Path(workdir), parallel.is_primary()
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
+        parallel.check_same("the config", json.dumps(config.to_dict()))
         devices = parallel.choose_devices(config.devices)
         parallel.check_batch(config.data.batch_size, devices)
         splits = sample.load_splits(config)
@@ -164,8 +166,13 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
         if timetable.validation_due(step):  # a run that was stopped in the middle of it
             done.validate(step, timetable.epoch(step), train_state)
         call = parallel.train_call(step_of(config, model, optimizer, schedule, devices[0]), devices)
+        size = timetable.size
         batches = data.stream(
-            splits.train, timetable.calls(step), seed=config.seed, size=timetable.size
+            splits.train,
+            timetable.calls(step),
+            seed=config.seed,
+            size=size,
+            part=parallel.part(size),
         )
         pause = Pause(timetable, interrupt, config.train.checkpoint_every_seconds)
         meter = Meter(timetable, writer, progress)
@@ -226,11 +233,11 @@ class Pause:
 
     def due(self, step: int) -> bool:
         now = time.monotonic()
+        wanted = self._interrupt.requested or now - self._last > self._seconds
         due = (
-            self._interrupt.requested
-            or step == self._timetable.total
+            step == self._timetable.total
             or self._timetable.validation_due(step)
-            or now - self._last > self._seconds
+            or parallel.greatest(wanted) > 0
         )
         self._last = now if due else self._last
         return due

@@ -155,6 +155,9 @@ def test_stream_equals_batches():
             expected = data.batch(images, seed=0, step=first + i, size=8)
             np.testing.assert_array_equal(part[i], expected)
     assert list(data.stream(images, [], seed=0, size=8)) == []
+    own = data.stream(images, calls, seed=0, size=8, part=slice(2, 5))
+    for part, whole in zip(own, streamed, strict=True):
+        np.testing.assert_array_equal(part, whole[:, 2:5])
 
 
 class Watched:

@@ -1,0 +1,117 @@
+"""Several processes train one model: real ones, on this machine."""
+
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+
+from rnnae import parallel
+from rnnae.errors import ConfigError
+from rnnae.writer import read_config, read_metrics
+from tests import runs
+
+
+def start_two(directory, workdir, first=(), second=()):
+    """Both processes of a run, with flags of their own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    return [
+        runs.start(
+            directory,
+            workdir,
+            f"--coordinator={address}",
+            "--processes=2",
+            f"--process_id={index}",
+            *flags,
+        )
+        for index, flags in enumerate((first, second))
+    ]
+
+
+def wait_for(process, word):
+    for line in process.stdout:
+        if word in line:
+            return
+    raise AssertionError(process.communicate()[1])
+
+
+def ends(processes):
+    """(exit codes, what each wrote to stderr); within 60 s of this call."""
+    begin = time.monotonic()
+    errors = [process.communicate()[1] for process in processes]
+    assert time.monotonic() - begin < 60
+    return [process.returncode for process in processes], errors
+
+
+@pytest.mark.slow
+def test_two_processes_stopped_and_killed_are_one_that_was_not(tmp_path):
+    """By SIGTERM to one of them, then by SIGKILL of the other; against two devices of a process."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    whole = runs.start(tmp_path, one, "--config.devices=2")
+    codes, errors = ends([whole])
+    assert codes == [0], errors
+
+    pair = start_two(tmp_path, two)
+    wait_for(pair[0], "valid")
+    pair[1].send_signal(signal.SIGTERM)
+    codes, errors = ends(pair)
+    assert codes == [143, 143], errors
+    assert all("the same command continues" in error for error in errors)
+
+    pair = start_two(tmp_path, two)
+    wait_for(pair[0], "valid")
+    pair[0].send_signal(signal.SIGKILL)
+    codes, errors = ends(pair)
+    assert codes == [-signal.SIGKILL, 6], errors
+    assert "lost contact with another" in errors[1]
+
+    pair = start_two(tmp_path, two)
+    codes, errors = ends(pair)
+    assert codes == [0, 0], errors
+    assert not (two / "metrics.jsonl.old").exists()
+    found, expected = (read_metrics(workdir) for workdir in (two, one))
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.keys() == theirs.keys()
+        np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_different_configs_are_refused(tmp_path):
+    pair = start_two(tmp_path, tmp_path / "run", second=["--config.optim.learning_rate=0.5"])
+    codes, errors = ends(pair)
+    assert codes == [6, 6], errors
+    assert all("the config of process 1 differs from that of process 0" in e for e in errors)
+    with pytest.raises(FileNotFoundError):
+        read_config(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "environment, expected",
+    [
+        ({}, False),
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, False),  # a shell of the job, not a step
+        ({"SLURM_STEP_NUM_TASKS": "4"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
+    ],
+)
+def test_who_starts_several_processes(environment, expected):
+    assert parallel.started_together(environment) is expected
+
+
+def test_a_process_alone_asks_nobody():
+    assert not parallel.several() and parallel.is_primary()
+    assert parallel.part(8) == slice(0, 8)
+    assert parallel.greatest(3) == 3
+    assert parallel.on_primary(lambda: (1, "a")) == (1, "a")
+    parallel.check_same("anything", "text")
+    with pytest.raises(ConfigError, match="go together"):
+        parallel.connect("127.0.0.1:1", None, 0, detect=False)
+    with parallel.in_contact(), pytest.raises(ValueError, match="Gloo"):
+        raise ValueError("Gloo")
