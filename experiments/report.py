@@ -216,7 +216,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     table = tables.load(arguments.table, arguments.size)
     results = collect(table, arguments.root)
-    had = {k: v for k, v in table.metrics.items() if any(r.values(v) for r in results)}
+    # The literature's values stand in the first column of metrics.
+    first = next(iter(table.metrics)) if table.literature else None
+    had = {
+        k: v for k, v in table.metrics.items() if k == first or any(r.values(v) for r in results)
+    }
     table = dataclasses.replace(table, metrics=had)
     if not results:
         print(f"no finished run of {table.name}, size {table.size}, below {arguments.root}")

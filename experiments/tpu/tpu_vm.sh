@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Trains one run on a TPU slice of one or several hosts, by a queued resource.
+#
+#   PROJECT=p ZONE=us-central1-a TYPE=v5litepod-16 VERSION=v2-alpha-tpuv5-lite [SPOT=1] \
+#   MOUNT=10.0.0.2:/share REPOSITORY=https://... \
+#       experiments/tpu/tpu_vm.sh NAME --config configs/cifar10_sweep.py [flags of rnnae.main]
+#
+# MOUNT is an NFS export (Filestore) that all hosts reach: the checkout of REPOSITORY, the data and
+# the run's directory are there. The same command continues a run that was preempted. In the end:
+# gcloud compute tpus queued-resources delete NAME --force
+set -euo pipefail
+: "${PROJECT:?}" "${ZONE:?}" "${MOUNT:?}" "${TYPE:?}" "${VERSION:?}" "${REPOSITORY:?}"
+name=$1
+shift
+at=(--project "$PROJECT" --zone "$ZONE")
+
+resource() { gcloud compute tpus queued-resources "$1" "$name" "${at[@]}" "${@:2}"; }
+state() { resource describe --format='value(state.state)' 2>/dev/null || true; }
+
+case "$(state)" in SUSPENDED | FAILED) resource delete --force --quiet ;; esac
+if [ -z "$(state)" ]; then
+    resource create --node-id "$name" --accelerator-type "$TYPE" \
+        --runtime-version "$VERSION" ${SPOT:+--spot}
+fi
+until [ "$(state)" = ACTIVE ]; do
+    sleep 30
+done
+
+on() { gcloud compute tpus tpu-vm ssh "$name" "${at[@]}" --worker="$1" --command "$2"; }
+
+on all "sudo mkdir -p /share && { mountpoint -q /share || sudo mount -t nfs $MOUNT /share; }"
+on 0 "cd /share && { [ -d rnnae ] || git clone '$REPOSITORY' rnnae; }"
+# Every host has an environment of its own; the checkout is the same for all.
+on all "python3 -m venv ~/rnnae && ~/rnnae/bin/pip install -q '/share/rnnae[tpu]'"
+flags=$(printf ' %q' "$@")
+# Every host starts the same command at the same time: that is what one run of several processes is.
+on all "cd /share/rnnae && ~/rnnae/bin/python -m rnnae.main --distributed \
+    --workdir=/share/runs/$name --config.data.data_dir=/share/data$flags"
