@@ -57,6 +57,9 @@ def _sweep() -> dict:
         "expansion": 2,  # hidden units of a block's MLP, in widths
         "condition": "film",  # how the code enters every block: film, add
         "window": 0,  # the decoder's sweeps see segments of so many tokens; 0 = whole lines
+        "above": "both",  # sweeps across the rows above: both, forward, backward, none
+        "sees_down": True,  # a sweep down the rows above; else one of them is seen
+        "sees_left": True,  # a sweep across the tokens to the left; else one of them is seen
         "view": 8,  # numbers of the code's own view of each token, and of the encoder's of it
     }
 

@@ -96,10 +96,34 @@ def test_a_token_changes_nothing_at_or_before_it(cell, blocks):
 
 
 @pytest.mark.parametrize(
+    "changes, row_2, row_3",
+    [
+        ({"above": "none"}, range(3, 6), range(3, 6)),
+        ({"above": "forward"}, range(3, 6), range(3, 6)),
+        ({"above": "backward"}, range(6), range(6)),
+        ({"sees_down": False}, range(6), ()),
+        ({"sees_left": False}, range(6), range(6)),
+    ],
+)
+def test_what_is_seen_without_a_sweep(changes, row_2, row_3):
+    """Token (1, 3) changes those after it in its row, or one of them, and these below."""
+    model, params = tiny.build("sweep", blocks=1, patch=1, likelihood__block=1, **changes)
+    x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
+    before = logits(model, params, z_BZ, x_BHWC)
+    after = logits(model, params, z_BZ, x_BHWC.at[:, 1, 3].add(1.0))
+    moved = (np.abs(after - before) > 1e-7).any(axis=(2, 3))
+    row_1 = [4] if changes == {"sees_left": False} else [4, 5]
+    for row, expected in enumerate(([], row_1, row_2, row_3)):
+        assert np.flatnonzero(moved[row]).tolist() == list(expected), row
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {},
         {"cell": "lstm", "blocks": 1},
+        {"above": "backward", "sees_left": False},
+        {"above": "none", "sees_down": False},
         {"window": 1, "blocks": 1},
         {"patch": 1, "likelihood__name": "bernoulli", "condition": "add", "blocks": 1},
         {"patch": 1, "likelihood__name": "logistic_mixture", "blocks": 1},

@@ -13,6 +13,7 @@ from rnnae.cells import dense_2d
 from rnnae.recurrence import Sweep, zero_carries
 
 CONDITIONS = ("film", "add")
+ABOVE = ("both", "forward", "backward", "none")
 
 
 class Mixer(nn.Module):
@@ -64,58 +65,77 @@ class TwoWay(nn.Module):
 
 class Vertical(nn.Module):
     """A block of the vertical stream, whose token (r, q) is a function of the rows above r: both
-    ways across (whole rows are known), down, an MLP; each added."""
+    ways across (whole rows are known), down, an MLP; each added. `above` and `sees_down` leave
+    sweeps out."""
 
     cell: str
     width: int
     expansion: int
     condition: str
     window: int
+    above: str
+    sees_down: bool
 
     def setup(self):
         self.entry = Entry(self.width, self.condition)
-        self.across = Sweep(self.cell, self.width, "across", "both")
-        self.norm = nn.LayerNorm()
-        self.down = Sweep(self.cell, self.width, "down", window=self.window)
+        if self.above != "none":
+            self.across = Sweep(self.cell, self.width, "across", self.above)
+        if self.sees_down:
+            self.norm = nn.LayerNorm()
+            self.down = Sweep(self.cell, self.width, "down", window=self.window)
         self.mixer = Mixer(self.width, self.expansion)
 
     def __call__(self, x_RQBD: jax.Array, z_BZ: jax.Array) -> jax.Array:
-        x_RQBD = x_RQBD + self.across(self.entry(x_RQBD, z_BZ))
-        x_RQBD = x_RQBD + self.down(self.norm(x_RQBD))
+        x_RQBD = self._enter(x_RQBD, z_BZ)
+        if self.sees_down:
+            x_RQBD = x_RQBD + self.down(self.norm(x_RQBD))
         return self.mixer(x_RQBD)
 
     def step(self, carries, x_QBD: jax.Array, z_BZ: jax.Array, row: jax.Array):
         """One row: (carries, x_QBD) -> (carries, x_QBD)."""
-        x_QBD = x_QBD + self.across(self.entry(x_QBD[None], z_BZ))[0]
-        flat = self.norm(x_QBD).reshape(-1, self.width)
-        carries, h_ND = self.down.step(carries, flat, row)
-        return carries, self.mixer(x_QBD + h_ND.reshape(x_QBD.shape))
+        x_QBD = self._enter(x_QBD[None], z_BZ)[0]
+        if self.sees_down:
+            flat = self.norm(x_QBD).reshape(-1, self.width)
+            carries, h_ND = self.down.step(carries, flat, row)
+            x_QBD = x_QBD + h_ND.reshape(x_QBD.shape)
+        return carries, self.mixer(x_QBD)
+
+    def _enter(self, x_RQBD, z_BZ):
+        entered_RQBD = self.entry(x_RQBD, z_BZ)
+        return x_RQBD + (entered_RQBD if self.above == "none" else self.across(entered_RQBD))
 
 
 class Horizontal(nn.Module):
     """A block of the horizontal stream, whose token (r, q) is a function of the tokens left of q in
-    row r and of the vertical stream there: across, an MLP; each added."""
+    row r and of the vertical stream there: across, an MLP; each added. Without `sees_left` it is
+    one of the token to the left alone."""
 
     cell: str
     width: int
     expansion: int
     condition: str
     window: int
+    sees_left: bool
 
     def setup(self):
         self.above = nn.Dense(self.width)
         self.entry = Entry(self.width, self.condition)
-        self.across = Sweep(self.cell, self.width, "across", window=self.window)
+        if self.sees_left:
+            self.across = Sweep(self.cell, self.width, "across", window=self.window)
         self.mixer = Mixer(self.width, self.expansion)
 
     def __call__(self, y_RQBD: jax.Array, x_RQBD: jax.Array, z_BZ: jax.Array) -> jax.Array:
         y_RQBD = y_RQBD + dense_2d(self.above, x_RQBD)
-        return self.mixer(y_RQBD + self.across(self.entry(y_RQBD, z_BZ)))
+        entered_RQBD = self.entry(y_RQBD, z_BZ)
+        h_RQBD = self.across(entered_RQBD) if self.sees_left else entered_RQBD
+        return self.mixer(y_RQBD + h_RQBD)
 
     def step(self, carries, y_BD: jax.Array, x_BD: jax.Array, z_BZ: jax.Array, column: jax.Array):
         """One token: (carries, y_BD) -> (carries, y_BD)."""
         y_BD = y_BD + self.above(x_BD)
-        carries, h_BD = self.across.step(carries, self.entry(y_BD, z_BZ), column)
+        h_BD = self.entry(y_BD, z_BZ)
+        if self.sees_left:
+            carries, h_BD = self.across.step(carries, h_BD, column)
         return carries, self.mixer(y_BD + h_BD)
 
 
@@ -129,6 +149,9 @@ class Decoder(nn.Module):
     expansion: int
     condition: str
     window: int
+    above: str
+    sees_down: bool
+    sees_left: bool
     view: int  # numbers of the code's own view of every token
     parameters: int  # P, likelihood parameters of a token
 
@@ -141,8 +164,13 @@ class Decoder(nn.Module):
         self.views = nn.Dense(rows * columns * self.view)
         self.embed_view = nn.Dense(self.width, use_bias=False)
         block = (self.cell, self.width, self.expansion, self.condition, self.window)
-        self.vertical = [Vertical(*block, name=f"vertical_{i}") for i in range(self.blocks)]
-        self.horizontal = [Horizontal(*block, name=f"horizontal_{i}") for i in range(self.blocks)]
+        self.vertical = [
+            Vertical(*block, self.above, self.sees_down, name=f"vertical_{i}")
+            for i in range(self.blocks)
+        ]
+        self.horizontal = [
+            Horizontal(*block, self.sees_left, name=f"horizontal_{i}") for i in range(self.blocks)
+        ]
         self.norm = nn.LayerNorm()
         self.head = nn.Dense(self.parameters)
 

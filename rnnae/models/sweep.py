@@ -14,7 +14,7 @@ from flax import linen as nn
 from rnnae.cells import dense_2d
 from rnnae.errors import ConfigError, choose
 from rnnae.models.autoencoder import Autoencoder
-from rnnae.models.streams import CONDITIONS, Decoder, TwoWay
+from rnnae.models.streams import ABOVE, CONDITIONS, Decoder, TwoWay
 from rnnae.scan_order import ScanOrder
 
 
@@ -29,12 +29,16 @@ class Sweep(Autoencoder):
     expansion: int
     condition: str
     window: int
+    above: str
+    sees_down: bool
+    sees_left: bool
     view: int
 
     needs_code: ClassVar[bool] = False
 
     def setup(self):
         choose(dict.fromkeys(CONDITIONS), "config.model.condition", self.condition)
+        choose(dict.fromkeys(ABOVE), "config.model.above", self.above)
         self.tokens = ScanOrder(self.image_shape, self.patch, self.patch)
         if not self.pixels.discrete:
             raise ConfigError(
@@ -55,6 +59,9 @@ class Sweep(Autoencoder):
             self.expansion,
             self.condition,
             self.window,
+            self.above,
+            self.sees_down,
+            self.sees_left,
             self.view,
             self.params_order.token_size,
         )

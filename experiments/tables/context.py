@@ -1,0 +1,23 @@
+"""Context: which sweeps does the decoder need?
+
+configs/mnist_sweep.py without a code, and without one or another of its decoder's sweeps. What a
+token sees is exact (tests/sweep_test.py): without a sweep down, one row above; without one to the
+left, one token; with none across the rows above, no column to its right, as in PixelCNN's blind
+spot (van den Oord et al. 2016, table 4 of the gated PixelCNN).
+"""
+
+CONFIG = "configs/mnist_sweep.py"
+PROTOCOL = "binarised MNIST, dynamic, 10,000 test images, 60,000 for training; exact, nats"
+SEEDS = (0, 1, 2)
+METRICS = {"NLL": "test/nll_dynamic"}
+ROWS = {
+    "all": {},
+    "across the rows above: forward": {"model.above": "forward"},
+    "across the rows above: backward": {"model.above": "backward"},
+    "across the rows above: none": {"model.above": "none"},
+    "no sweep down": {"model.sees_down": False},
+    "no sweep to the left": {"model.sees_left": False},
+    "segments of 7 tokens": {"model.window": 7},
+}
+ROWS = {label: {"latent.name": "none", **changes} for label, changes in ROWS.items()}
+CPU = {"train.max_steps": 600, "eval.seeds": (0,)}
