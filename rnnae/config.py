@@ -17,7 +17,8 @@ def _sequence() -> dict:
         "cell": "lstm",  # any of cells.CELLS
         "width": 96,  # D, units of each cell (each direction has its own)
         "layers": 1,  # recurrent layers in the encoder, and in the decoder
-        "residual": True,  # add each layer's input to its output, from the second layer on
+        "connections": "residual",  # of layers: none; residual: each adds to its input; skip: to
+        # what is read of the stack
         "encoder_direction": "both",  # forward, backward, both
         "decoder_direction": "both",  # forward, backward, both; own_output needs forward
         "readout": "all",  # what of the encoder the code reads: last state, all steps

@@ -1,9 +1,9 @@
 """A cell over time: one `nn.scan`, its direction, and stacks of such layers; sweeps over a grid.
 
-Time is the leading axis. `Layer` is one cell in one direction or both; `Stack` is layers with
-residual connections. Only a forward stack can also be advanced one step at a time (`Stack.step`),
-which is how a decoder that reads its own output samples. `Sweep` is a layer along one axis of a
-grid of tokens, all its lines at once.
+Time is the leading axis. `Layer` is one cell in one direction or both; `Stack` is connected layers.
+Only a forward stack can also be advanced one step at a time (`Stack.step`), which is how a decoder
+that reads its own output samples. `Sweep` is a layer along one axis of a grid of tokens, all its
+lines at once.
 """
 
 import jax
@@ -12,9 +12,10 @@ from flax import linen as nn
 
 from rnnae import scans
 from rnnae.cells import Carry, Cell, GatedCell, LinearCell, cell_type, dense_2d
-from rnnae.errors import ConfigError
+from rnnae.errors import ConfigError, choose
 
 DIRECTIONS = ("forward", "backward", "both")
+CONNECTIONS = ("residual", "skip", "none")
 
 
 def scan_cell(
@@ -104,7 +105,9 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-    """`layers` recurrent layers, each reading the one below; from the second on with a residual.
+    """`layers` recurrent layers, each reading the one below: `none`; `residual`, from the second on
+    added to what they read (He et al. 2016); or `skip`, the sum of all is the stack's output
+    (Graves 2013).
 
     Carries are a flat tuple, one a cell: layer by layer, forward before backward.
     """
@@ -113,9 +116,10 @@ class Stack(nn.Module):
     width: int
     layers: int = 1
     direction: str = "forward"
-    residual: bool = True
+    connections: str = "residual"
 
     def setup(self):
+        choose(dict.fromkeys(CONNECTIONS), "config.model.connections", self.connections)
         self.stack = [
             Layer(self.cell, self.width, self.direction, name=f"layer_{i}")
             for i in range(self.layers)
@@ -145,12 +149,14 @@ class Stack(nn.Module):
 
     def _through(self, apply, x, carries):
         ends: tuple[Carry, ...] = ()
+        outputs = []
         for index, layer in enumerate(self.stack):
             own = carries[index * layer.cells : (index + 1) * layer.cells]
             own_ends, h = apply(layer, x, own)
-            x = x + h if self.residual and index else h
+            x = x + h if self.connections == "residual" and index else h
+            outputs.append(h)
             ends += own_ends
-        return ends, x
+        return ends, sum(outputs) if self.connections == "skip" else x
 
 
 class Sweep(nn.Module):

@@ -88,7 +88,7 @@ def test_every_likelihood_and_every_latent_has_finite_gradients(likelihood, late
     + [
         {"readout": "last"},
         {"layers": 2},
-        {"layers": 2, "residual": False},
+        {"layers": 2, "connections": "skip"},
         {"encoder_direction": "backward", "decoder_direction": "forward"},
         {"own_output": True, "decoder_direction": "forward"},
         {"latent__name": "gaussian"},

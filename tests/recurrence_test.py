@@ -8,7 +8,7 @@ import pytest
 from rnnae import scans
 from rnnae.cells import CELLS
 from rnnae.errors import ConfigError
-from rnnae.recurrence import DIRECTIONS, Layer, Stack, scan_cell
+from rnnae.recurrence import CONNECTIONS, DIRECTIONS, Layer, Stack, scan_cell
 
 STEPS, BATCH, WIDTH, INPUT = 5, 2, 4, 3
 
@@ -17,8 +17,8 @@ def inputs(width=INPUT, batch=BATCH):
     return jax.random.normal(jax.random.key(0), (STEPS, batch, width))
 
 
-def build(cell="lstm", layers=1, direction="forward", residual=True):
-    stack = Stack(cell, WIDTH, layers, direction, residual)
+def build(cell="lstm", layers=1, direction="forward", connections="residual"):
+    stack = Stack(cell, WIDTH, layers, direction, connections)
     return stack, stack.init(jax.random.key(1), inputs())
 
 
@@ -83,13 +83,18 @@ def test_stepping_equals_scanning(name, layers):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_residual_adds_the_layer_below():
-    stack, params = build(layers=2, residual=True)
-    plain = Stack("lstm", WIDTH, 2, "forward", residual=False)
-    first = Stack("lstm", WIDTH, 1)
-    below = first.apply({"params": {"layer_0": params["params"]["layer_0"]}}, inputs())[1]
-    difference = stack.apply(params, inputs())[1] - plain.apply(params, inputs())[1]
-    np.testing.assert_allclose(difference, below, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("connections", CONNECTIONS)
+def test_connections_of_layers(connections):
+    """Against three stacks of one layer each."""
+    stack, params = build(layers=3, connections=connections)
+    x_TBI, outputs = inputs(), []
+    for index in range(3):
+        one = {"params": {"layer_0": params["params"][f"layer_{index}"]}}
+        h_TBD = Stack("lstm", WIDTH).apply(one, x_TBI)[1]
+        outputs.append(h_TBD)
+        x_TBI = x_TBI + h_TBD if connections == "residual" and index else h_TBD
+    expected = sum(outputs) if connections == "skip" else x_TBI
+    np.testing.assert_allclose(stack.apply(params, inputs())[1], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_both_directions_stand_side_by_side():

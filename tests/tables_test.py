@@ -54,11 +54,14 @@ def test_a_table_says_what_it_is_about(name):
     assert all(isinstance(node, data) for node in tree.body), "a table is data"
 
 
+@pytest.mark.parametrize(
+    "name, first, tolerance", [("cells", "LSTM", 0.02), ("depth", "1 layer", 0.03)]
+)
 @pytest.mark.parametrize("size", tables.SIZES)
-def test_cells_are_compared_at_equal_arithmetic(size):
+def test_rows_are_compared_at_equal_arithmetic(name, first, tolerance, size):
     found = {}
-    for row in tables.load("cells", size).rows:
+    for row in tables.load(name, size).rows:
         config = config_lib.resolved(config_of(row), (28, 28, 1))
         found[row.label] = flops.training(sample.build(config, 1)[0])
     for label, value in found.items():
-        assert value == pytest.approx(found["LSTM"], rel=0.02), label
+        assert value == pytest.approx(found[first], rel=tolerance), label

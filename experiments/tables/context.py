@@ -2,8 +2,8 @@
 
 configs/mnist_sweep.py without a code, and without one or another of its decoder's sweeps. What a
 token sees is exact (tests/sweep_test.py): without a sweep down, one row above; without one to the
-left, one token; with none across the rows above, no column to its right, as in PixelCNN's blind
-spot (van den Oord et al. 2016, table 4 of the gated PixelCNN).
+left, one token; with none across the rows above, no column to its right, PixelCNN's blind spot
+(van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, figure 1).
 """
 
 CONFIG = "configs/mnist_sweep.py"

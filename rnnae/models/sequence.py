@@ -27,12 +27,12 @@ class Encoder(nn.Module):
     width: int
     layers: int
     direction: str
-    residual: bool
+    connections: str
     readout: str
 
     @nn.compact
     def __call__(self, x_TBI: jax.Array) -> jax.Array:
-        stack = Stack(self.cell, self.width, self.layers, self.direction, self.residual)
+        stack = Stack(self.cell, self.width, self.layers, self.direction, self.connections)
         carries, h_TBD = stack(x_TBI)
         if self.readout == "last":
             return jnp.concatenate([carry[0] for carry in carries], axis=-1)
@@ -47,14 +47,14 @@ class Decoder(nn.Module):
     width: int
     layers: int
     direction: str
-    residual: bool
+    connections: str
     feed: str
     own_output: bool
     latent_size: int
     parameters: int  # P, likelihood parameters of a token
 
     def setup(self):
-        self.stack = Stack(self.cell, self.width, self.layers, self.direction, self.residual)
+        self.stack = Stack(self.cell, self.width, self.layers, self.direction, self.connections)
         # A learned embedding tells every step where it is, and every step has its own linear view
         # of the code: one view for all steps learns several times more slowly (MNIST, validation
         # MSE 0.040 against 0.017 after one epoch).
@@ -120,7 +120,7 @@ class Sequence(Autoencoder):
     cell: str
     width: int
     layers: int
-    residual: bool
+    connections: str
     encoder_direction: str
     decoder_direction: str
     readout: str
@@ -138,12 +138,12 @@ class Sequence(Autoencoder):
         stack = (self.cell, self.width, self.layers)
         self.scan = scan_order(self.order, self.image_shape, self.patch)
         self.blocks = self.scan.in_blocks(self.pixels.block, self.pixels.parameters)
-        self.encoder = Encoder(*stack, self.encoder_direction, self.residual, self.readout)
+        self.encoder = Encoder(*stack, self.encoder_direction, self.connections, self.readout)
         self.decoder = Decoder(
             self.scan,
             *stack,
             self.decoder_direction,
-            self.residual,
+            self.connections,
             self.feed,
             self.own_output,
             self.latent.size,

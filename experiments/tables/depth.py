@@ -1,0 +1,44 @@
+"""Depth: what do more layers bring at equal arithmetic, and which connections do they need?
+
+The recurrent variational autoencoder of configs/mnist_vae.py with 1 to 8 layers in encoder and
+decoder, each as wide as makes its training FLOP per image those of one layer of width 128 (at
+`--size cpu`, 64) to within 3 %. As tables 2 and 3 of PixelRNN (van den Oord et al. 2016), which
+deepen at equal width. Of two layers residual and skip connections are the same.
+"""
+
+CONFIG = "configs/mnist_vae.py"
+PROTOCOL = "binarised MNIST, dynamic, 10,000 test images, 50,000 for training; nats"
+SEEDS = (0, 1, 2)
+METRICS = {
+    "NLL (K = 128)": "test/nll_dynamic_is128",
+    "bound": "test/bound_dynamic",
+    "KL": "test/kl",
+    "MSE": "test/mse",
+}
+_NONE, _SKIP = {"model.connections": "none"}, {"model.connections": "skip"}
+_2 = {"model.layers": 2, "model.width": 69}
+_4 = {"model.layers": 4, "model.width": 45}
+_8 = {"model.layers": 8, "model.width": 31}
+ROWS = {
+    "1 layer": {"model.layers": 1, "model.width": 128},
+    "2 layers": {**_2, **_NONE},
+    "2 layers, residual": _2,
+    "4 layers": {**_4, **_NONE},
+    "4 layers, residual": _4,
+    "4 layers, skip": {**_4, **_SKIP},
+    "8 layers": {**_8, **_NONE},
+    "8 layers, residual": _8,
+    "8 layers, skip": {**_8, **_SKIP},
+}
+CPU = {"train.epochs": 8, "eval.importance_samples": 0, "eval.seeds": (0,)}
+CPU_ROWS = {
+    "1 layer": {"model.width": 64},
+    "2 layers": {"model.width": 37},
+    "2 layers, residual": {"model.width": 37},
+    "4 layers": {"model.width": 24},
+    "4 layers, residual": {"model.width": 24},
+    "4 layers, skip": {"model.width": 24},
+    "8 layers": {"model.width": 17},
+    "8 layers, residual": {"model.width": 17},
+    "8 layers, skip": {"model.width": 17},
+}
