@@ -94,8 +94,9 @@ def default(model: str = "sequence") -> ConfigDict:
     config.latent.name = "deterministic"  # any of latents.LATENTS
     config.latent.size = 64  # Z
     config.latent.components = 100  # of the prior of mixture and vamp
-    config.latent.chunk = 8  # dimensions that the autoregressive prior writes at a time
-    config.latent.width = 128  # units of the autoregressive prior's LSTM
+    config.latent.inference = "diagonal"  # the posterior: diagonal, autoregressive
+    config.latent.chunk = 8  # dimensions that the autoregressive ones write at a time
+    config.latent.width = 128  # units of the autoregressive ones' LSTM
 
     config.likelihood = ConfigDict()
     config.likelihood.name = "gaussian"  # gaussian, bernoulli, categorical, logistic_mixture

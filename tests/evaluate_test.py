@@ -50,7 +50,7 @@ class LinearGaussian(Autoencoder):
 
 
 def linear_gaussian():
-    latent = StandardNormal(size=SIZE, components=1, chunk=1, width=1)
+    latent = StandardNormal(size=SIZE, components=1, chunk=1, width=1, inference="diagonal")
     return LinearGaussian(SHAPE, Identity(1, sigma=SIGMA), latent)
 
 

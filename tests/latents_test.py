@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rnnae.errors import ConfigError
 from rnnae.latents import LATENTS, STANDARD, Normal, latent, normals
 from tests import tiny
 from tests.tiny import apply
 
 SIZE, FEATURES = 6, 7
 VARIATIONAL = [name for name, kind in LATENTS.items() if kind.variational]
+INFERRED = [(name, "diagonal") for name in VARIATIONAL]
+INFERRED += [(name, "autoregressive") for name in VARIATIONAL if name != "vamp"]
 
 
 def test_a_code_of_no_numbers_costs_nothing():
@@ -33,8 +36,9 @@ def price(latent, posterior, z_BZ):
     return latent.price(posterior, z_BZ, read)
 
 
-def setup(name, batch=4):
-    made = latent(name, (4, 4, 1), size=SIZE, components=5, chunk=2, width=3)
+def setup(name, batch=4, inference="diagonal"):
+    options = {"size": SIZE, "components": 5, "chunk": 2, "width": 3, "inference": inference}
+    made = latent(name, (4, 4, 1), **options)
     features_BD = jax.random.normal(jax.random.key(1), (batch, FEATURES))
 
     def everything(latent, features_BD):
@@ -78,9 +82,9 @@ def test_the_kl_to_the_standard_normal_is_the_papers():
     np.testing.assert_allclose(kl_BTZ[:, 0], expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", VARIATIONAL)
-def test_the_kl_is_the_mean_of_the_ratio(name):
-    made, params, features_BD, _ = setup(name, batch=1)
+@pytest.mark.parametrize("name, inference", INFERRED)
+def test_the_kl_is_the_mean_of_the_ratio(name, inference):
+    made, params, features_BD, _ = setup(name, 1, inference)
     count = 20_000
     tiled_BD = jnp.broadcast_to(features_BD, (count, FEATURES))
 
@@ -115,6 +119,37 @@ def test_the_posterior_is_normalised_and_is_what_is_drawn(name):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     noise = normals(tiny.keys(4), SIZE)
     np.testing.assert_allclose(z_BZ, posterior.at(noise), rtol=1e-5)
+
+
+def given(latent, posterior, z_BZ):
+    return latent.given(posterior, z_BZ)
+
+
+def test_the_autoregressive_posterior_draws_what_it_prices():
+    made, params, _, (posterior, z_BZ, _) = setup("gaussian", 4, "autoregressive")
+    q = apply(made, params, posterior, z_BZ, method=given)
+    np.testing.assert_allclose(z_BZ, q.at(normals(tiny.keys(4), SIZE)), rtol=1e-4, atol=1e-5)
+    expected = stats.norm.logpdf(z_BZ, q.mean, np.exp(q.log_scale)).sum(axis=-1)
+    found = apply(made, params, posterior, z_BZ, method="log_posterior")
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    mean_BZ = apply(made, params, posterior, method="mean")
+    at_mean = apply(made, params, posterior, mean_BZ, method=given)
+    np.testing.assert_allclose(mean_BZ, at_mean.mean, rtol=1e-4, atol=1e-5)
+
+
+def test_the_autoregressive_posterior_of_a_chunk_depends_on_those_before_it_only():
+    made, params, _, (posterior, z_BZ, _) = setup("gaussian", 4, "autoregressive")
+
+    def parameters(z_BZ):
+        return np.stack(apply(made, params, posterior, z_BZ, method=given))
+
+    moved = np.abs(parameters(z_BZ.at[:, 2:4].add(1.0)) - parameters(z_BZ)).max(axis=(0, 1)) > 1e-6
+    assert moved.tolist() == [False] * 4 + [True] * 2
+
+
+def test_a_vamp_prior_with_an_autoregressive_posterior_is_refused():
+    with pytest.raises(ConfigError, match="vamp needs config.latent.inference=diagonal"):
+        setup("vamp", 4, "autoregressive")
 
 
 def test_the_autoregressive_prior_of_a_chunk_depends_on_those_before_it_only():

@@ -30,6 +30,7 @@ from experiments.tables import (
     draw,
     latent,
     main,
+    prior,
     recipe,
     scan_order,
 )
@@ -43,6 +44,7 @@ TABLES: dict[str, ModuleType] = {
     "depth": depth,
     "context": context,
     "latent": latent,
+    "prior": prior,
     "collapse": collapse,
     "recipe": recipe,
     "bound": bound,

@@ -56,10 +56,11 @@ class Draw(Autoencoder):
     canvas: int
 
     def setup(self):
-        if type(self.latent) is not StandardNormal:
+        if type(self.latent) is not StandardNormal or self.latent.inference != "diagonal":
             raise ConfigError(
-                "config.model.name=draw needs config.latent.name=gaussian; a prior that depends on "
-                "what was painted before is config.model.learned_prior=True"
+                "config.model.name=draw needs config.latent.name=gaussian and inference=diagonal: "
+                "its posterior depends on what was painted before, and so does its prior with "
+                "config.model.learned_prior=True"
             )
         height, width, channels = self.image_shape
         self.plain = self.pixels.parameters == channels and self.pixels.block == 1

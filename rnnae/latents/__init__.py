@@ -1,0 +1,56 @@
+"""Latents: from what the encoder read to a code z_BZ, its prior, and its price.
+
+A latent is an `nn.Module` with
+
+    posterior(features_BD) -> what of q(z | x) does not depend on z, arrays with a leading batch
+    draw(posterior, key_B) -> z_BZ
+    price(posterior, z_BZ, read) -> (kl_BTZ, log_ratio_B)
+    log_posterior(posterior, z_BZ) -> log q(z | x), (B,)
+    prior(key_B, read) -> z_BZ
+
+`read` is the model's encoder, x_BHWC -> features_BD. `kl_BTZ` is unreduced, by step and by
+dimension; one where the prior does not factorise. To add one: subclass `Latent` in `priors.py`, add
+its line to `LATENTS`.
+"""
+
+from rnnae.errors import choose
+from rnnae.latents.latent import INFERENCES, STANDARD, Latent, Normal, normals
+from rnnae.latents.priors import (
+    Autoregressive,
+    Deterministic,
+    Mixture,
+    NoCode,
+    StandardNormal,
+    VampPrior,
+)
+
+__all__ = [
+    "INFERENCES",
+    "LATENTS",
+    "STANDARD",
+    "Latent",
+    "Normal",
+    "StandardNormal",
+    "latent",
+    "normals",
+]
+
+LATENTS: dict[str, type[Latent]] = {
+    "none": NoCode,
+    "deterministic": Deterministic,
+    "gaussian": StandardNormal,
+    "mixture": Mixture,
+    "vamp": VampPrior,
+    "autoregressive": Autoregressive,
+}
+
+
+def latent(name: str, image_shape: tuple[int, int, int], **options) -> Latent:
+    """The latent called `name`; `options` are the other keys of `config.latent`.
+
+    Raises ConfigError with the choices if there is none of that name.
+    """
+    kind = choose(LATENTS, "config.latent.name", name)
+    if kind is NoCode:
+        options["size"] = 0
+    return kind(**options, **({"image_shape": tuple(image_shape)} if kind is VampPrior else {}))
