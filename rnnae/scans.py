@@ -17,6 +17,9 @@ from rnnae.products import dot, transposed_dot
 # Steps of a linear recurrence in one pass of its loop. On the CPU a loop costs more than the few
 # operations of such a step; a long one unrolled whole would take long to compile.
 _UNROLL = 32
+# Examples of several steps in one product for the kernel's gradient: fewer and it waits for memory
+# to add to, more and they have left the cache.
+_ROWS = 256
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -94,8 +97,8 @@ def gated(
     to `dtype`. x_TBI may have no width.
 
     Its gradient goes back through the steps for the derivatives of the gates alone, and adds up
-    those of the kernel while these are in the cache. It keeps the gates before their activations,
-    which it computes again.
+    those of the kernel every few steps, while these are in the cache. It keeps the gates before
+    their activations, which it computes again.
     """
     return _gated_forward(cell, dtype, reverse, kernel_KG, bias_G, x_TBI, read_T, carry)[0]
 
@@ -126,21 +129,34 @@ def _gated_backward(cell, dtype, reverse, saved, cotangents):
     back_GD, back_GI = (part.T.astype(dtype) for part in jnp.split(kernel_KG, [size]))
     one = jax.ShapeDtypeStruct((h_BD.shape[0], columns), kernel_KG.dtype)
 
-    def step(carry, inputs):
-        d_after, d_padded_KG = carry
+    def step(d_after, inputs):
         g_BD, before, x_BI, gates = inputs
         _, pull = jax.vjp(cell.advance, before, gates)
         d_before, d_gates = pull((d_after[0] + g_BD, *d_after[1:]))
         (d_BG,) = jax.linear_transpose(cell.of_state, one)(d_gates)
-        d_padded_KG += transposed_dot(_operand(before[0], x_BI), d_BG, dtype)
         d_h_BD = d_before[0] + dot(d_BG, back_GD, dtype)
         d_read = tuple(map(_as_read, read_T, d_gates))
-        return ((d_h_BD, *d_before[1:]), d_padded_KG), (dot(d_BG, back_GI, dtype), d_read)
+        return (d_h_BD, *d_before[1:]), (d_BG, dot(d_BG, back_GI, dtype), d_read)
 
+    def few_steps(carry, inputs_S):
+        d_after, d_padded_KG = carry
+        _, before_S, x_SBI, _ = inputs_S
+        scanned = jax.lax.scan(step, d_after, inputs_S, reverse=not reverse)
+        d_before, (d_SBG, *d_inputs_S) = scanned
+        operand_SBK = jax.vmap(_operand)(before_S[0], x_SBI)
+        rows = few * h_BD.shape[0]
+        d_padded_KG += transposed_dot(operand_SBK.reshape(rows, -1), d_SBG.reshape(rows, -1), dtype)
+        return (d_before, d_padded_KG), d_inputs_S
+
+    steps = len(h_TBD)
+    few = max(n for n in range(1, max(_ROWS // h_BD.shape[0], 1) + 1) if steps % n == 0)
     before = (_shifted(h_BD, h_TBD, reverse), *rest_before)
+    inputs = jax.tree.map(
+        lambda y: y.reshape(steps // few, few, *y.shape[1:]), (g_TBD, before, x_TBI, gates_T)
+    )
     first = d_end, jnp.zeros((len(kernel_KG) + 1, columns))
-    inputs = (g_TBD, before, x_TBI, gates_T)
-    ends, (d_x_TBI, d_read_T) = jax.lax.scan(step, first, inputs, reverse=not reverse)
+    ends, d_inputs = jax.lax.scan(few_steps, first, inputs, reverse=not reverse)
+    d_x_TBI, d_read_T = jax.tree.map(lambda y: y.reshape(steps, *y.shape[2:]), d_inputs)
     d_carry, d_padded_KG = ends
     return d_padded_KG[:-1], d_padded_KG[-1], d_x_TBI, d_read_T, d_carry
 

@@ -1,10 +1,10 @@
 """Prior: what does a better prior bring, and what a better posterior?
 
 The recurrent variational autoencoder of configs/mnist_vae.py with every prior, and a posterior that
-is diagonal or goes through the code chunk by chunk. As table 3 of the variational lossy autoencoder
-(Chen et al. 2016), which sets an autoregressive prior against an autoregressive posterior: in
-theory either can do what the other does. The prior of learned images (Tomczak & Welling 2018) needs
-the diagonal posterior.
+is diagonal or goes through the code chunk by chunk. As section 3.2 of the variational lossy
+autoencoder (Chen et al. 2016), which sets an autoregressive prior against an autoregressive
+posterior: in theory either can do what the other does. The prior of learned images (Tomczak &
+Welling 2018) needs the diagonal posterior.
 """
 
 CONFIG = "configs/mnist_vae.py"
