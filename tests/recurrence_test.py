@@ -64,8 +64,8 @@ def test_direction_decides_what_a_step_sees(direction):
     after = stack.apply(params, x_TBI.at[2].add(1.0))[1]
     moved = np.abs(after - before).max(axis=(1, 2)) > 1e-7
     expected = {
-        "forward": [False, False, True, True, True],
-        "backward": [True, True, True, False, False],
+        "forward": [False, False, True, True, True, True],
+        "backward": [True, True, True, False, False, False],
         "both": [True] * STEPS,
     }
     assert moved.tolist() == expected[direction]
