@@ -16,11 +16,12 @@ METRICS = {
     "mutual information": "test/mutual_information",
     "active units": "test/active_units",
 }
-_STATIC = {
+_STATIC = {  # overfits sooner: the same images at every visit
     "data.name": "binarized_mnist",
     "data.binarise": "none",
-    "data.train_on_all": False,
     "eval.seeds": (0,),
+    "train.epochs": 7,
+    "optim.weight_decay": 0.05,
 }
 ROWS = {
     "rows by LSTM, variational": {"config": "configs/mnist_vae.py"},
@@ -28,7 +29,7 @@ ROWS = {
     "sweeps": {"latent.name": "none"},
     "sweeps, width 96": {"latent.name": "none", "model.width": 96},
     "sweeps, code of 4": {},
-    "sweeps, static": {"latent.name": "none", "optim.weight_decay": 0.02, **_STATIC},
+    "sweeps, static": {"latent.name": "none", **_STATIC},
 }
 CPU = {"eval.importance_samples": 0}
 CPU_ROWS = {
