@@ -42,10 +42,12 @@ def _row(size: dict) -> Products:
 
 
 def _draw(size: dict) -> Products:
-    """Without the windows' own small products, 2 % of these for 5 x 5."""
+    """Without the windows' own small products, 2 % of these for 5 x 5. A whole image is read once,
+    what the canvas makes of it at every glimpse."""
     batch, width, n, steps = size["batch"], size["width"], size["attention"], size["steps"]
-    read, written = (2 * n * n, n * n) if n else (2 * 784, 784)
+    read, written = (2 * n * n, n * n) if n else (784, 784)
     return [
+        *([] if n else [(batch, 784, 4 * width, 1)]),
         (batch, read + 2 * width, 4 * width, steps),
         (batch, width, 20, steps),
         (batch, 10 + width, 4 * width, steps),
