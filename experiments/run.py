@@ -4,8 +4,9 @@ continues.
     python -m experiments.run cells [--size cpu] [--row LSTM ...] [--shard 0/4] [--root runs/tables]
                                     [-- --config.data.data_dir=DIR ...]
 
-Flags after `--` go to every run. A row that fails is reported, the others go on. `--shard i/n` is
-every n-th run from the i-th on, for n machines or the jobs of an array. Exit codes: 0 done, 1 a run
+The seeds of a row are trained by one process, on accelerators as one program. Flags after `--` go
+to every run. A row that fails is reported, the others go on. `--shard i/n` is every n-th row from
+the i-th on, for n machines or the jobs of an array. Exit codes: 0 done, 1 a run
 failed, 2 a flag, 130 SIGINT, 143 SIGTERM.
 """
 
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import tables
@@ -34,14 +36,6 @@ class Run:
     seed: int
     workdir: Path
     weights: Path  # the directory of the run whose weights it evaluates; `workdir` of one it trains
-
-    def command(self, extra: list[str]) -> list[str]:
-        """How it is made."""
-        settings = [f"--config.{key}={value}" for key, value in self.row.overrides.items()]
-        command = [sys.executable, "-m", "rnnae.main", f"--workdir={self.weights}", *extra]
-        if self.row.trained:
-            return [*command, "--mode=evaluate", *settings]
-        return [*command, f"--config={self.row.config}", f"--config.seed={self.seed}", *settings]
 
     def result(self) -> dict[str, float]:
         """Its test metrics; empty until it is finished."""
@@ -67,14 +61,32 @@ def runs(table: Table, root: Path) -> list[Run]:
     return sorted(found, key=lambda run: bool(run.row.trained))
 
 
-def perform(run: Run, extra: list[str]) -> int:
-    """Its exit status. What it says is in its log.txt; a signal to this process is passed on."""
-    run.workdir.mkdir(parents=True, exist_ok=True)
+def command(job: Sequence[Run], extra: list[str]) -> list[str]:
+    """How one process makes the runs of a job: seeds of one row, or one evaluation."""
+    run, row = job[0], job[0].row
+    settings = [f"--config.{key}={value}" for key, value in row.overrides.items()]
+    if row.trained:
+        which = [f"--workdir={run.weights}", "--mode=evaluate"]
+    elif len(job) > 1:
+        seeds = ",".join(str(run.seed) for run in job)
+        which = [f"--workdir={run.workdir.parent}", f"--config={row.config}", f"--seeds={seeds}"]
+    else:
+        seed = f"--config.seed={run.seed}"
+        which = [f"--workdir={run.workdir}", f"--config={row.config}", seed]
+    return [sys.executable, "-m", "rnnae.main", *extra, *which, *settings]
+
+
+def perform(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
+    """Exit status, and the last line of what was said, all of which is in log.txt. A signal to this
+    process is passed on."""
+    run = job[0]
+    directory = run.workdir if len(job) == 1 else run.workdir.parent
+    directory.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    with (run.workdir / "log.txt").open("a", encoding="utf-8") as log:
+    with (directory / "log.txt").open("a", encoding="utf-8") as log:
         # Of a session of its own: Ctrl-C reaches it once, from here.
         process = subprocess.Popen(
-            run.command(extra), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command(job, extra), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
         previous = {
             number: signal.signal(number, lambda got, frame: process.send_signal(got))
@@ -89,7 +101,8 @@ def perform(run: Run, extra: list[str]) -> int:
         result = json.loads((run.weights / "evaluation.json").read_text())
         result["seconds"] = time.monotonic() - begin
         (run.workdir / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
-    return status
+    lines = (directory / "log.txt").read_text(errors="replace").strip().splitlines()
+    return status, lines[-1] if lines else ""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -107,30 +120,38 @@ def main(argv: list[str] | None = None) -> int:
     for label in arguments.row or ():
         if label not in labels:
             parser.error(f"no row {label!r} in {table.name}; its rows: {', '.join(labels)}")
-    chosen = [
-        run for run in runs(table, arguments.root) if run.row.label in (arguments.row or labels)
-    ]
     first, shards = arguments.shard
-    return perform_all(chosen[first::shards], extra)
+    chosen = [label for label in labels if label in (arguments.row or labels)][first::shards]
+    return perform_all([r for r in runs(table, arguments.root) if r.row.label in chosen], extra)
 
 
 def perform_all(chosen: list[Run], extra: list[str]) -> int:
     """The exit code of `main`."""
+    by_row: dict[str, list[Run]] = {}
+    for run in chosen:
+        by_row.setdefault(run.row.label, []).append(run)
     failed = 0
-    for index, run in enumerate(chosen, 1):
-        name = f"[{index}/{len(chosen)}] {run.row.label}, seed {run.seed}"
-        if run.result():
-            print(f"{name}: finished before", flush=True)
+    for index, (label, row_runs) in enumerate(by_row.items(), 1):
+        left = [run for run in row_runs if not run.result()]
+        if not left:
+            print(f"[{index}/{len(by_row)}] {label}: finished before", flush=True)
             continue
-        print(f"{name}: {run.workdir}", flush=True)
-        status = perform(run, extra)
-        if status in (130, 143):
-            print(f"{name}: stopped; the same command continues", flush=True)
-            return status
-        if status:
-            failed += 1
-            lines = (run.workdir / "log.txt").read_text(errors="replace").strip().splitlines()
-            print(f"{name}: FAILED, exit code {status}: {lines[-1] if lines else ''}", flush=True)
+        todo = [[run] for run in left] if left[0].row.trained else [left]
+        while todo:
+            job = todo.pop(0)
+            seeds = ("seed " if len(job) == 1 else "seeds ") + ", ".join(str(r.seed) for r in job)
+            name = f"[{index}/{len(by_row)}] {label}, {seeds}"
+            print(f"{name}: {job[0].workdir}", flush=True)
+            status, said = perform(job, extra)
+            if status in (130, 143):
+                print(f"{name}: stopped; the same command continues", flush=True)
+                return status
+            if status:
+                print(f"{name}: FAILED, exit code {status}: {said}", flush=True)
+                if len(job) > 1:  # each alone: one may have failed all
+                    todo += [[run] for run in job if not run.result()]
+                else:
+                    failed += 1
     if failed:
         print(f"{failed} of {len(chosen)} runs failed; the same command tries them again")
     return 1 if failed else 0

@@ -40,7 +40,8 @@ Reading order, which is import order: a file imports only files above it.
     sample        a trained run as an object: encode, decode, interpolate, sample
     evaluate      every image of a split once; the only source of reported numbers
     milestones    what a run does besides updates: describe, validate, finish
-    train         train_step, and the loop
+    loop          the steps of a run, and when they pause
+    train         train_step, and train: a table of contents
     main          flags only
 """
 

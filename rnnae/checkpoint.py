@@ -7,10 +7,12 @@ SHA-256 of each file, one of which lists the shape and dtype of each array. A st
 does not confirm does not count.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,24 @@ class Checkpoints:
         """
         newest = parallel.on_primary(lambda: self._newest(kind, repair))
         return None if newest is None else self._read(*newest, like)
+
+    def newest(self) -> int | None:
+        """The step that `restore` takes; None if there has never been a checkpoint."""
+        newest = parallel.on_primary(lambda: self._newest("latest", repair=False))
+        return None if newest is None else newest[1]
+
+    def go_back(self, step: int) -> bool:
+        """Whether there is a state of that step to restore; newer ones are then set aside, in
+        checkpoints/refused."""
+
+        def back():
+            if self._verify("latest", step) is not None:
+                return False
+            for newer in [s for s in self._directories("latest") if s > step]:
+                self._set_aside("latest", newer)
+            return True
+
+        return parallel.on_primary(back)
 
     def _newest(self, kind: str, repair: bool) -> tuple[str, int] | None:
         candidates = [(kind, step) for step in reversed(self._directories(kind))]
@@ -167,6 +187,20 @@ class Checkpoints:
         source.rename(target)
         if kind in self._managers:
             self._managers[kind].reload()
+
+
+def meet(workdirs: Sequence[Path]) -> bool:
+    """Whether runs stand at one step, from which they can train as one; those that were saved once
+    more before a kill go back by one."""
+    with contextlib.ExitStack() as stack:
+        all_checkpoints = [
+            stack.enter_context(contextlib.closing(Checkpoints(workdir))) for workdir in workdirs
+        ]
+        newest = [checkpoints.newest() for checkpoints in all_checkpoints]
+        if None in newest:
+            return set(newest) == {None}
+        first = min(newest)
+        return all([checkpoints.go_back(first) for checkpoints in all_checkpoints])
 
 
 def _is_key(x: Any) -> bool:

@@ -50,7 +50,7 @@ class Evaluator:
         devices: Sequence[jax.Device],
         config: ml_collections.ConfigDict,
     ):
-        self._model, self._count = model, len(devices)
+        self.model, self._count = model, len(devices)
         self._binarise, self._eval = config.data.binarise, config.eval
         self._size = -(-config.eval.batch_size // self._count) * self._count
         limit = microbatch.limit(config.cpu_microbatch, devices[0])
@@ -100,7 +100,7 @@ class Evaluator:
     ) -> Scores:
         """Scores of images as they are, with `samples` importance samples (0: none)."""
         parts, kls, first, second = [], [], 0.0, 0.0
-        variational = self._model.latent.variational
+        variational = self.model.latent.variational
         for image_BHWC, position_B in data.padded_batches(images, self._size):
             between()
             mask_B = position_B < len(images)
@@ -140,9 +140,9 @@ class Evaluator:
             for name in names
         }
         named = {name: float(v.mean()) for name, v in values.items() if name != "nll"}
-        if not self._model.has_prior:
+        if not self.model.has_prior:
             return named
-        exact = not self._model.code_size
+        exact = not self.model.code_size
         reported = {f"nll_{protocol}" if exact else f"bound_{protocol}": "loss"}
         if "nll" in values:
             reported[f"nll_{protocol}_is{samples}"] = "nll"
@@ -152,8 +152,8 @@ class Evaluator:
             if len(seeds) > 1:
                 for seed, scores in zip(seeds, all_scores, strict=True):
                     named[f"{name}_seed{seed}"] = float(scores.per_image[key].mean())
-            if protocol == "8bit" and self._model.pixels.discrete:
-                dimensions = math.prod(self._model.image_shape)
+            if protocol == "8bit" and self.model.pixels.discrete:
+                dimensions = math.prod(self.model.image_shape)
                 bits = name.replace("bound", "bits_per_dim").replace("nll", "bits_per_dim")
                 named[bits] = objective.bits_per_dim(named[name], dimensions)
         if exact:

@@ -4,11 +4,13 @@
                          [--workdir runs/mnist] [--config.model.width=256 ...]
 
 The same command in the same workdir continues a stopped run. Without --config, evaluate and sample
-use the config kept in --workdir. Several processes train one model where SLURM, Open MPI or GKE
-starts them, on a TPU pod with --distributed, else with --coordinator=HOST:PORT --processes=N
---process_id=I in each. Exit codes: 0 done, 2 a flag or config value, 3 no checkpoint that can be
-trusted, 4 a loss that is not finite, 5 data missing or damaged, 6 another process of the run is
-gone or was started otherwise, 130 SIGINT, 143 SIGTERM.
+use the config kept in --workdir. --seeds=0,1,2 trains a run with each in WORKDIR/seed0 and so on,
+as one program on accelerators, one after another on CPUs; --together and --notogether decide.
+Several processes train one model where SLURM, Open MPI or GKE starts them, on a TPU pod with
+--distributed, else with --coordinator=HOST:PORT --processes=N --process_id=I in each. Exit codes: 0
+done, 2 a flag or config value, 3 no checkpoint that can be trusted, 4 a loss that is not finite, 5
+data missing or damaged, 6 another process of the run is gone or was started otherwise, 130 SIGINT,
+143 SIGTERM.
 """
 
 import difflib
@@ -33,6 +35,8 @@ _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Let jax find the other p
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
 _PROCESSES = flags.DEFINE_integer("processes", None, "How many processes train together.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+_SEEDS = flags.DEFINE_list("seeds", None, "Values of config.seed, a run each.")
+_TOGETHER = flags.DEFINE_bool("together", None, "Whether --seeds train as one program.")
 
 
 def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
@@ -61,8 +65,18 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
         raise ConfigError(f"cannot read the config {file}: {_one_line(error)}") from error
     if len(rest) > 1:
         raise ConfigError(f"what is {rest[1]!r}? Every setting is a flag: --name=value")
+    _check_seeds(_MODE.value, _SEEDS.value)
     workdir = Path(_WORKDIR.value or Path("runs") / path.stem)
     return _MODE.value, config, workdir
+
+
+def _check_seeds(mode: str, seeds: list[str] | None) -> None:
+    if seeds is None:
+        return
+    if mode != "train":
+        raise ConfigError(f"--seeds is for training; --mode {mode} takes the --workdir of one run")
+    if not seeds or len(set(seeds)) < len(seeds) or not all(seed.isdecimal() for seed in seeds):
+        raise ConfigError(f"--seeds={','.join(seeds)}: different numbers from 0 on, as --seeds=0,1")
 
 
 def _with_saved_config(argv: list[str]) -> list[str]:
@@ -138,7 +152,11 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
         from rnnae import train
 
         with parallel.in_contact():
-            train.train(config, workdir)
+            if _SEEDS.value is None:
+                train.train(config, workdir)
+            else:
+                seeds = [int(seed) for seed in _SEEDS.value]
+                train.train_seeds(config, workdir, seeds, together=_TOGETHER.value)
     elif mode == "evaluate":
         from rnnae import evaluate
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -14,8 +14,8 @@ from rnnae import data, environment, evaluate, flops, parallel, sample
 from rnnae.checkpoint import Checkpoints
 from rnnae.interrupt import Interrupt
 from rnnae.models import Autoencoder
-from rnnae.progress import Progress
 from rnnae.state import TrainState
+from rnnae.timetable import Timetable
 from rnnae.writer import Writer
 
 _PREVIEW = {"images": 2000, "components": 10}  # of the mixture behind the pictures on the way
@@ -23,19 +23,45 @@ _PREVIEW = {"images": 2000, "components": 10}  # of the mixture behind the pictu
 
 @dataclasses.dataclass(frozen=True)
 class Milestones:
-    """`validate` and `finish` of one run; both leave a record already there alone."""
+    """Those of one run; `validate` and `finish` leave a record already there alone."""
 
     config: ml_collections.ConfigDict
     workdir: Path
+    timetable: Timetable
     splits: data.Splits
     model: Autoencoder
     evaluator: evaluate.Evaluator
     writer: Writer
-    progress: Progress
+    say: Callable[[str], None]
     checkpoints: Checkpoints
     interrupt: Interrupt
 
-    def validate(self, step: int, epoch: float, train_state: TrainState) -> None:
+    def describe(self, train_state: TrainState, devices: Sequence[jax.Device]) -> None:
+        """The parameter summary: the table into summary.txt, its totals on one line; and a record
+        of what runs where."""
+        if not parallel.is_primary():
+            return
+        model, params = self.model, train_state.params
+
+        def size(tree):
+            return sum(x.size for x in jax.tree.leaves(tree))
+
+        image, key = np.zeros((1, *model.image_shape), np.float32), jax.random.key(0)
+        plain = {"width": 120, "force_terminal": False}  # no colours in a file
+        table = nn.tabulate(model, key, console_kwargs=plain)(image, key[None])
+        (self.workdir / "summary.txt").write_text(table)
+        parts = ", ".join(f"{name} {size(part):,}" for name, part in sorted(params.items()))
+        kinds = ", ".join(sorted({device.device_kind for device in devices}))
+        self.say(f"{size(params):,} parameters ({parts}) on {len(devices)} x {kinds}")
+        arithmetic = {"parameters": size(params), "training_flop_per_image": flops.training(model)}
+        self.writer.started(int(train_state.step), environment.describe(devices) | arithmetic)
+
+    def save(self, step: int, train_state: TrainState) -> None:
+        """All that was recorded, and the state, survive from here on."""
+        self.writer.sync()
+        self.checkpoints.save("latest", step, train_state)
+
+    def validate(self, step: int, train_state: TrainState) -> None:
         """Validation metrics, best checkpoint, record, pictures: in the order that survives a
         kill. An interrupted validation leaves no record, so a continued run does it again."""
         done = {r["step"]: r["valid/loss"] for r in self.writer.records() if "valid/loss" in r}
@@ -44,14 +70,14 @@ class Milestones:
         means = self._measure("valid", step, train_state)
         if parallel.on_primary(lambda: means["loss"] < min(done.values(), default=math.inf)):
             self.checkpoints.save("best", step, train_state)
-        self._record("valid", step, epoch, means)
+        self._record("valid", step, means)
         # All is recorded and saved: a signal need not wait for pictures, which compile and plot.
         where = f"after the evaluation at step {step}"
         self.interrupt.check(where)
         if parallel.is_primary():
             self._draw(self._with_prior(train_state, **_PREVIEW), where)
 
-    def finish(self, step: int, epoch: float, train_state: TrainState) -> dict[str, float]:
+    def finish(self, step: int, train_state: TrainState) -> dict[str, float]:
         """Test metrics of the averaged weights, the mixture over the codes, the last pictures."""
 
         def recorded():
@@ -60,7 +86,7 @@ class Milestones:
 
         if result := parallel.on_primary(recorded):
             means = {name.removeprefix("test/"): value for name, value in result.items()}
-            self.progress.say(f"already trained; test: {evaluate.line(means)}")
+            self.say(f"already trained; test: {evaluate.line(means)}")
             return result
         means = self._measure("test", step, train_state, weighted=True)
         if parallel.is_primary():
@@ -70,8 +96,8 @@ class Milestones:
             if run.mixture is not None:
                 run.mixture.save(self.workdir / "mixture.npz")
             self._draw(run, f"after the evaluation at step {step}")
-        self._record("test", step, epoch, means)
-        self.progress.say(f"pictures in {self.workdir / 'pictures'}")
+        self._record("test", step, means)
+        self.say(f"pictures in {self.workdir / 'pictures'}")
         return {f"test/{name}": value for name, value in means.items()}
 
     def _measure(
@@ -85,10 +111,11 @@ class Milestones:
             between=lambda: self.interrupt.check(where),
         ).means
 
-    def _record(self, split: str, step: int, epoch: float, means: dict[str, float]) -> None:
+    def _record(self, split: str, step: int, means: dict[str, float]) -> None:
+        epoch = self.timetable.epoch(step)
         self.writer.write(step, epoch, {f"{split}/{name}": v for name, v in means.items()})
         count = len(getattr(self.splits, split))
-        self.progress.say(f"epoch {epoch:.3g}  {split} ({count:,} images): {evaluate.line(means)}")
+        self.say(f"epoch {epoch:.3g}  {split} ({count:,} images): {evaluate.line(means)}")
 
     def _with_prior(
         self, train_state: TrainState, images: int, components: int, final: bool = False
@@ -98,7 +125,7 @@ class Milestones:
         if self.model.has_prior:
             return run
         if final:
-            self.progress.say("fitting a mixture of Gaussians to the training codes")
+            self.say("fitting a mixture of Gaussians to the training codes")
         return run.with_mixture(sample.few(self.splits.train, images, self.config), components)
 
     def _draw(self, run: sample.Run, where: str) -> None:
@@ -109,29 +136,3 @@ class Milestones:
             self.workdir / "pictures",
             between=lambda: self.interrupt.check_alone(where),
         )
-
-
-def describe(
-    model: Autoencoder,
-    train_state: TrainState,
-    devices: Sequence[jax.Device],
-    workdir: Path,
-    writer: Writer,
-    progress: Progress,
-) -> None:
-    """The parameter summary: the table into summary.txt, its totals on one line; and a record of
-    what runs where."""
-    params = train_state.params
-
-    def size(tree):
-        return sum(x.size for x in jax.tree.leaves(tree))
-
-    image, key = np.zeros((1, *model.image_shape), np.float32), jax.random.key(0)
-    plain = {"width": 120, "force_terminal": False}  # no colours in a file
-    table = nn.tabulate(model, key, console_kwargs=plain)(image, key[None])
-    (workdir / "summary.txt").write_text(table)
-    parts = ", ".join(f"{name} {size(part):,}" for name, part in sorted(params.items()))
-    kinds = ", ".join(sorted({device.device_kind for device in devices}))
-    progress.say(f"{size(params):,} parameters ({parts}) on {len(devices)} x {kinds}")
-    arithmetic = {"parameters": size(params), "training_flop_per_image": flops.training(model)}
-    writer.started(int(train_state.step), environment.describe(devices) | arithmetic)

@@ -163,6 +163,7 @@ def check_batch(size: int, devices: Sequence[jax.Device]) -> None:
 
 def train_call(step: Callable, devices: Sequence[jax.Device]) -> Callable:
     """K training steps as one program: (state, images_NKBHWC) -> (state, metrics stacked over K).
+    Runs that train as one have an axis more: images_NKSBHWC.
 
     `step(state, image_BHWC, positions_B, average)` is one pure step on one shard; `positions_B` are
     its examples' positions in the global batch, so that what is random about an example does not
@@ -172,11 +173,11 @@ def train_call(step: Callable, devices: Sequence[jax.Device]) -> Callable:
     def average(tree):
         return jax.lax.pmean(tree, _AXIS)
 
-    def call(state: TrainState, images_KBHWC: jax.Array):
-        shard = images_KBHWC.shape[1]
+    def call(state: TrainState, images: jax.Array):
+        shard = images.shape[-4]
         positions_B = jax.lax.axis_index(_AXIS) * shard + jnp.arange(shard)
         return jax.lax.scan(
-            lambda state, image: step(state, image, positions_B, average), state, images_KBHWC
+            lambda state, image: step(state, image, positions_B, average), state, images
         )
 
     return jax.pmap(
@@ -205,14 +206,15 @@ def replicate(train_state: TrainState, devices: Sequence[jax.Device]) -> TrainSt
     return jax.tree.map(put, train_state)
 
 
-def shard_batches(images_KBHWC: np.ndarray, devices: Sequence[jax.Device]) -> jax.Array:
+def shard_batches(images: np.ndarray, devices: Sequence[jax.Device]) -> jax.Array:
     """This process's `part` of K batches, (K, B, H, W, C), on its devices: (N, K, B / N, H, W, C)
-    of the global batch for N devices in all, neighbours staying together."""
-    count, size = images_KBHWC.shape[:2]
+    of the global batch for N devices in all, neighbours staying together; with any axes before B.
+    """
+    *before, size, height, width, channels = images.shape
     own = len(devices) // jax.process_count()
-    shards = images_KBHWC.reshape(count, own, size // own, *images_KBHWC.shape[2:])
+    shards = images.reshape(*before, own, size // own, height, width, channels)
     sharding = _sharding(devices, PartitionSpec(_AXIS))
-    return jax.make_array_from_process_local_data(sharding, shards.swapaxes(0, 1))
+    return jax.make_array_from_process_local_data(sharding, np.moveaxis(shards, len(before), 0))
 
 
 def map_examples(function: Callable, devices: Sequence[jax.Device]) -> Callable:

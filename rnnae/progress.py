@@ -1,6 +1,7 @@
 """What a person sees of a run: a bar on a terminal, plain lines off it."""
 
 import time
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -35,6 +36,10 @@ class Progress:
         """A line of its own, above the bar."""
         if self._primary:
             self._console.print(line, markup=False)
+
+    def named(self, name: str) -> Callable[[str], None]:
+        """`say` of one run of several."""
+        return lambda line: self.say(f"{name}: {line}")
 
     def update(self, step: int, loss: float, images_per_second: float, seconds_left: float) -> None:
         """Where the run is; off a terminal at most one line every ten seconds."""

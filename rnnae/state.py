@@ -1,5 +1,6 @@
 """TrainState: everything a run is, as arrays. With (config, state) a run can be continued."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -37,6 +38,20 @@ def create(
         opt_state=optimizer.init(params),
         key=run_key,
     )
+
+
+def stack(states: Sequence[TrainState]) -> TrainState:
+    """States of runs that train as one: every array with a leading axis of runs; one as it is."""
+    if len(states) == 1:
+        return states[0]
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *states)
+
+
+def unstack(stacked: TrainState, count: int) -> list[TrainState]:
+    """The inverse of `stack`."""
+    if count == 1:
+        return [stacked]
+    return [jax.tree.map(lambda x, run=run: x[run], stacked) for run in range(count)]
 
 
 def ema_update(ema: Any, params: Any, decay: float, step: jax.Array) -> Any:

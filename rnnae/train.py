@@ -3,24 +3,24 @@
 import contextlib
 import functools
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 import optax
 from flax import linen as nn
 
 from rnnae import config as config_lib
-from rnnae import data, evaluate, keys, milestones, objective, parallel, sample, state
+from rnnae import data, evaluate, keys, objective, parallel, sample, state
 from rnnae import microbatch as microbatch_lib
 from rnnae import precision as precision_lib
-from rnnae.checkpoint import Checkpoints
-from rnnae.errors import ConfigError, NonFiniteError
+from rnnae.checkpoint import Checkpoints, meet
+from rnnae.errors import ConfigError
 from rnnae.interrupt import Interrupt
+from rnnae.loop import Meter, Pause, batches, updates
+from rnnae.milestones import Milestones
 from rnnae.progress import Progress
 from rnnae.state import TrainState
 from rnnae.timetable import Timetable
@@ -116,174 +116,144 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
 
     Raises a subclass of RnnaeError, with its exit code, for whatever a user can mend.
     """
-    workdir, primary = Path(workdir), parallel.is_primary()
+    return train_together([config], [Path(workdir)])[0]
+
+
+def train_seeds(
+    config: ml_collections.ConfigDict,
+    workdir: str | Path,
+    seeds: Sequence[int],
+    together: bool | None = None,
+) -> list[dict[str, float]]:
+    """`train` with each of the seeds, in `workdir`/seed<n>: as one program or one after another.
+
+    `together` says which; None is as one on accelerators, which a single small model leaves idle.
+    It is one after another anyway where the device has no room for all, or where they stand at
+    different steps.
+    """
+    configs = [config.copy_and_resolve_references() for _ in seeds]
+    for own, seed in zip(configs, seeds, strict=True):
+        own.seed = seed
+    workdirs = [Path(workdir) / f"seed{seed}" for seed in seeds]
+    if together is None:
+        together = jax.default_backend() != "cpu"
+    if together and not meet(workdirs):
+        print("the seeds stand at different steps: one after another", flush=True)
+    elif together:
+        try:
+            return train_together(configs, workdirs)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            print("no room for all seeds on the device: one after another", flush=True)
+    return [train(own, directory) for own, directory in zip(configs, workdirs, strict=True)]
+
+
+def train_together(
+    configs: Sequence[ml_collections.ConfigDict], workdirs: Sequence[Path]
+) -> list[dict[str, float]]:
+    """`train` of configs that differ in their seeds only, as one program: states stacked, the step
+    vmapped over them. Each leaves the records and checkpoints of a run of its own."""
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
-        parallel.check_same("the config", json.dumps(config.to_dict()))
-        devices = parallel.choose_devices(config.devices)
-        parallel.check_batch(config.data.batch_size, devices)
-        splits = sample.load_splits(config)
-        config = config_lib.resolved(config, splits.train.shape[1:])
-        refuse_another_run(config, workdir)
+        parallel.check_same("the config", json.dumps([config.to_dict() for config in configs]))
+        devices = parallel.choose_devices(configs[0].devices)
+        parallel.check_batch(configs[0].data.batch_size, devices)
+        splits = [sample.load_splits(config) for config in configs]
+        configs = [
+            config_lib.resolved(config, own.train.shape[1:])
+            for config, own in zip(configs, splits, strict=True)
+        ]
+        for own, workdir in zip(configs, workdirs, strict=True):
+            refuse_another_run(own, workdir)
 
-        timetable = Timetable.of(config, len(splits.train))
+        config = configs[0]  # for what is not of the seed
+        timetable = Timetable.of(config, len(splits[0].train))
         model, optimizer, schedule = sample.build(config, timetable.total)
-        evaluate.check_protocol(model, splits.train, config.data.binarise)
-        train_state = state.create(model, optimizer, model.image_shape, config.seed)
-        train_state = parallel.replicate(train_state, devices)
-        checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir)))
-        restored = checkpoints.restore(train_state, repair=primary)
-        train_state = train_state if restored is None else restored
-        step = int(train_state.step)
-
-        writer = Writer(
-            workdir,
-            resume_step=None if restored is None else step,
-            tensorboard=config.train.tensorboard,
-            primary=primary,
-        )
-        stack.enter_context(contextlib.closing(writer))
-        writer.write_config(config.to_dict())
+        evaluate.check_protocol(model, splits[0].train, config.data.binarise)
+        epochs = timetable.epoch(timetable.total)
         progress = stack.enter_context(
-            Progress(timetable.total, timetable.epoch(timetable.total), primary)
+            Progress(timetable.total, epochs, primary=parallel.is_primary())
         )
-        if primary:
-            milestones.describe(model, train_state, devices, workdir, writer, progress)
-        if restored is not None:
-            progress.say(f"continuing {workdir} from step {step} of {timetable.total}")
+        evaluator = evaluate.Evaluator(model, devices, config)
+        states, runs = [], []
+        for own, workdir, parts in zip(configs, workdirs, splits, strict=True):
+            say = progress.say if len(configs) == 1 else progress.named(f"seed {own.seed}")
+            train_state, run = _open(
+                own, workdir, parts, timetable, evaluator, optimizer, devices, say, interrupt, stack
+            )
+            states.append(train_state)
+            runs.append(run)
+        step = int(train_state.step)
+        train_state = parallel.replicate(state.stack(states), devices)
+        del states  # or they would take room beside what they became
 
-        done = milestones.Milestones(
-            config,
-            workdir,
-            splits,
-            model,
-            evaluate.Evaluator(model, devices, config),
-            writer,
-            progress,
-            checkpoints,
-            interrupt,
-        )
-        if timetable.validation_due(step):  # a run that was stopped in the middle of it
-            done.validate(step, timetable.epoch(step), train_state)
-        call = parallel.train_call(step_of(config, model, optimizer, schedule, devices[0]), devices)
-        size = timetable.size
-        batches = data.stream(
-            splits.train,
-            timetable.calls(step),
-            seed=config.seed,
-            size=size,
-            part=parallel.part(size),
-        )
+        def each(action: Callable, step: int, train_state: TrainState) -> list:
+            own = state.unstack(train_state, len(runs))
+            return [action(run, step, s) for run, s in zip(runs, own, strict=True)]
+
+        if timetable.validation_due(step):  # stopped in the middle of it
+            each(Milestones.validate, step, train_state)
+        one_step = step_of(config, model, optimizer, schedule, devices[0])
+        call = parallel.train_call(one_step if len(runs) == 1 else over_runs(one_step), devices)
         pause = Pause(timetable, interrupt, config.train.checkpoint_every_seconds)
-        meter = Meter(timetable, writer, progress)
+        meter = Meter(timetable, [run.writer for run in runs], progress)
         interrupt.defer()
-        steps = updates(train_state, call, batches, devices, meter, pause)
+        sources = {run.config.seed: run.splits.train for run in runs}
+        images = batches(sources, timetable, step)
+        steps = updates(step, train_state, call, images, devices, meter, pause)
         for step, train_state in steps:
-            writer.sync()
-            checkpoints.save("latest", step, train_state)
+            each(Milestones.save, step, train_state)
             interrupt.check(f"at step {step}")
             if timetable.validation_due(step):
-                done.validate(step, timetable.epoch(step), train_state)
+                each(Milestones.validate, step, train_state)
         interrupt.nothing_to_lose()
-        return done.finish(step, timetable.epoch(step), train_state)
+        return each(Milestones.finish, step, train_state)
 
 
-def updates(
-    train_state: TrainState,
-    call: Callable,
-    batches: Iterator[np.ndarray],
+def _open(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    splits: data.Splits,
+    timetable: Timetable,
+    evaluator: evaluate.Evaluator,
+    optimizer: optax.GradientTransformation,
     devices: Sequence[jax.Device],
-    meter: "Meter",
-    pause: "Pause",
-) -> Iterator[tuple[int, TrainState]]:
-    """Trains over `batches`, one program call each; yields (step, state) whenever `pause` says so.
-
-    Call n is dispatched before the metrics of call n - 1 are read, so that the device does not
-    wait for the host; at a pause all metrics have been read.
-    """
-    programs, unread = {}, []
-    step = int(train_state.step)
-    meter.start()
-    for images_KBHWC in batches:
-        count = len(images_KBHWC)
-        shards = parallel.shard_batches(images_KBHWC, devices)
-        if count not in programs:  # two or three lengths in a run
-            while unread:  # or the call still running would hide behind the compiler's time
-                meter.read(*unread.pop(0))
-            begin = time.monotonic()
-            programs[count] = call.lower(train_state, shards).compile()
-            meter.compiled(time.monotonic() - begin)
-        train_state, metrics = programs[count](train_state, shards)
-        step += count
-        unread.append((step, metrics))
-        paused = pause.due(step)
-        while len(unread) > (0 if paused else 1):
-            meter.read(*unread.pop(0))
-        if paused:
-            yield step, train_state
-            meter.start()
+    say: Callable[[str], None],
+    interrupt: Interrupt,
+    stack: contextlib.ExitStack,
+) -> tuple[TrainState, Milestones]:
+    """A run as it is in `workdir`, or at its beginning; `stack` closes its files."""
+    model, primary = evaluator.model, parallel.is_primary()
+    train_state = state.create(model, optimizer, model.image_shape, config.seed)
+    train_state = parallel.replicate(train_state, devices)
+    checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir)))
+    restored = checkpoints.restore(train_state, repair=primary)
+    train_state = train_state if restored is None else restored
+    resume_step = None if restored is None else int(restored.step)
+    tensorboard = config.train.tensorboard
+    writer = Writer(workdir, resume_step=resume_step, tensorboard=tensorboard, primary=primary)
+    stack.enter_context(contextlib.closing(writer))
+    writer.write_config(config.to_dict())
+    run = Milestones(
+        config, workdir, timetable, splits, model, evaluator, writer, say, checkpoints, interrupt
+    )
+    run.describe(train_state, devices)
+    if restored is not None:
+        say(f"continuing {workdir} from step {resume_step} of {timetable.total}")
+    return train_state, run
 
 
-class Pause:
-    """When the state is handed out: to be validated, saved, or because a signal came."""
+def over_runs(step: Callable) -> Callable:
+    """`train_step` of one run -> that of several, whose states and images have an axis for them."""
 
-    def __init__(self, timetable: Timetable, interrupt: Interrupt, seconds: float):
-        self._timetable, self._interrupt, self._seconds = timetable, interrupt, seconds
-        self._last = time.monotonic()
+    def steps(train_state, image_SBHWC, positions_B, average):
+        def one(own, image_BHWC):
+            return step(own, image_BHWC, positions_B, average)
 
-    def due(self, step: int) -> bool:
-        now = time.monotonic()
-        wanted = self._interrupt.requested or now - self._last > self._seconds
-        due = (
-            step == self._timetable.total
-            or self._timetable.validation_due(step)
-            or parallel.greatest(wanted) > 0
-        )
-        self._last = now if due else self._last
-        return due
+        return jax.vmap(one)(train_state, image_SBHWC)
 
-
-class Meter:
-    """Reads the metrics of each call: checks, records and shows them, with the training speed."""
-
-    def __init__(self, timetable: Timetable, writer: Writer, progress: Progress):
-        self._timetable, self._writer, self._progress = timetable, writer, progress
-        self._seconds = max((r["seconds"] for r in writer.timings()), default=0.0)
-        self._compiled = False
-        self.start()
-
-    def start(self) -> None:
-        """Training time runs from here: what came before was not training."""
-        self._begin = time.monotonic()
-
-    def compiled(self, seconds: float) -> None:
-        """Compile time is said once, and is not training time."""
-        if not self._compiled:
-            self._progress.say(f"compiled in {seconds:.1f} s")
-        self._compiled = True
-        self._begin += seconds
-
-    def read(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Waits for the call that ended at `step`; raises NonFiniteError if a step of it failed."""
-        values = {name: np.asarray(x, np.float64) for name, x in jax.device_get(metrics).items()}
-        finite = np.isfinite(values["loss"]) & np.isfinite(values["grad_norm"])
-        count = len(finite)
-        if not finite.all():
-            k = int(np.argmin(finite))
-            raise NonFiniteError(
-                f"loss {values['loss'][k]} with gradient norm {values['grad_norm'][k]} at step "
-                f"{step - count + k + 1}, learning rate {values['learning_rate'][k]:.3g}; the last "
-                "checkpoint is from before it; lower config.optim.learning_rate or "
-                "config.optim.clip_norm"
-            )
-        means = {f"train/{name}": float(x.mean()) for name, x in values.items()}
-        self._writer.write(step, self._timetable.epoch(step), means)
-        now = time.monotonic()
-        speed = count * self._timetable.size / max(now - self._begin, 1e-9)
-        self._seconds, self._begin = self._seconds + now - self._begin, now
-        self._writer.timing(step, seconds=self._seconds, images_per_second=speed)
-        left = self._seconds / step * (self._timetable.total - step)  # at the mean speed so far
-        self._progress.update(step, means["train/loss"], speed, left)
+    return steps
 
 
 def refuse_another_run(config: ml_collections.ConfigDict, workdir: Path) -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rnnae import milestones, train
+from rnnae import loop, milestones, train
 from rnnae.errors import CheckpointError, ConfigError, NonFiniteError, Stopped
 from rnnae.writer import read_metrics, read_starts
 from tests import runs
@@ -52,14 +52,14 @@ def test_everything_a_run_leaves(directory, unbroken):
 
 
 def stop_in_training(monkeypatch, step, number):
-    read = train.Meter.read
+    read = loop.Meter.read
 
     def reading(self, at, metrics):
         read(self, at, metrics)
         if at >= step:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(train.Meter, "read", reading)
+    monkeypatch.setattr(loop.Meter, "read", reading)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_crash_between_checkpoints_leaves_no_gap_and_no_repeat(
     directory, tmp_path, monkeypatch, unbroken
 ):
     config = runs.config(directory)
-    read = train.Meter.read
+    read = loop.Meter.read
 
     def crashing(self, at, metrics):
         read(self, at, metrics)
@@ -130,7 +130,7 @@ def test_a_crash_between_checkpoints_leaves_no_gap_and_no_repeat(
             raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Meter, "read", crashing)
+        patch.setattr(loop.Meter, "read", crashing)
         with pytest.raises(RuntimeError, match="power cut"):
             train.train(config, tmp_path)
     assert read_metrics(tmp_path)[-1]["step"] == 10  # recorded, and not in a checkpoint

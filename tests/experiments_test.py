@@ -13,25 +13,31 @@ from experiments import report, run, tables
 SCRIPT = """
 import json, pathlib, sys
 flags = dict(word[2:].split("=", 1) for word in sys.argv[1:] if "=" in word)
-workdir = pathlib.Path(flags["workdir"])
-width, seed = float(flags.get("config.model.width", 0)), int(flags.get("config.seed", 0))
+directory = pathlib.Path(flags["workdir"])
+width = float(flags.get("config.model.width", 0))
 print("begin")
-if width < 0:
-    sys.exit("a width cannot be negative")
 if "--mode=evaluate" in sys.argv:
     k = float(flags["config.eval.importance_samples"])
-    (workdir / "evaluation.json").write_text(json.dumps({"test/nll_dynamic": 80 - k}))
+    (directory / "evaluation.json").write_text(json.dumps({"test/nll_dynamic": 80 - k}))
     sys.exit()
-nll = 90 - width + 0.01 * seed * (-1 if width % 1 else 1)
-records = [{"step": s, "epoch": s, "valid/loss": nll + 5 - s} for s in range(1, 5)]
-test = {"test/nll_dynamic": nll, "test/nll_dynamic_se": 0.2, "test/kl": 3.0 + seed}
-records.append({"step": 5, "epoch": 5, **test})
-(workdir / "metrics.jsonl").write_text("".join(json.dumps(r) + "\\n" for r in records))
-timing = {"step": 5, "seconds": 60.0, "images_per_second": 123.0}
-(workdir / "timing.jsonl").write_text(json.dumps(timing) + "\\n")
-start = {"step": 0, "date": "2026-01-02T03:04:05+00:00", "commit": "abc", "devices": "1 x cpu",
-         "machine": "A & B_1", "parameters": 1234, "training_flop_per_image": 5e6}
-(workdir / "environment.jsonl").write_text(json.dumps(start) + "\\n")
+if "seeds" in flags:
+    made = {int(seed): directory / f"seed{seed}" for seed in flags["seeds"].split(",")}
+else:
+    made = {int(flags["config.seed"]): directory}
+for seed, workdir in made.items():
+    if width < 0 and seed < 1 - width:
+        sys.exit(f"a width cannot be negative (seed {seed})")
+    workdir.mkdir(parents=True, exist_ok=True)
+    nll = 90 - width + 0.01 * seed * (-1 if width % 1 else 1)
+    records = [{"step": s, "epoch": s, "valid/loss": nll + 5 - s} for s in range(1, 5)]
+    test = {"test/nll_dynamic": nll, "test/nll_dynamic_se": 0.2, "test/kl": 3.0 + seed}
+    records.append({"step": 5, "epoch": 5, **test})
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(r) + "\\n" for r in records))
+    timing = {"step": 5, "seconds": 60.0, "images_per_second": 123.0}
+    (workdir / "timing.jsonl").write_text(json.dumps(timing) + "\\n")
+    start = {"step": 0, "date": "2026-01-02T03:04:05+00:00", "commit": "abc", "devices": "1 x cpu",
+             "machine": "A & B_1", "parameters": 1234, "training_flop_per_image": 5e6}
+    (workdir / "environment.jsonl").write_text(json.dumps(start) + "\\n")
 """
 
 
@@ -55,14 +61,14 @@ def plant(monkeypatch, tmp_path):
     """plant(**changes) makes the table `widths`, whose runs are SCRIPT's."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    command = run.Run.command
+    command = run.command
 
-    def stub(self, extra):
-        return [sys.executable, str(script), *command(self, extra)[3:]]
+    def stub(job, extra):
+        return [sys.executable, str(script), *command(job, extra)[3:]]
 
     def make(**changes):
         monkeypatch.setattr(tables, "TABLES", {"widths": planted(**changes)})
-        monkeypatch.setattr(run.Run, "command", stub)
+        monkeypatch.setattr(run, "command", stub)
         return ["widths", "--root", str(tmp_path / "root")]
 
     return make
@@ -70,25 +76,32 @@ def plant(monkeypatch, tmp_path):
 
 def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
     plant(ROWS={"a": {}, "b": {"trained": "a", "eval.importance_samples": 8}})
-    first, *_, last = run.runs(tables.load("widths", "cpu"), tmp_path)
-    words = first.command(["--x=1"])
+    first, second, *_, last = run.runs(tables.load("widths", "cpu"), tmp_path)
+    words = run.command([first], ["--x=1"])
     assert "--config=configs/mnist.py" in words and "--config.train.epochs=1" in words
     assert "--config.seed=0" in words and "--x=1" in words
+    assert f"--workdir={tmp_path / 'widths-cpu' / 'a' / 'seed0'}" in words
+    words = run.command([first, second], [])
+    assert f"--workdir={tmp_path / 'widths-cpu' / 'a'}" in words and "--seeds=0,1" in words
     assert last.workdir.parts[-3:] == ("widths-cpu", "b", "seed2")
-    assert f"--workdir={tmp_path / 'widths-cpu' / 'a' / 'seed2'}" in last.command([])
-    assert "--mode=evaluate" in last.command([]) and "train.epochs" not in str(last.command([]))
+    words = run.command([last], [])
+    assert f"--workdir={tmp_path / 'widths-cpu' / 'a' / 'seed2'}" in words
+    assert "--mode=evaluate" in words and "train.epochs" not in str(words)
 
 
 def test_rows_are_run_once_a_failure_stops_nobody_and_is_tried_again(plant, capsys):
     rows = {"bad": {"model.width": -1}, "good": {"model.width": 3}}
-    argv = plant(ROWS=rows, SEEDS=(0, 1))
+    argv = plant(ROWS=rows)
     assert run.main(argv) == 1
     said = capsys.readouterr().out
-    assert said.count("FAILED, exit code 1: a width cannot be negative") == 2
-    assert "2 of 4 runs failed" in said
-    plant(ROWS=rows | {"bad": {"model.width": 5}}, SEEDS=(0, 1))
+    assert "bad, seeds 0, 1, 2: FAILED, exit code 1: a width cannot be negative (seed 0)" in said
+    assert "bad, seed 1: FAILED, exit code 1: a width cannot be negative (seed 1)" in said
+    assert "bad, seed 2: FAILED" not in said and "good, seeds 0, 1, 2: FAILED" not in said
+    assert "2 of 6 runs failed" in said
+    plant(ROWS=rows | {"bad": {"model.width": 5}})
     assert run.main(argv) == 0
-    assert capsys.readouterr().out.count("finished before") == 2
+    said = capsys.readouterr().out
+    assert "bad, seeds 0, 1:" in said and "good: finished before" in said
     assert run.main([*argv, "--row", "good"]) == 0
     with pytest.raises(SystemExit):
         run.main([*argv, "--row", "god"])
@@ -96,12 +109,12 @@ def test_rows_are_run_once_a_failure_stops_nobody_and_is_tried_again(plant, caps
 
 
 def test_shards_are_all_runs_once(plant, capsys):
-    argv = plant()
+    argv = plant(ROWS={name: {"model.width": width} for width, name in enumerate("abc")})
     for index in range(4):
         assert run.main([*argv, "--shard", f"{index}/4"]) == 0
     assert "finished before" not in capsys.readouterr().out
     assert run.main(argv) == 0
-    assert capsys.readouterr().out.count("finished before") == 6
+    assert capsys.readouterr().out.count("finished before") == 3
     with pytest.raises(SystemExit):
         run.main([*argv, "--shard", "4/4"])
 
