@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.optim.warmup_steps = 200
     config.optim.b2 = 0.99
     config.eval.batch_size = 50
-    config.train.epochs = 1
+    config.train.epochs = 2
     config.train.steps_per_call = 5
     config.cpu_microbatch = 1
     return config
