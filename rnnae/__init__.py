@@ -7,6 +7,7 @@ Reading order, which is import order: a file imports only files above it.
     config        default(): every hyperparameter, one comment each
     saved_config  the config of a finished run, as a config file
     runtime       settings of the process: compilation cache, virtual CPU devices, allocator
+    processes     several processes that train one model
     formats       how published files are read: IDX, CIFAR, amat, MATLAB
     published     the published files of data sets: where, and their checksums
     folder        a user's own images
@@ -32,7 +33,7 @@ Reading order, which is import order: a file imports only files above it.
     parallel      the only file that knows there is more than one device
     checkpoint    save, verify, restore; the only orbax import
     environment   where and with what a run is made
-    writer        metrics.jsonl, timing.jsonl, config.json, TensorBoard
+    writer        metrics.jsonl, timing.jsonl, environment.jsonl, config.json, TensorBoard
     progress      what a person sees of a run
     interrupt     SIGTERM and SIGINT
     metrics       MSE, MAE, SSIM per image

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from rnnae import parallel
+from rnnae import processes
 from rnnae.errors import CheckpointError
 
 _KEEP = {"latest": 2, "best": 1}
@@ -45,15 +45,21 @@ class Checkpoints:
 
         Raises CheckpointError if it cannot be written; older steps are then still there.
         """
-        if parallel.on_primary(lambda: step in self.steps(kind)):
-            return
-        try:
+
+        def begin():
+            if step in self.steps(kind):
+                return False
             self._set_aside(kind, step)  # what a kill left half-written
+            return True
+
+        try:
+            if not processes.on_primary(begin):
+                return
             manager = self._manager(kind)
             manager.save(step, args=ocp.args.StandardSave(_key_data(state)), force=True)
             manager.wait_until_finished()
-            if parallel.is_primary():
-                self._write_manifest(kind, step, state)
+            signature = _signature(state)
+            processes.on_primary(lambda: self._write_manifest(kind, step, signature))
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"cannot write checkpoint {kind}/{step} below {self._root}: {_line(error)}; free "
@@ -67,26 +73,22 @@ class Checkpoints:
         line each; with `repair` they are moved to checkpoints/refused. Raises CheckpointError if
         no step verifies, or if the state is of another model.
         """
-        newest = parallel.on_primary(lambda: self._newest(kind, repair))
+        newest = processes.on_primary(lambda: self._newest(kind, repair))
         return None if newest is None else self._read(*newest, like)
 
     def newest(self) -> int | None:
         """The step that `restore` takes; None if there has never been a checkpoint."""
-        newest = parallel.on_primary(lambda: self._newest("latest", repair=False))
+        newest = processes.on_primary(lambda: self._newest("latest", repair=False))
         return None if newest is None else newest[1]
 
-    def go_back(self, step: int) -> bool:
-        """Whether there is a state of that step to restore; newer ones are then set aside, in
-        checkpoints/refused."""
+    def has(self, step: int) -> bool:
+        """Whether there is a state of that step to restore."""
+        return processes.on_primary(lambda: self._verify("latest", step) is None)
 
-        def back():
-            if self._verify("latest", step) is not None:
-                return False
-            for newer in [s for s in self._directories("latest") if s > step]:
-                self._set_aside("latest", newer)
-            return True
-
-        return parallel.on_primary(back)
+    def go_back(self, step: int) -> None:
+        """Sets the states after that step aside, in checkpoints/refused."""
+        for newer in [s for s in self._directories("latest") if s > step]:
+            self._set_aside("latest", newer)
 
     def _newest(self, kind: str, repair: bool) -> tuple[str, int] | None:
         candidates = [(kind, step) for step in reversed(self._directories(kind))]
@@ -132,9 +134,9 @@ class Checkpoints:
     def _manifest(self, kind: str, step: int) -> Path:
         return self._root / kind / str(step) / _MANIFEST
 
-    def _write_manifest(self, kind: str, step: int, state: Any) -> None:
+    def _write_manifest(self, kind: str, step: int, signature: dict[str, str]) -> None:
         path = self._manifest(kind, step)
-        (path.parent / _ARRAYS).write_text(json.dumps(_signature(state), indent=1))
+        (path.parent / _ARRAYS).write_text(json.dumps(signature, indent=1))
         temporary = path.with_suffix(".tmp")
         with temporary.open("w") as file:
             json.dump(_digests(path.parent), file, indent=1)
@@ -178,7 +180,7 @@ class Checkpoints:
 
     def _set_aside(self, kind: str, step: int) -> None:
         source = self._root / kind / str(step)
-        if not source.exists() or not parallel.is_primary():
+        if not source.exists() or not processes.is_primary():
             return
         target = self._root / "refused" / f"{kind}-{step}"
         while target.exists():
@@ -200,7 +202,11 @@ def meet(workdirs: Sequence[Path]) -> bool:
         if None in newest:
             return set(newest) == {None}
         first = min(newest)
-        return all([checkpoints.go_back(first) for checkpoints in all_checkpoints])
+        if not all([checkpoints.has(first) for checkpoints in all_checkpoints]):
+            return False
+        for checkpoints in all_checkpoints:
+            checkpoints.go_back(first)
+        return True
 
 
 def _is_key(x: Any) -> bool:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnae import datasets, folder
+from rnnae import datasets, folder, processes
 from rnnae.errors import ConfigError, DataError
 
 VALIDATION_IMAGES = 10_000  # the last of the training records, where no validation is published
@@ -41,7 +41,6 @@ def load(
     train_images: int,
     in_memory_gib: float,
     seed: int,
-    primary: bool = True,
 ) -> Splits:
     """The three splits of `name`, prepared if need be; in memory up to `in_memory_gib` each.
 
@@ -49,9 +48,12 @@ def load(
     `train_images` takes the first n of what would be trained on (0: all).
     """
     shape = tuple(shape)
-    path = datasets.prepare(
-        name, data_dir=data_dir, source_dir=source_dir, shape=shape, seed=seed, primary=primary
+    prepare = functools.partial(
+        datasets.prepare, name, data_dir=data_dir, source_dir=source_dir, shape=shape, seed=seed
     )
+    if processes.several():  # the others wait, and find it done where they share the disk
+        processes.on_primary(lambda: str(prepare()))
+    path = prepare()
     train, valid, test = _split_names(name, datasets.split_sizes(path))
     if train_on_all:
         train = "train" if valid.startswith("train[") else f"{train}+{valid}"

@@ -24,7 +24,6 @@ from rnnae import folder, formats, published
 from rnnae.errors import ConfigError, DataError
 
 STALE_SECONDS = 86_400.0
-WAIT_SECONDS = 3600.0  # of other processes, for the one that prepares
 Examples = dict[str, Iterable[dict[str, Any]]]  # split name: examples, images as uint8 arrays
 
 
@@ -44,9 +43,8 @@ def prepare(
     source_dir: str = "",
     shape: tuple[int, int, int] = (0, 0, 0),
     seed: int = 0,
-    primary: bool = True,
 ) -> Path:
-    """The TFDS directory of `name`, written first where there is none; others wait for `primary`.
+    """The TFDS directory of `name`, written first where there is none.
 
     Raises:
         ConfigError: unknown name, or a folder of images without a shape.
@@ -64,9 +62,6 @@ def prepare(
         return _prepared_elsewhere(name, data_dir)
     final = data_dir / full_name / version
     if _is_prepared(final):
-        return final
-    if not primary:
-        _wait_for(final)
         return final
     if name == "folder":
         examples = {
@@ -147,14 +142,6 @@ def _is_prepared(path: Path) -> bool:
             f"prepare it with file_format='array_record' or set another --config.data.data_dir"
         )
     return True
-
-
-def _wait_for(path: Path) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not _is_prepared(path):
-        if time.monotonic() > deadline:
-            raise DataError(f"{path} was not there after {WAIT_SECONDS:g} s of waiting")
-        time.sleep(0.2)
 
 
 def _write(name: str, version: str, features, examples: Examples, final: Path) -> None:

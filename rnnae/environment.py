@@ -29,10 +29,17 @@ def describe(devices: Sequence[jax.Device]) -> dict:
 
 def commit() -> str:
     """Of the checkout that holds this package, `-dirty` where files of it differ; "" if none."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    own = Path(__file__)
+    if not _git("ls-files", "--error-unmatch", own.name, cwd=own.parent):  # installed elsewhere
+        return ""
+    return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*", cwd=own.parent)
+
+
+def _git(*arguments: str, cwd: Path) -> str:
+    """What git says; "" if it fails or is not there."""
     try:
         done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
+            ["git", *arguments], cwd=cwd, capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

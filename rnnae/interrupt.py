@@ -6,7 +6,7 @@ In a run of several processes a signal to one of them stops all at the same step
 import signal
 import threading
 
-from rnnae import parallel
+from rnnae import processes
 from rnnae.errors import Stopped
 
 # The exit code a shell gives a process that the signal killed: 128 + its number.
@@ -15,7 +15,8 @@ _EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 class Interrupt:
     """While entered, signals raise Stopped: at once, or between `defer` and `nothing_to_lose` when
-    the run asks by `check`. A second signal is always raised at once.
+    the run asks by `check`, as always in one process of several. A second signal is always raised
+    at once.
 
     Signals reach the main thread only: elsewhere, as in a notebook's worker thread, none is taken.
     """
@@ -43,12 +44,12 @@ class Interrupt:
     def check(self, where: str) -> None:
         """Raises Stopped if a signal has come, to any process, all of which call this; `where`
         completes the line 'stopped by ... '."""
-        _stop(parallel.greatest(self._received or 0), where)
+        _stop(processes.greatest(self._received or 0), where)
 
     def check_alone(self, where: str) -> None:
         """`check` where this process acts without the others; for several, whom it would leave
         waiting, the signal waits instead."""
-        if not parallel.several():
+        if not processes.several():
             _stop(self._received or 0, where)
 
     def defer(self) -> None:
@@ -63,7 +64,7 @@ class Interrupt:
     def _handle(self, number, frame):
         del frame
         again, self._received = self.requested, number
-        if self._immediate or again:
+        if again or (self._immediate and not processes.several()):
             _stop(number, "between steps")
 
 

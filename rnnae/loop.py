@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import jax
 import numpy as np
 
-from rnnae import data, parallel
+from rnnae import data, parallel, processes
 from rnnae.errors import NonFiniteError
 from rnnae.interrupt import Interrupt
 from rnnae.progress import Progress
@@ -27,7 +27,7 @@ def batches(
             timetable.calls(step),
             seed=seed,
             size=timetable.size,
-            part=parallel.part(timetable.size),
+            part=processes.part(timetable.size),
         )
         for seed, source in images.items()
     ]
@@ -79,15 +79,15 @@ class Pause:
     def __init__(self, timetable: Timetable, interrupt: Interrupt, seconds: float):
         self._timetable, self._interrupt, self._seconds = timetable, interrupt, seconds
         self._last = time.monotonic()
+        self._asked: Callable[[], int] = lambda: 0
 
     def due(self, step: int) -> bool:
         now = time.monotonic()
         wanted = self._interrupt.requested or now - self._last > self._seconds
-        due = (
-            step == self._timetable.total
-            or self._timetable.validation_due(step)
-            or parallel.greatest(wanted) > 0
-        )
+        asked = processes.greatest_soon(wanted)
+        if processes.several():  # one call later, so that nobody waits for the call under way
+            asked, self._asked = self._asked, asked
+        due = step == self._timetable.total or self._timetable.validation_due(step) or asked() > 0
         self._last = now if due else self._last
         return due
 

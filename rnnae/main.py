@@ -14,16 +14,16 @@ data missing or damaged, 6 another process of the run is gone or was started oth
 """
 
 import difflib
-import os
 import re
 import sys
+import traceback
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from rnnae import config as config_lib
-from rnnae.errors import ConfigError, ProcessError, RnnaeError
+from rnnae.errors import ConfigError, RnnaeError
 
 _MODES = ("train", "evaluate", "sample")
 
@@ -135,23 +135,23 @@ def _one_line(error: Exception) -> str:
 
 def run(mode: str, config: ConfigDict, workdir: Path) -> None:
     """Imports what `mode` needs and does it. Late, so that a wrong flag is told at once."""
-    from rnnae import parallel, runtime
+    from rnnae import processes, runtime
 
-    parallel.connect(
+    count = processes.connect(
         _COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value, detect=_DISTRIBUTED.value
     )
     runtime.setup(
         compilation_cache=config.compilation_cache,
         devices=config.devices,
-        batch_size=config.data.batch_size,
+        batch_size=config.data.batch_size // count,
         keep_memory=config.keep_memory,
     )
-    if parallel.several() and mode != "train":
+    if count > 1 and mode != "train":
         raise ConfigError(f"--mode {mode} is work for one process")
     if mode == "train":
         from rnnae import train
 
-        with parallel.in_contact():
+        with processes.in_contact():
             if _SEEDS.value is None:
                 train.train(config, workdir)
             else:
@@ -181,8 +181,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    if code == ProcessError.exit_code:  # at exit jax would wait for the process that is gone
-        sys.stdout.flush()
-        os._exit(code)
+    try:
+        code = main()
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    if code and "rnnae.processes" in sys.modules:
+        sys.modules["rnnae.processes"].leave(code)
     sys.exit(code)

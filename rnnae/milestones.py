@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 
-from rnnae import data, environment, evaluate, flops, parallel, sample
+from rnnae import data, environment, evaluate, flops, processes, sample
 from rnnae.checkpoint import Checkpoints
 from rnnae.interrupt import Interrupt
 from rnnae.models import Autoencoder
@@ -39,7 +39,7 @@ class Milestones:
     def describe(self, train_state: TrainState, devices: Sequence[jax.Device]) -> None:
         """The parameter summary: the table into summary.txt, its totals on one line; and a record
         of what runs where."""
-        if not parallel.is_primary():
+        if not processes.is_primary():
             return
         model, params = self.model, train_state.params
 
@@ -65,16 +65,16 @@ class Milestones:
         """Validation metrics, best checkpoint, record, pictures: in the order that survives a
         kill. An interrupted validation leaves no record, so a continued run does it again."""
         done = {r["step"]: r["valid/loss"] for r in self.writer.records() if "valid/loss" in r}
-        if parallel.on_primary(lambda: step in done):
+        if processes.on_primary(lambda: step in done):
             return
         means = self._measure("valid", step, train_state)
-        if parallel.on_primary(lambda: means["loss"] < min(done.values(), default=math.inf)):
+        if processes.on_primary(lambda: means["loss"] < min(done.values(), default=math.inf)):
             self.checkpoints.save("best", step, train_state)
         self._record("valid", step, means)
         # All is recorded and saved: a signal need not wait for pictures, which compile and plot.
         where = f"after the evaluation at step {step}"
         self.interrupt.check(where)
-        if parallel.is_primary():
+        if processes.is_primary():
             self._draw(self._with_prior(train_state, **_PREVIEW), where)
 
     def finish(self, step: int, train_state: TrainState) -> dict[str, float]:
@@ -84,12 +84,12 @@ class Milestones:
             both = [r for r in self.writer.records() if r["step"] == step and "test/loss" in r]
             return {k: v for k, v in both[0].items() if k.startswith("test/")} if both else None
 
-        if result := parallel.on_primary(recorded):
+        if result := processes.on_primary(recorded):
             means = {name.removeprefix("test/"): value for name, value in result.items()}
             self.say(f"already trained; test: {evaluate.line(means)}")
             return result
         means = self._measure("test", step, train_state, weighted=True)
-        if parallel.is_primary():
+        if processes.is_primary():
             run = self._with_prior(
                 train_state, sample.MIXTURE_IMAGES, self.config.eval.mixture_components, final=True
             )
@@ -98,6 +98,7 @@ class Milestones:
             self._draw(run, f"after the evaluation at step {step}")
         self._record("test", step, means)
         self.say(f"pictures in {self.workdir / 'pictures'}")
+        processes.on_primary(lambda: None)  # whoever ended first would be missed
         return {f"test/{name}": value for name, value in means.items()}
 
     def _measure(

@@ -1,8 +1,9 @@
 """The precision of matrix products in training: bfloat16 operands, float32 sums.
 
 Only the operands of dense layers are rounded; parameters, states, sums and the optimizer stay
-float32, and whatever is reported is computed in float32. To a model it makes no difference: the
-products are exchanged from outside, while its training step is traced.
+float32, and whatever is reported is computed in float32 (on accelerators too: `runtime.setup`). To
+a model it makes no difference: the products are exchanged from outside, while its training step is
+traced.
 """
 
 import contextlib

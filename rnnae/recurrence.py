@@ -107,7 +107,7 @@ class Layer(nn.Module):
 class Stack(nn.Module):
     """`layers` recurrent layers, each reading the one below: `none`; `residual`, from the second on
     added to what they read (He et al. 2016); or `skip`, the sum of all is the stack's output
-    (Graves 2013).
+    (the outward half of the skips of Graves 2013).
 
     Carries are a flat tuple, one a cell: layer by layer, forward before backward.
     """
@@ -129,10 +129,6 @@ class Stack(nn.Module):
     def cells(self) -> int:
         """Carries that `__call__` takes and returns."""
         return self.layers * (2 if self.direction == "both" else 1)
-
-    @property
-    def output_width(self) -> int:
-        return self.width * (2 if self.direction == "both" else 1)
 
     @nn.nowrap
     def zero_carries(self, batch: int) -> tuple[Carry, ...]:

@@ -17,7 +17,11 @@ _HEAP = 16 << 30  # bytes of the heap in huge pages, at most
 
 
 def setup(*, compilation_cache: str, devices: int, batch_size: int, keep_memory: bool) -> None:
-    """The persistent compilation cache, how many devices the CPU counts as, and the allocator.
+    """The persistent compilation cache, the precision of products, how many devices the CPU counts
+    as, and the allocator.
+
+    float32 products are of float32 operands: by default TPUs round them to bfloat16 and GPUs to
+    TF32, where a prior's density is off by nats. What may be rounded says `config.optim.precision`.
 
     A CPU counts as one device a core, where the batch divides into shards of 64 or more: a
     recurrence is a chain of small products, and two chains keep two cores busier than one product
@@ -27,6 +31,7 @@ def setup(*, compilation_cache: str, devices: int, batch_size: int, keep_memory:
     if compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(Path(compilation_cache).expanduser()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_default_matmul_precision", "float32")
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", devices or _cpu_devices(batch_size))
     if keep_memory and _keep_memory():

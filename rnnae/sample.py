@@ -16,10 +16,12 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 
-from rnnae import data, keys, latents, likelihoods, models, optim, parallel, pictures, state, writer
+from rnnae import data, keys, latents, likelihoods, models, optim, pictures, state
 from rnnae.checkpoint import Checkpoints
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.mixture import Mixture
+from rnnae.saved_config import get_config
+from rnnae.writer import read_metrics
 
 MIXTURE_IMAGES = 50_000  # codes that a mixture is fitted to, at most
 _CANDIDATES = 64  # codes among which that of a completion is chosen
@@ -186,7 +188,7 @@ def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
     """The images of a config, prepared on first use."""
     fields = config.data.to_dict()
     del fields["batch_size"], fields["binarise"]
-    return data.load(**fields, seed=config.seed, primary=parallel.is_primary())
+    return data.load(**fields, seed=config.seed)
 
 
 def build(config: ml_collections.ConfigDict, total_steps: int) -> tuple[nn.Module, Any, Any]:
@@ -209,10 +211,11 @@ def build(config: ml_collections.ConfigDict, total_steps: int) -> tuple[nn.Modul
 def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
     """The run in `workdir` with its averaged parameters, `latest` or `best` on validation.
 
-    Raises CheckpointError if there is none that verifies.
+    Raises CheckpointError if there is none that verifies, ConfigError if the run is of another
+    version of this package.
     """
     workdir = Path(workdir)
-    config = ml_collections.ConfigDict(writer.read_config(workdir))
+    config = get_config(str(workdir / "config.json"))
     model, optimizer, _ = build(config, total_steps=1)
     like = state.create(model, optimizer, model.image_shape, config.seed)
     restored = Checkpoints(workdir).restore(like, kind=checkpoint)
@@ -289,7 +292,7 @@ def main(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
             few(splits.train, MIXTURE_IMAGES, config), config.eval.mixture_components
         )
     directory = workdir / "samples"
-    draw(run, splits.test, writer.read_metrics(workdir), directory)
+    draw(run, splits.test, read_metrics(workdir), directory)
     images = run.sample(64, config.seed)
     pictures.grid(directory / "samples_8x8.png", images, 8, 8)
     np.save(directory / "samples_8x8.npy", images)

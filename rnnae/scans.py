@@ -1,8 +1,8 @@
 """Recurrences over the leading axis, linear and gated, each with a gradient of its own.
 
 `lax.scan` differentiated by jax keeps what every operation of a step asks for, and adds to the
-gradient of the weights at every step. These keep little, compute it again, and leave the weights'
-gradient to one product over all steps. `recurrence.py` chooses; the plain `nn.scan` of other cells,
+gradient of the weights at every step. These keep little, compute it again, and add to the weights'
+gradient every few steps. `recurrence.py` chooses; the plain `nn.scan` of other cells,
 and a loop, are what the tests compare with.
 """
 
@@ -35,9 +35,9 @@ def linear(
     """
     if form:
         return FORMS[form](a_TBD, b_TBD, h_BD, reverse)
-    in_order, other = (functools.partial(run, reverse=reverse) for run in FORMS.values())
     if a_TBD.shape[0] <= _UNROLL:
-        return in_order(a_TBD, b_TBD, h_BD)
+        return _in_order(a_TBD, b_TBD, h_BD, reverse)
+    in_order, other = (functools.partial(f, reverse=reverse) for f in (_in_order, _associative))
     return jax.lax.platform_dependent(a_TBD, b_TBD, h_BD, cpu=in_order, default=other)
 
 
@@ -170,7 +170,7 @@ def _as_read(read_TBD: jax.Array, d_BD: jax.Array) -> jax.Array:
 
 
 def _operand(h_BD: jax.Array, x_BI: jax.Array) -> jax.Array:
-    """[h, x, 1]: the ones make a bias's derivative a row of the kernel's."""
+    """[h, x, 1]: the ones make a bias's derivative a row of the kernel's, rounded as it is."""
     return jnp.concatenate([h_BD, x_BI, jnp.ones((h_BD.shape[0], 1))], axis=1)
 
 

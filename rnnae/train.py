@@ -13,7 +13,7 @@ import optax
 from flax import linen as nn
 
 from rnnae import config as config_lib
-from rnnae import data, evaluate, keys, objective, parallel, sample, state
+from rnnae import data, evaluate, keys, objective, parallel, processes, sample, state
 from rnnae import microbatch as microbatch_lib
 from rnnae import precision as precision_lib
 from rnnae.checkpoint import Checkpoints, meet
@@ -156,8 +156,9 @@ def train_together(
     vmapped over them. Each leaves the records and checkpoints of a run of its own."""
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
-        parallel.check_same("the config", json.dumps([config.to_dict() for config in configs]))
         devices = parallel.choose_devices(configs[0].devices)
+        processes.check_same("the config", json.dumps([config.to_dict() for config in configs]))
+        processes.check_shared(workdirs[0])
         parallel.check_batch(configs[0].data.batch_size, devices)
         splits = [sample.load_splits(config) for config in configs]
         configs = [
@@ -173,7 +174,7 @@ def train_together(
         evaluate.check_protocol(model, splits[0].train, config.data.binarise)
         epochs = timetable.epoch(timetable.total)
         progress = stack.enter_context(
-            Progress(timetable.total, epochs, primary=parallel.is_primary())
+            Progress(timetable.total, epochs, primary=processes.is_primary())
         )
         evaluator = evaluate.Evaluator(model, devices, config)
         states, runs = [], []
@@ -224,7 +225,7 @@ def _open(
     stack: contextlib.ExitStack,
 ) -> tuple[TrainState, Milestones]:
     """A run as it is in `workdir`, or at its beginning; `stack` closes its files."""
-    model, primary = evaluator.model, parallel.is_primary()
+    model, primary = evaluator.model, processes.is_primary()
     train_state = state.create(model, optimizer, model.image_shape, config.seed)
     train_state = parallel.replicate(train_state, devices)
     checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir)))

@@ -69,8 +69,9 @@ class Writer:
     def started(self, step: int, environment: dict) -> None:
         """One record of where and with what the run starts or continues, after `step` steps."""
         if self._primary:
-            with (self._workdir / _STARTS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **environment}) + "\n")
+            path = self._workdir / _STARTS
+            records = [*_read(path), {"step": step, **environment}]
+            _replace(path, "".join(json.dumps(r) + "\n" for r in records))
 
     def sync(self) -> None:
         """All that was written so far survives a crash of the machine."""

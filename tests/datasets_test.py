@@ -1,8 +1,6 @@
 import os
 import subprocess
 import sys
-import threading
-import time
 
 import fake_published
 import numpy as np
@@ -142,24 +140,6 @@ def test_what_killed_runs_left_is_removed_after_a_day(tmp_path, monkeypatch):
     datasets.prepare("mnist", data_dir=tmp_path / "data", source_dir=str(tmp_path))
     left = sorted(p.name for p in (tmp_path / "data").iterdir())
     assert left == [".preparing-now", "mnist"]
-
-
-def test_other_processes_wait_for_the_primary(tmp_path, monkeypatch):
-    fake_published.install(monkeypatch, "mnist", tmp_path)
-    kwargs = {"data_dir": tmp_path / "data", "source_dir": str(tmp_path)}
-    waited = []
-    other = threading.Thread(
-        target=lambda: waited.append(datasets.prepare("mnist", primary=False, **kwargs))
-    )
-    other.start()
-    time.sleep(0.3)
-    assert other.is_alive() and not (tmp_path / "data").exists()
-    path = datasets.prepare("mnist", **kwargs)
-    other.join(5)
-    assert waited == [path]
-    monkeypatch.setattr(datasets, "WAIT_SECONDS", 0)
-    with pytest.raises(DataError, match="was not there after"):
-        datasets.prepare("fashion_mnist", primary=False, **kwargs)
 
 
 def test_two_primaries_at_once_agree(tmp_path, monkeypatch):

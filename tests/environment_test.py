@@ -21,12 +21,16 @@ def test_the_commit_is_that_of_the_checkout_and_says_if_files_differ(tmp_path, m
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert environment.commit() == ""
     git(tmp_path, "init", "-q")
-    (tmp_path / "file").write_text("one")
-    git(tmp_path, "add", "file")
+    (tmp_path / "another").write_text("one")
+    git(tmp_path, "add", "another")
     git(tmp_path, "commit", "-qm", "one")
+    (tmp_path / "environment.py").write_text("one")
+    assert environment.commit() == ""  # installed into a project of another
+    git(tmp_path, "add", "environment.py")
+    git(tmp_path, "commit", "-qm", "two")
     commit = git(tmp_path, "rev-parse", "HEAD")[:12]
     assert environment.commit() == commit
-    (tmp_path / "file").write_text("two")
+    (tmp_path / "another").write_text("two")
     assert environment.commit() == f"{commit}-dirty"
 
 

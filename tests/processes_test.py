@@ -1,14 +1,17 @@
 """Several processes train one model: real ones, on this machine."""
 
+import os
 import signal
 import socket
 import time
 
+import jax
 import numpy as np
 import pytest
 
-from rnnae import parallel
-from rnnae.errors import ConfigError
+from rnnae import processes
+from rnnae.errors import ConfigError, ProcessError, Stopped
+from rnnae.interrupt import Interrupt
 from rnnae.writer import read_config, read_metrics
 from tests import runs
 
@@ -89,6 +92,46 @@ def test_different_configs_are_refused(tmp_path):
         read_config(tmp_path / "run")
 
 
+@pytest.mark.slow
+def test_what_fails_in_process_0_ends_all(tmp_path):
+    pair = start_two(tmp_path, tmp_path / "run", *[["--config.data.source_dir=/nowhere"]] * 2)
+    codes, errors = ends(pair)
+    assert codes == [5, 6], errors
+    assert "process 0 stopped: " in errors[1] and "/nowhere" in errors[1]
+
+
+@pytest.mark.slow
+def test_directories_that_are_not_shared_are_refused(tmp_path):
+    other = f"--workdir={tmp_path / 'other'}"
+    codes, errors = ends(start_two(tmp_path, tmp_path / "run", second=[other]))
+    assert codes == [6, 6], errors
+    assert all("is not the same directory for all processes" in error for error in errors)
+
+
+@pytest.fixture
+def one_of_several(monkeypatch):
+    """As far as this process is asked; there are no others."""
+    monkeypatch.setattr(processes, "several", lambda: True)
+
+
+def test_only_what_is_of_the_connection_is_a_lost_process(one_of_several):
+    lost = jax.errors.JaxRuntimeError("UNAVAILABLE: Connection reset by peer")
+    with pytest.raises(ProcessError, match="lost contact with another"), processes.in_contact():
+        raise lost
+    full = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Out of memory"), processes.in_contact():
+        raise full
+
+
+def test_a_signal_to_one_of_several_waits_until_all_ask(one_of_several, monkeypatch):
+    monkeypatch.setattr(processes, "greatest", lambda value: value)
+    with Interrupt() as interrupt:  # before there are steps to save
+        os.kill(os.getpid(), signal.SIGTERM)
+        interrupt.check_alone("here")
+        with pytest.raises(Stopped, match="stopped by SIGTERM in the evaluation"):
+            interrupt.check("in the evaluation")
+
+
 @pytest.mark.parametrize(
     "environment, expected",
     [
@@ -102,16 +145,16 @@ def test_different_configs_are_refused(tmp_path):
     ],
 )
 def test_who_starts_several_processes(environment, expected):
-    assert parallel.started_together(environment) is expected
+    assert processes.started_together(environment) is expected
 
 
 def test_a_process_alone_asks_nobody():
-    assert not parallel.several() and parallel.is_primary()
-    assert parallel.part(8) == slice(0, 8)
-    assert parallel.greatest(3) == 3
-    assert parallel.on_primary(lambda: (1, "a")) == (1, "a")
-    parallel.check_same("anything", "text")
+    assert not processes.several() and processes.is_primary()
+    assert processes.part(8) == slice(0, 8)
+    assert processes.greatest(3) == 3
+    assert processes.on_primary(lambda: (1, "a")) == (1, "a")
+    processes.check_same("anything", "text")
     with pytest.raises(ConfigError, match="go together"):
-        parallel.connect("127.0.0.1:1", None, 0, detect=False)
-    with parallel.in_contact(), pytest.raises(ValueError, match="Gloo"):
+        processes.connect("127.0.0.1:1", None, 0, detect=False)
+    with processes.in_contact(), pytest.raises(ValueError, match="Gloo"):
         raise ValueError("Gloo")

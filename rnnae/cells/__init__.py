@@ -1,8 +1,8 @@
 """Cells: one step of recurrence.
 
 A cell is two halves: `project`, what its gates read from the input, which does not depend on time
-and so is one matrix product for the whole sequence; and `step`, what must be done in order. To add
-a cell: subclass `Cell` in one of the files here, add its line to `CELLS`. Every test in
+and so can be one matrix product for the whole sequence; and `step`, what must be done in order. To
+add a cell: subclass `Cell` in one of the files here, add its line to `CELLS`. Every test in
 `cells_test.py` then runs on it.
 """
 

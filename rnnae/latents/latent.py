@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from rnnae.cells import dense_2d
-from rnnae.errors import ConfigError, choose
+from rnnae.errors import ConfigError
 from rnnae.recurrence import Stack
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -76,7 +76,6 @@ class Latent(nn.Module):
     variational: ClassVar[bool] = True
 
     def setup(self):
-        choose(dict.fromkeys(INFERENCES), "config.latent.inference", self.inference)
         self.head = nn.Dense(2 * self.size)
         if self.inference == "autoregressive":
             self.check_chunk()

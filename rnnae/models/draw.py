@@ -18,7 +18,7 @@ from rnnae.errors import ConfigError
 from rnnae.latents import STANDARD, Normal, StandardNormal, normals
 from rnnae.models import attention
 from rnnae.models.autoencoder import Autoencoder
-from rnnae.products import product
+from rnnae.products import KEPT, product
 from rnnae.scan_order import ScanOrder
 from rnnae.types import Terms
 
@@ -171,8 +171,7 @@ class Draw(Autoencoder):
     def _scan(self, step, batch: int, inputs_TBZ):
         # Gradients recompute each glimpse from its state and its dense layers' products: to store
         # all that is inside one costs more time on a CPU, and several times the memory.
-        products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-        step = nn.remat(step, prevent_cse=False, policy=products)
+        step = nn.remat(step, prevent_cse=False, policy=KEPT)
         scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
         return scan(self, self._start(batch), inputs_TBZ)
 
