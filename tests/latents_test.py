@@ -147,9 +147,12 @@ def test_the_autoregressive_posterior_of_a_chunk_depends_on_those_before_it_only
     assert moved.tolist() == [False] * 4 + [True] * 2
 
 
-def test_a_vamp_prior_with_an_autoregressive_posterior_is_refused():
-    with pytest.raises(ConfigError, match="vamp needs config.latent.inference=diagonal"):
-        setup("vamp", 4, "autoregressive")
+@pytest.mark.parametrize("name", ["vamp", "deterministic", "none"])
+def test_a_posterior_that_cannot_be_is_refused(name):
+    with pytest.raises(ConfigError, match=f"{name} needs config.latent.inference=diagonal"):
+        setup(name, 4, "autoregressive")
+    with pytest.raises(ConfigError, match="config.latent.inference must be one of diagonal"):
+        setup(name, 4, "diagnoal")
 
 
 def test_the_autoregressive_prior_of_a_chunk_depends_on_those_before_it_only():

@@ -1,5 +1,7 @@
 """A trained run as a notebook uses it, and evaluation's numbers."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -148,6 +150,14 @@ def test_only_a_sweep_completes(run):
 def test_only_draw_has_frames(run):
     with pytest.raises(ConfigError, match="config.model.name=draw"):
         run.frames(run.codes(2))
+
+
+def test_a_run_of_another_version_is_refused(tmp_path):
+    saved = json.loads(default().to_json())
+    saved["model"]["residual"] = True
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(ConfigError, match="config.model.residual is unknown; use the commit"):
+        sample.load(tmp_path)
 
 
 def test_modes_agree_with_training(trained, capsys):

@@ -1,0 +1,48 @@
+"""The arithmetic of a model, against sums by hand."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from rnnae import flops, precision
+from tests import tiny
+
+
+def test_a_perceptron_by_hand():
+    model = tiny.build("mlp", widths=(8,), latent__name="gaussian")[0]
+    pixels, hidden, code = 24, 8, 5
+    layers = pixels * hidden + hidden * 2 * code + code * hidden + hidden * pixels
+    assert flops.forward(model) == 2 * layers
+    assert flops.training(model) == 6 * layers
+
+
+def test_what_is_read_once_for_all_images_is_nobodys():
+    """A VampPrior's pseudo-inputs go through the encoder, however many images there are."""
+    few, many = (tiny.build("mlp", latent__name="vamp", latent__components=n)[0] for n in (1, 1000))
+    prior = 2 * 2 * 5 * (1000 - 1)  # what an image's code has to do with each: two products
+    assert flops.forward(many) - flops.forward(few) == prior
+
+
+def test_a_loop_counts_as_often_as_it_goes_and_of_branches_the_costliest():
+    w = jnp.ones((3, 3))
+
+    def function(x):
+        x = jax.lax.scan(lambda x, _: (x @ w, None), x, length=7)[0]
+        return jax.lax.cond(x[0, 0] > 0, lambda x: x @ w @ w, lambda x: x, x)
+
+    assert flops.of_products(jax.make_jaxpr(function)(w).jaxpr) == 9 * 2 * 27
+
+
+@pytest.mark.parametrize("read_size", [0, 2])
+def test_gradients_of_draw_keep_its_products_in_either_precision(read_size):
+    model, params = tiny.build("draw", read_size=read_size)
+
+    def counted(name):
+        def loss(params):
+            with precision.of_products(name):
+                terms = model.apply(params, tiny.binary(), tiny.keys())
+            return terms.log_prob_B.sum() - terms.kl_BTZ.sum()
+
+        return flops.of_products(jax.make_jaxpr(jax.grad(loss))(params).jaxpr)
+
+    assert counted("bfloat16") == counted("float32")
