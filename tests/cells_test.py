@@ -136,6 +136,10 @@ def test_slstm_equations():
     np.testing.assert_allclose(ours[0], sigmoid(o) * c_new / n_new, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(ours[1], c_new / n_new, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(ours[2], np.log(n_new), rtol=1e-4, atol=1e-5)
+
+
+def test_slstm_stays_finite_with_gates_wide_open():
+    cell, params, (h, mean, log_n), x = setup("slstm")
     wide_open = jax.tree.map(lambda a: 1000 * a, params)
     assert np.isfinite(cell.apply({"params": wide_open}, (h, mean, log_n), x)[1]).all()
 
