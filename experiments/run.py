@@ -6,7 +6,7 @@ continues.
 
 The seeds of a row are trained by one process, on accelerators as one program. Flags after `--` go
 to every run. A row that fails is reported, the others go on. `--shard i/n` is every n-th row from
-the i-th on, for n machines or the jobs of an array. Exit codes: 0 done, 1 a run
+the i-th on, with the rows that evaluate it, for n machines or the jobs of an array. Exit codes: 0 done, 1 a run
 failed, 2 a flag, 130 SIGINT, 143 SIGTERM.
 """
 
@@ -121,8 +121,11 @@ def main(argv: list[str] | None = None) -> int:
         if label not in labels:
             parser.error(f"no row {label!r} in {table.name}; its rows: {', '.join(labels)}")
     first, shards = arguments.shard
-    chosen = [label for label in labels if label in (arguments.row or labels)][first::shards]
-    return perform_all([r for r in runs(table, arguments.root) if r.row.label in chosen], extra)
+    rows = [row for row in table.rows if row.label in (arguments.row or labels)]
+    # Whoever trains a row evaluates it too.
+    trained = list(dict.fromkeys(row.trained or row.label for row in rows))[first::shards]
+    chosen = [row for row in rows if (row.trained or row.label) in trained]
+    return perform_all([r for r in runs(table, arguments.root) if r.row in chosen], extra)
 
 
 def perform_all(chosen: list[Run], extra: list[str]) -> int:
