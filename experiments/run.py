@@ -6,8 +6,8 @@ continues.
 
 The seeds of a row are trained by one process, on accelerators as one program. Flags after `--` go
 to every run. A row that fails is reported, the others go on. `--shard i/n` is every n-th row from
-the i-th on, with the rows that evaluate it, for n machines or the jobs of an array. Exit codes: 0 done, 1 a run
-failed, 2 a flag, 130 SIGINT, 143 SIGTERM.
+the i-th on, with the rows that evaluate it, for n machines or the jobs of an array. Exit codes:
+0 done, 1 a run failed, 2 a flag, 130 SIGINT, 143 SIGTERM.
 """
 
 import argparse

@@ -16,7 +16,7 @@ from rnnae.timetable import Timetable
 from rnnae.writer import Writer
 
 
-def batches(
+def batches_of(
     images: Mapping[int, data.Source], timetable: Timetable, step: int
 ) -> Iterator[np.ndarray]:
     """uint8 (K, B, H, W, C) for each call from `step` on; of several runs, each with `images` and

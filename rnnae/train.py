@@ -19,7 +19,7 @@ from rnnae import precision as precision_lib
 from rnnae.checkpoint import Checkpoints, meet
 from rnnae.errors import ConfigError
 from rnnae.interrupt import Interrupt
-from rnnae.loop import Meter, Pause, batches, updates
+from rnnae.loop import Meter, Pause, batches_of, updates
 from rnnae.milestones import Milestones
 from rnnae.progress import Progress
 from rnnae.state import TrainState
@@ -202,7 +202,7 @@ def train_together(
         meter = Meter(timetable, [run.writer for run in runs], progress)
         interrupt.defer()
         sources = {run.config.seed: run.splits.train for run in runs}
-        images = batches(sources, timetable, step)
+        images = batches_of(sources, timetable, step)
         steps = updates(step, train_state, call, images, devices, meter, pause)
         for step, train_state in steps:
             each(Milestones.save, step, train_state)
