@@ -84,22 +84,30 @@ class Milestones:
             both = [r for r in self.writer.records() if r["step"] == step and "test/loss" in r]
             return {k: v for k, v in both[0].items() if k.startswith("test/")} if both else None
 
-        if result := processes.on_primary(recorded):
+        result, last = processes.on_primary(recorded), self._pictures / sample.LAST_PICTURE
+        if result:
             means = {name.removeprefix("test/"): value for name, value in result.items()}
             self.say(f"already trained; test: {evaluate.line(means)}")
-            return result
-        means = self._measure("test", step, train_state, weighted=True)
-        if processes.is_primary():
+        else:
+            means = self._measure("test", step, train_state, weighted=True)
+            result = {f"test/{name}": value for name, value in means.items()}
+            if processes.is_primary():
+                last.unlink(missing_ok=True)  # without it the last pictures are still to be drawn
+            self._record("test", step, means)
+        if processes.is_primary() and not last.exists():
             run = self._with_prior(
                 train_state, sample.MIXTURE_IMAGES, self.config.eval.mixture_components, final=True
             )
             if run.mixture is not None:
                 run.mixture.save(self.workdir / "mixture.npz")
             self._draw(run, f"after the evaluation at step {step}")
-        self._record("test", step, means)
-        self.say(f"pictures in {self.workdir / 'pictures'}")
+            self.say(f"pictures in {self._pictures}")
         processes.on_primary(lambda: None)  # whoever ended first would be missed
-        return {f"test/{name}": value for name, value in means.items()}
+        return result
+
+    @property
+    def _pictures(self) -> Path:
+        return self.workdir / "pictures"
 
     def _measure(
         self, split: str, step: int, train_state: TrainState, weighted: bool = False
@@ -134,6 +142,6 @@ class Milestones:
             run,
             self.splits.valid,
             self.writer.records(),
-            self.workdir / "pictures",
+            self._pictures,
             between=lambda: self.interrupt.check_alone(where),
         )

@@ -24,6 +24,7 @@ from rnnae.saved_config import get_config
 from rnnae.writer import read_metrics
 
 MIXTURE_IMAGES = 50_000  # codes that a mixture is fitted to, at most
+LAST_PICTURE = "curves.png"
 _CANDIDATES = 64  # codes among which that of a completion is chosen
 _CHUNK = 500  # images at a time: one compiled shape whatever the caller's number
 
@@ -241,8 +242,8 @@ def draw(
     directory: Path,
     between: Callable[[], None] = lambda: None,
 ) -> None:
-    """Writes the run's pictures from held-out images and its metrics so far; `between` is called
-    before each, and may raise to give up."""
+    """Writes the run's pictures from held-out images and its metrics so far, `LAST_PICTURE` at the
+    end; `between` is called before each, and may raise to give up."""
     directory.mkdir(parents=True, exist_ok=True)
     chosen = few(images_NHWC, 20, run.config)
     between()
@@ -279,7 +280,7 @@ def draw(
         )
     if records:
         between()
-        pictures.curves(directory / "curves.png", records)
+        pictures.curves(directory / LAST_PICTURE, records)
 
 
 def main(config: ml_collections.ConfigDict, workdir: str | Path) -> None:

@@ -118,6 +118,33 @@ def test_stopped_during_evaluations(directory, tmp_path, monkeypatch, unbroken):
     runs.assert_same(runs.outcome(tmp_path, config), unbroken)
 
 
+def test_stopped_while_the_last_pictures_are_drawn(directory, tmp_path, monkeypatch, unbroken):
+    """The test set is not measured again."""
+    config = runs.config(directory)
+
+    def drawing(self, run, where):
+        if "test/loss" in read_metrics(tmp_path)[-1]:
+            raise Stopped("while drawing", 143)
+
+    measured = []
+    measure = milestones.Milestones._measure
+
+    def measuring(self, split, *args, **kwargs):
+        measured.append(split)
+        return measure(self, split, *args, **kwargs)
+
+    monkeypatch.setattr(milestones.Milestones, "_measure", measuring)
+    with monkeypatch.context() as patch:
+        patch.setattr(milestones.Milestones, "_draw", drawing)
+        with pytest.raises(Stopped, match="while drawing"):
+            train.train(config, tmp_path)
+    assert measured.count("test") == 1 and not (tmp_path / "pictures").exists()
+    train.train(config, tmp_path)
+    assert measured.count("test") == 1
+    assert (tmp_path / "pictures" / "generated.png").exists()
+    runs.assert_same(runs.outcome(tmp_path, config), unbroken)
+
+
 def test_a_crash_between_checkpoints_leaves_no_gap_and_no_repeat(
     directory, tmp_path, monkeypatch, unbroken
 ):
