@@ -12,10 +12,12 @@ def forward(model: Autoencoder) -> int:
     """Floating-point operations of one image's terms: two for each multiplication of a matrix
     product, those of a recurrence as often as it steps."""
 
+    key, one = jax.random.key(0), jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
+    params = jax.eval_shape(model.init, key, one, key[None])
+
     def cost(images: int) -> int:
         image_BHWC = jax.ShapeDtypeStruct((images, *model.image_shape), jnp.float32)
-        key_B = jax.random.split(jax.random.key(0), images)
-        params = jax.eval_shape(model.init, key_B[0], image_BHWC, key_B)
+        key_B = jax.random.split(key, images)
         return of_products(jax.make_jaxpr(model.apply)(params, image_BHWC, key_B).jaxpr)
 
     # What is done once for all images is nobody's; one image alone would be a vector to some

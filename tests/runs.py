@@ -88,3 +88,11 @@ def assert_same(ours, theirs) -> None:
     for a, b in zip(ours[0], theirs[0], strict=True):
         assert a.dtype == b.dtype and a.tobytes() == b.tobytes()
     assert ours[1] == theirs[1]
+
+
+def assert_close(ours: list[dict], theirs: list[dict]) -> None:
+    """The same records, within float tolerance."""
+    assert len(ours) == len(theirs)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.keys() == other.keys()
+        np.testing.assert_allclose(list(mine.values()), list(other.values()), rtol=2e-4, atol=1e-6)

@@ -6,7 +6,6 @@ import shutil
 import signal
 
 import jax
-import numpy as np
 import pytest
 
 from rnnae import loop, train
@@ -35,13 +34,6 @@ def outcomes(directory, workdir):
     return [runs.outcome(workdir / f"seed{s}", runs.config(directory, seed=s)) for s in SEEDS]
 
 
-def assert_close(ours, theirs):
-    assert len(ours) == len(theirs)
-    for mine, other in zip(ours, theirs, strict=True):
-        assert mine.keys() == other.keys()
-        np.testing.assert_allclose(list(mine.values()), list(other.values()), rtol=2e-4, atol=1e-6)
-
-
 @pytest.fixture(scope="module")
 def alone(directory):
     """The directory of the second run, trained by itself."""
@@ -50,7 +42,7 @@ def alone(directory):
 
 
 def test_each_is_the_run_of_its_own(together, alone):
-    assert_close(read_metrics(together / f"seed{SEEDS[1]}"), read_metrics(alone))
+    runs.assert_close(read_metrics(together / f"seed{SEEDS[1]}"), read_metrics(alone))
 
 
 def test_they_are_different_runs_that_share_the_time(together):
@@ -65,7 +57,7 @@ def test_two_devices_train_them_as_one_does(directory, together):
     config = runs.config(directory, devices=2)
     train.train_seeds(config, directory / "two", SEEDS, together=True)
     for seed in SEEDS:
-        assert_close(
+        runs.assert_close(
             read_metrics(directory / "two" / f"seed{seed}"), read_metrics(together / f"seed{seed}")
         )
 
