@@ -123,6 +123,8 @@ def markdown(table: Table, results: list[Result]) -> str:
         rest = [""] * (len(table.metrics) - 1)
         text.append(_row([f"*{label}* ({source})", *blank, value, *rest]))
     command = f"python -m experiments.run {table.name} --size {table.size}"
+    if table.seeds != tables.load(table.name, table.size).seeds:
+        command += f" --seeds {','.join(map(str, table.seeds))}"
     return "\n".join([*text, "", caption(table, results), "", f"`{command}`", ""])
 
 
@@ -214,7 +216,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=run.ROOT)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args(argv)
-    table = tables.load(arguments.table, arguments.size)
+    table = run.made(tables.load(arguments.table, arguments.size), arguments.root)
     results = collect(table, arguments.root)
     # The literature's values stand in the first column of metrics.
     first = next(iter(table.metrics)) if table.literature else None

@@ -1,8 +1,8 @@
 """Trains every row of a table over its seeds; what is finished is skipped, what was stopped
 continues.
 
-    python -m experiments.run cells [--size cpu] [--row LSTM ...] [--shard 0/4] [--root runs/tables]
-                                    [-- --config.data.data_dir=DIR ...]
+    python -m experiments.run cells [--size cpu] [--row LSTM ...] [--seeds 0,1,2] [--shard 0/4]
+                                    [--root runs/tables] [-- --config.data.data_dir=DIR ...]
 
 The seeds of a row are trained by one process, on accelerators as one program. Flags after `--` go
 to every run. A row that fails is reported, the others go on. `--shard i/n` is every n-th row from
@@ -61,6 +61,13 @@ def runs(table: Table, root: Path) -> list[Run]:
     return sorted(found, key=lambda run: bool(run.row.trained))
 
 
+def made(table: Table, root: Path) -> Table:
+    """The table with the seeds that there are directories of, which `--seeds` may have chosen."""
+    found = (root / f"{table.name}-{table.size}").glob("*/seed*")
+    seeds = tuple(sorted({int(directory.name.removeprefix("seed")) for directory in found}))
+    return dataclasses.replace(table, seeds=seeds or table.seeds)
+
+
 def command(job: Sequence[Run], extra: list[str]) -> list[str]:
     """How one process makes the runs of a job: seeds of one row, or one evaluation."""
     run, row = job[0], job[0].row
@@ -73,7 +80,7 @@ def command(job: Sequence[Run], extra: list[str]) -> list[str]:
     else:
         seed = f"--config.seed={run.seed}"
         which = [f"--workdir={run.workdir}", f"--config={row.config}", seed]
-    return [sys.executable, "-m", "rnnae.main", *extra, *which, *settings]
+    return [sys.executable, "-m", "rnnae.main", *which, *extra, *settings]
 
 
 def perform(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
@@ -112,10 +119,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("table", choices=tables.TABLES)
     parser.add_argument("--size", choices=tables.SIZES, default="full")
     parser.add_argument("--row", action="append", help="only this row; may be repeated")
+    parser.add_argument("--seeds", type=_seeds, help="instead of the table's", metavar="N,N")
     parser.add_argument("--shard", default="0/1", type=_shard, metavar="I/N")
     parser.add_argument("--root", type=Path, default=ROOT)
     arguments, extra = parser.parse_args(argv[:split]), argv[split + 1 :]
     table = tables.load(arguments.table, arguments.size)
+    if arguments.seeds:
+        table = dataclasses.replace(table, seeds=arguments.seeds)
     labels = [row.label for row in table.rows]
     for label in arguments.row or ():
         if label not in labels:
@@ -158,6 +168,12 @@ def perform_all(chosen: list[Run], extra: list[str]) -> int:
     if failed:
         print(f"{failed} of {len(chosen)} runs failed; the same command tries them again")
     return 1 if failed else 0
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of seeds: 0,1,2")
+    return tuple(sorted({int(seed) for seed in text.split(",")}))
 
 
 def _shard(text: str) -> tuple[int, int]:

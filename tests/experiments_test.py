@@ -79,7 +79,10 @@ def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
     first, second, *_, last = run.runs(tables.load("widths", "cpu"), tmp_path)
     words = run.command([first], ["--x=1"])
     assert "--config=configs/mnist.py" in words and "--config.train.epochs=1" in words
-    assert "--config.seed=0" in words and "--x=1" in words
+    # An override is refused before the config that it is of; a row's own win.
+    order = [words.index(w) for w in ("--config=configs/mnist.py", "--x=1")]
+    assert order == sorted(order) and words.index("--x=1") < words.index("--config.train.epochs=1")
+    assert "--config.seed=0" in words
     assert f"--workdir={tmp_path / 'widths-cpu' / 'a' / 'seed0'}" in words
     words = run.command([first, second], [])
     assert f"--workdir={tmp_path / 'widths-cpu' / 'a'}" in words and "--seeds=0,1" in words
@@ -106,6 +109,18 @@ def test_rows_are_run_once_a_failure_stops_nobody_and_is_tried_again(plant, caps
     with pytest.raises(SystemExit):
         run.main([*argv, "--row", "god"])
     assert "its rows: bad, good" in capsys.readouterr().err
+
+
+def test_other_seeds_than_the_tables_are_run_and_reported(plant, tmp_path, capsys):
+    argv = plant(CPU_SEEDS=(0,)) + ["--size", "cpu"]
+    assert run.main(argv) == 0 and run.main([*argv, "--seeds", "2,0"]) == 0
+    assert "seed 2:" in capsys.readouterr().out
+    assert report.main([*argv, "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "widths.md").read_text()
+    assert "--size cpu --seeds 0,2`" in text and "88.01 ± 0.01" in text
+    with pytest.raises(SystemExit):
+        run.main([*argv, "--seeds", "all"])
+    assert "'all' is not a list of seeds" in capsys.readouterr().err
 
 
 def test_shards_are_all_runs_once(plant, capsys):
