@@ -22,10 +22,11 @@ def draw(table: Table, results: list, path: Path) -> None:
     grid = figure.add_gridspec(len(ratios), 2, height_ratios=ratios)
     heading, names = next(iter(table.metrics.items()))
     by_row = figure.add_subplot(grid[0, 0])
-    _by_row(by_row, table, results, names)
+    colours = _colours(results)
+    swept = _by_row(by_row, table, results, names, colours)
     by_row.set(title=heading)
     learning = figure.add_subplot(grid[0, 1])
-    _learning(learning, results)
+    _learning(learning, results, colours, legend=swept)
     for axes in (by_row, learning):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -37,8 +38,9 @@ def draw(table: Table, results: list, path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def _by_row(axes, table, results, names):
-    """Means with the standard error over seeds: against the swept value, or side by side."""
+def _by_row(axes, table, results, names, colours):
+    """Means with the standard error over seeds: against the swept value, or side by side, each row
+    in its colour; True for the first."""
     shown = [(r, list(r.values(names).values())) for r in results]
     shown = [(r, v) for r, v in shown if v]
     middle = [statistics.mean(v) for _, v in shown]
@@ -49,32 +51,42 @@ def _by_row(axes, table, results, names):
         axes.set(xlabel=f"config.{table.swept}")
         if min(places) > 0 and max(places) >= 16 * min(places):
             axes.set_xscale("log", base=2)
-        return
-    colours = [f"C{index % 10}" for index in range(len(shown))]
-    for index, (value, reach, colour) in enumerate(zip(middle, error, colours, strict=True)):
+        return True
+    for index, (value, reach, (result, _)) in enumerate(zip(middle, error, shown, strict=True)):
+        colour = colours[result.row.label]
         axes.errorbar(value, index, xerr=reach, marker="o", capsize=3, color=colour)
     axes.set_yticks(range(len(shown)), [r.row.label for r, _ in shown])
     axes.invert_yaxis()
+    return False
 
 
-def _learning(axes, results):
-    """Validation loss against epochs, or training loss where nothing is held out; first seeds."""
+def _colours(results) -> dict[str, tuple]:
+    from matplotlib import colormaps
+
+    few = colormaps["tab10" if len(results) <= 10 else "tab20"].colors
+    return {result.row.label: few[index % 20] for index, result in enumerate(results)}
+
+
+def _learning(axes, results, colours, legend):
+    """Validation loss against epochs, or training loss where that was seldom; first seeds."""
+    trained = [result for result in results if not result.row.trained]
+    records = {result.row.label: read_metrics(result.workdirs[0]) for result in trained}
+    held_out = all(sum("valid/loss" in r for r in of_row) > 4 for of_row in records.values())
+    key = "valid/loss" if held_out else "train/loss"
     lines = []
-    for index, result in enumerate(r for r in results if not r.row.trained):
-        records = read_metrics(result.workdirs[0])
-        held_out = any("valid/loss" in record for record in records)
-        key = "valid/loss" if held_out else "train/loss"
-        points = [(r["epoch"], r[key]) for r in records if key in r]
+    for label, of_row in records.items():
+        points = [(r["epoch"], r[key]) for r in of_row if key in r]
         if points:
             epochs, losses = zip(*points, strict=True)
-            axes.plot(epochs, losses, label=result.row.label, color=f"C{index % 10}", lw=1.2)
+            axes.plot(epochs, losses, label=label, color=colours[label], lw=1.2)
             lines.append(np.array(losses))
     if not lines:
         return
     tails = np.concatenate([line[len(line) // 3 :] for line in lines])
-    axes.set(title="Loss, nats per image", xlabel="epoch")
+    axes.set(title="Validation loss" if held_out else "Training loss", xlabel="epoch")
     axes.set_ylim(tails.min() - 0.02 * np.ptp(tails), np.percentile(tails, 98))
-    axes.legend(frameon=False, fontsize=8)
+    if legend:
+        axes.legend(frameon=False, fontsize=8)
 
 
 def _strip(result) -> np.ndarray | None:

@@ -87,7 +87,7 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
             f"{start.get('parameters', 0):,}",
             f"{start.get('training_flop_per_image', 0) / 1e6:,.1f}",
             f"{statistics.median(result.speeds):,.0f}" if result.speeds else "",
-            f"{statistics.mean(result.seconds) / 60:.1f}",
+            _minutes(statistics.mean(result.seconds)),
             str(len(result.by_seed)),
         ]
         for heading, names in table.metrics.items():
@@ -105,12 +105,12 @@ def caption(table: Table, results: list[Result]) -> str:
         return ", ".join(sorted({str(start[key]) for start in starts if start.get(key)}))
 
     dates = sorted(start["date"][:10] for start in starts)
-    hours = sum(sum(result.seconds) for result in results) / 3600
+    minutes = _minutes(sum(sum(result.seconds) for result in results))
     when = dates[0] if dates and dates[0] == dates[-1] else " to ".join(dates[:1] + dates[-1:])
     return (
         f"{table.title} {table.question} {table.protocol}. ± standard error over seeds; * over "
         f"test images. Size {table.size}; commit {named('commit')}; {named('devices')} on "
-        f"{named('machine')}; {when}; {hours:.1f} hours of training and separate evaluation."
+        f"{named('machine')}; {when}; {minutes} minutes of training and separate evaluation."
     )
 
 
@@ -160,6 +160,10 @@ def comma_separated(table: Table, results: list[Result]) -> str:
             row = [result.row.label, seed, f"{seconds:.1f}"]
             writer.writerow([*row, *(values.get(name, "") for name in metrics)])
     return file.getvalue()
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.{0 if seconds >= 6000 else 1 if seconds >= 60 else 2}f}"
 
 
 def _number(result: Result, names: tuple[str, ...]) -> str:

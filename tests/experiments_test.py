@@ -149,7 +149,7 @@ def test_a_report_says_means_errors_and_what_is_better(plant, tmp_path, capsys):
     assert "| narrow | 1,234 | 5.0 | 123 | 1.0 | 3 | 88.01 ± 0.01 | 4.00 ± 0.58 |" in said
     assert "| **86.01 ± 0.01** | 4.00 ± 0.58 |" in said
     assert "| *an old one* (Author 2000) |  |  |  |  |  | 95.00 |  |" in said
-    assert "commit abc; 1 x cpu on A & B_1; 2026-01-02; 0.1 hours" in said
+    assert "commit abc; 1 x cpu on A & B_1; 2026-01-02; 6.0 minutes" in said
     latex = (tmp_path / "out" / "widths.tex").read_text()
     assert r"\textbf{86.01 $\pm$ 0.01}" in latex and r"A \& B\_1" in latex
     lines = (tmp_path / "out" / "widths.csv").read_text().splitlines()
