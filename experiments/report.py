@@ -39,6 +39,10 @@ class Result:
     speeds: list[float]  # images/s, the median of each seed
     workdirs: list[Path]
 
+    @property
+    def devices(self) -> str:
+        return ", ".join(sorted({str(start["devices"]) for start in self.starts}))
+
     def values(self, names: tuple[str, ...]) -> dict[int, float]:
         """seed -> the one of the metrics `names` that the row has."""
         return {
@@ -78,6 +82,8 @@ def collect(table: Table, root: Path) -> list[Result]:
 def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str]]]:
     """(headings, a list of texts for each row), bold as **text**."""
     headings = ["", "parameters", "train MFLOP/image", "images/s", "minutes", "seeds"]
+    several = len({result.devices for result in results}) > 1  # or the caption says it
+    headings += ["on"] * several
     bold = {heading: _best(results, names) for heading, names in table.metrics.items()}
     lines = []
     for result in results:
@@ -89,6 +95,7 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
             f"{statistics.median(result.speeds):,.0f}" if result.speeds else "",
             _minutes(statistics.mean(result.seconds)),
             str(len(result.by_seed)),
+            *[result.devices] * several,
         ]
         for heading, names in table.metrics.items():
             text = _number(result, names)

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from rnnae.cells import Carry, GatedCell, Gates
 from rnnae.products import dot, transposed_dot
 
-# Steps of a linear recurrence in one pass of its loop. On the CPU a loop costs more than the few
-# operations of such a step; a long one unrolled whole would take long to compile.
-_UNROLL = 32
+# Steps of a linear recurrence that are written out, without a loop: XLA then joins them with what
+# is around. More take long to compile, and on CPUs a loop of them is faster.
+_UNROLL = 16
 # Examples of several steps in one product for the kernel's gradient: fewer and it waits for memory
 # to add to, more and they have left the cache.
 _ROWS = 256
@@ -30,24 +30,61 @@ def linear(
     step; `reverse` runs from the last to the first, its outputs aligned with its inputs.
 
     Its gradient is such a recurrence in the other direction, and keeps nothing but a_TBD and h_TBD.
-    `form` is a key of `FORMS`, which give the same; by default what is faster where it runs: in
-    order on CPUs and for few steps, else associative.
+    `form` is a key of `FORMS`, which give the same; by default what is faster where it runs: few
+    steps written out, more in order on CPUs, else associative.
     """
+    return _of_form(0, form, reverse, a_TBD, b_TBD, h_BD)
+
+
+def _linear_forward(a_TBD, b_TBD, h_BD, reverse, form):
+    h_TBD = linear(a_TBD, b_TBD, h_BD, reverse, form)
+    return h_TBD, (a_TBD, h_TBD, h_BD)
+
+
+def _linear_backward(reverse, form, saved, g_TBD):
+    return _of_form(1, form, reverse, *saved, g_TBD)
+
+
+linear.defvjp(_linear_forward, _linear_backward)
+
+
+def _of_form(which, form, reverse, *arrays):
+    """The recurrence (0) or its gradient (1)."""
+    if not form and len(arrays[0]) <= _UNROLL:
+        form = "unrolled"
     if form:
-        return FORMS[form](a_TBD, b_TBD, h_BD, reverse)
-    if a_TBD.shape[0] <= _UNROLL:
-        return _in_order(a_TBD, b_TBD, h_BD, reverse)
-    in_order, other = (functools.partial(f, reverse=reverse) for f in (_in_order, _associative))
-    return jax.lax.platform_dependent(a_TBD, b_TBD, h_BD, cpu=in_order, default=other)
+        return FORMS[form][which](*arrays, reverse)
+    cpu, other = (lambda *x, f=FORMS[f][which]: f(*x, reverse) for f in ("in_order", "associative"))
+    return jax.lax.platform_dependent(*arrays, cpu=cpu, default=other)
 
 
-def _in_order(a_TBD, b_TBD, h_BD, reverse):
+def _in_order(a_TBD, b_TBD, h_BD, reverse, unroll=1):
     def step(h_BD, ab):
         h_BD = ab[0] * h_BD + ab[1]
         return h_BD, h_BD
 
-    unroll = min(_UNROLL, a_TBD.shape[0])
     return jax.lax.scan(step, h_BD, (a_TBD, b_TBD), reverse=reverse, unroll=unroll)[1]
+
+
+def _in_order_gradient(a_TBD, h_TBD, h_BD, g_TBD, reverse):
+    """In one pass: the states before the steps are read where they lie, not copied first."""
+    first, earlier = (len(a_TBD) - 1, 1) if reverse else (0, -1)
+
+    def step(later_BD, inputs):
+        t, a_BD, g_BD = inputs
+        d_BD = g_BD + later_BD  # the loss's derivative by h_t, along all paths
+        before_BD = jnp.where(t == first, h_BD, h_TBD[jnp.where(t == first, t, t + earlier)])
+        return a_BD * d_BD, (d_BD * before_BD, d_BD)
+
+    inputs = jnp.arange(len(a_TBD)), a_TBD, g_TBD
+    d_h_BD, (d_a_TBD, d_b_TBD) = jax.lax.scan(
+        step, jnp.zeros_like(h_BD), inputs, reverse=not reverse
+    )
+    return d_a_TBD, d_b_TBD, d_h_BD
+
+
+def _unrolled(a_TBD, b_TBD, h_BD, reverse):
+    return _in_order(a_TBD, b_TBD, h_BD, reverse, unroll=len(a_TBD))
 
 
 def _associative(a_TBD, b_TBD, h_BD, reverse):
@@ -61,24 +98,19 @@ def _associative(a_TBD, b_TBD, h_BD, reverse):
     return jax.lax.associative_scan(after, (a_TBD, b_TBD), reverse=reverse)[1]
 
 
-FORMS = {"in_order": _in_order, "associative": _associative}
-
-
-def _linear_forward(a_TBD, b_TBD, h_BD, reverse, form):
-    h_TBD = linear(a_TBD, b_TBD, h_BD, reverse, form)
-    return h_TBD, (a_TBD, h_TBD, h_BD)
-
-
-def _linear_backward(reverse, form, saved, g_TBD):
+def _gradient_by(recurrence, a_TBD, h_TBD, h_BD, g_TBD, reverse):
     # d_t = g_t + a_(t+1) d_(t+1): the loss's derivative by h_t, along all paths.
-    a_TBD, h_TBD, h_BD = saved
     next_TBD = _shifted(jnp.zeros_like(h_BD), a_TBD, not reverse)
-    d_TBD = linear(next_TBD, g_TBD, jnp.zeros_like(h_BD), not reverse, form)
+    d_TBD = recurrence(next_TBD, g_TBD, jnp.zeros_like(h_BD), not reverse)
     first = -1 if reverse else 0
     return d_TBD * _shifted(h_BD, h_TBD, reverse), d_TBD, a_TBD[first] * d_TBD[first]
 
 
-linear.defvjp(_linear_forward, _linear_backward)
+FORMS = {  # the recurrence and its gradient
+    "unrolled": (_unrolled, functools.partial(_gradient_by, _unrolled)),
+    "in_order": (_in_order, _in_order_gradient),
+    "associative": (_associative, functools.partial(_gradient_by, _associative)),
+}
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))

@@ -161,6 +161,10 @@ def test_a_report_says_means_errors_and_what_is_better(plant, tmp_path, capsys):
     assert report.main([*argv, "--out", str(tmp_path / "again")]) == 0
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
     assert len(files["widths.png"]) > 5000
+    elsewhere = picture.parents[1] / "environment.jsonl"
+    elsewhere.write_text(elsewhere.read_text().replace("1 x cpu", "1 x gpu"))
+    report.main([*argv, "--out", str(tmp_path / "out")])
+    assert "| 1.0 | 3 | 1 x cpu, 1 x gpu | 88.01 ± 0.01 |" in capsys.readouterr().out
 
 
 def test_only_what_exceeds_the_noise_is_bold(plant, tmp_path, capsys):
@@ -185,6 +189,6 @@ def test_a_row_may_evaluate_the_weights_of_another(plant, tmp_path, capsys):
     assert run.main(argv) == 0
     report.main([*argv, "--out", str(tmp_path)])
     said = capsys.readouterr().out
-    assert "| K = 8 | 1,234 | 5.0 | 123 | 0.0 | 2 | **72.00 ± 0.00** |" in said
+    assert "| K = 8 | 1,234 | 5.0 | 123 | 0.00 | 2 | **72.00 ± 0.00** |" in said
     kept = tmp_path / "root" / "widths-full" / "k-1" / "seed1" / "evaluation.json"
     assert json.loads(kept.read_text())["test/nll_dynamic"] == 79

@@ -122,7 +122,7 @@ def test_unknown_direction_and_stepping_backward_are_refused():
 @pytest.mark.parametrize("form", ["", *scans.FORMS])
 @pytest.mark.parametrize("steps", [5, 40])
 def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(steps, form, reverse):
-    """By coefficients, inputs and first state; 40 steps are more than one pass unrolls."""
+    """By coefficients, inputs and first state; 40 steps are more than are written out."""
     keys = jax.random.split(jax.random.key(0), 4)
     a_TBD, b_TBD, weights = (jax.random.normal(k, (steps, BATCH, WIDTH)) for k in keys[:3])
     inputs = 0.9 * jnp.tanh(a_TBD), b_TBD, jax.random.normal(keys[3], (BATCH, WIDTH))
