@@ -12,6 +12,7 @@ Reading order, which is import order: a file imports only files above it.
     published     the published files of data sets: where, and their checksums
     folder        a user's own images
     datasets      DATASETS: published files -> a prepared TFDS directory; the only tfds import
+    decoded       images decoded once, kept beside their records
     data          splits, and batches that are a pure function of (seed, step); binarisation
     timetable     what happens at which step: epochs, calls, validations
     keys          random keys of examples

@@ -8,13 +8,14 @@ the intensities, fresh at each training visit (`binarise`), once for the test (`
 import functools
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnae import datasets, folder, processes
+from rnnae import datasets, decoded, folder, processes
 from rnnae.errors import ConfigError, DataError
 
 VALIDATION_IMAGES = 10_000  # the last of the training records, where no validation is published
@@ -57,7 +58,8 @@ def load(
     train, valid, test = _split_names(name, datasets.split_sizes(path))
     if train_on_all:
         train = "train" if valid.startswith("train[") else f"{train}+{valid}"
-    sources = [datasets.open_split(path, split, shape=shape) for split in (train, valid, test)]
+    names = train, valid, test
+    sources = [datasets.open_split(path, split, shape=shape) for split in names]
     if train_images:
         if not 0 < train_images <= len(sources[0]):
             raise ConfigError(
@@ -66,7 +68,14 @@ def load(
             )
         sources[0] = sources[0].first(train_images)
     limit = in_memory_gib * 2**30
-    return Splits(*(s[:] if np.prod(s.shape, dtype=float) <= limit else s for s in sources))
+    return Splits(
+        *(
+            decoded.load(source, split, Path(path))
+            if np.prod(source.shape, dtype=float) <= limit
+            else source
+            for source, split in zip(sources, names, strict=True)
+        )
+    )
 
 
 def _split_names(name: str, sizes: dict[str, int]) -> tuple[str, str, str]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fake_published import load
 from PIL import Image
 
 from rnnae import data
@@ -16,20 +17,6 @@ from rnnae.errors import ConfigError, DataError
 def numbered(n: int) -> np.ndarray:
     """n images, each filled with its own number."""
     return np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, 2, 3, 1))
-
-
-def load(tmp_path, **kwargs) -> data.Splits:
-    defaults = {
-        "name": "mnist",
-        "data_dir": str(tmp_path / "data"),
-        "source_dir": str(tmp_path),
-        "shape": (0, 0, 0),
-        "train_on_all": False,
-        "train_images": 0,
-        "in_memory_gib": 1.0,
-        "seed": 0,
-    }
-    return data.load(**defaults | kwargs)
 
 
 def as_set(images) -> set[bytes]:

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from scipy.io import savemat
 
-from rnnae import published
+from rnnae import data, published
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -63,3 +63,18 @@ def install(monkeypatch, name: str, folder, compress: bool = False) -> dict[str,
         path = folder / (f"{file}.gz" if compress else file)
         path.write_bytes(gzip.compress(payload) if compress else payload)
     return files
+
+
+def load(tmp_path, **kwargs) -> data.Splits:
+    """`data.load` of what was installed in `tmp_path`."""
+    defaults = {
+        "name": "mnist",
+        "data_dir": str(tmp_path / "data"),
+        "source_dir": str(tmp_path),
+        "shape": (0, 0, 0),
+        "train_on_all": False,
+        "train_images": 0,
+        "in_memory_gib": 1.0,
+        "seed": 0,
+    }
+    return data.load(**defaults | kwargs)

@@ -1,0 +1,44 @@
+"""What is kept of decoded images is what they are, and no longer than they are."""
+
+import os
+
+import fake_published
+import numpy as np
+from fake_published import load
+
+from rnnae import folder
+
+
+def test_images_are_decoded_once(tmp_path, monkeypatch):
+    fake_published.install(monkeypatch, "mnist", tmp_path)
+    first = load(tmp_path)
+    decoded = []
+    decode = folder.Images.__getitem__
+
+    def counted(images, indices):
+        decoded.append(len(images))
+        return decode(images, indices)
+
+    monkeypatch.setattr(folder.Images, "__getitem__", counted)
+    for again in (load(tmp_path), load(tmp_path, train_images=10)):
+        np.testing.assert_array_equal(again.train, first.train[: len(again.train)])
+        np.testing.assert_array_equal(again.test, first.test)
+    assert decoded == [10]  # another part of a split is decoded for itself
+
+    (directory,) = (tmp_path / "data").rglob("decoded")
+    *_, kept = directory.iterdir()
+    kept.write_bytes(kept.read_bytes()[:-100])
+    load(tmp_path)
+    load(tmp_path)
+    assert len(decoded) == 2  # what is damaged is made again
+
+    records = next(directory.parent.glob("*train*"))
+    os.utime(records, (0, 0))
+    load(tmp_path)
+    assert len(decoded) == 5  # records that have changed are read
+
+    for path in directory.iterdir():
+        path.unlink()
+    directory.rmdir()
+    directory.write_text("nothing can be written here")
+    np.testing.assert_array_equal(load(tmp_path).valid, first.valid)
