@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-_SMALLEST_SHARD = 64  # examples that keep a core busy: below it a second virtual device is no gain
+_SMALLEST_SHARD = 16  # examples that keep a core busy; fewer were not measured
 
 # <malloc.h> and <sys/mman.h> of glibc on Linux
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
@@ -23,9 +23,10 @@ def setup(*, compilation_cache: str, devices: int, batch_size: int, keep_memory:
     float32 products are of float32 operands: by default TPUs round them to bfloat16 and GPUs to
     TF32, where a prior's density is off by nats. What may be rounded says `config.optim.precision`.
 
-    A CPU counts as one device a core, where the batch divides into shards of 64 or more: a
+    A CPU counts as one device a core, where the batch divides into shards of 16 or more: a
     recurrence is a chain of small products, and two chains keep two cores busier than one product
-    split in two (measured 1.2 times on two cores, 1.4 times for DRAW at batch 128). `devices`, or
+    split in two (two cores, shards of 16 to 32: 1.1 times as fast for LSTMs of width 512 and the
+    sweeps, 1.5 for width 128; 128 for DRAW: 1.4). `devices`, or
     XLA_FLAGS=--xla_force_host_platform_device_count, overrides it.
     """
     if compilation_cache:

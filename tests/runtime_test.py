@@ -37,9 +37,9 @@ def test_one_virtual_device_a_core_unless_told_otherwise():
 
 @pytest.mark.parametrize(
     "cores, batch_size, expected",
-    [(1, 256, 1), (2, 100, 1), (2, 128, 2), (16, 512, 8), (6, 1000, 5)],
+    [(1, 256, 1), (2, 31, 1), (2, 33, 1), (2, 50, 2), (16, 128, 8), (6, 1000, 5)],
 )
-def test_shards_of_64_that_divide_the_batch(monkeypatch, cores, batch_size, expected):
+def test_shards_of_16_that_divide_the_batch(monkeypatch, cores, batch_size, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
     assert runtime._cpu_devices(batch_size) == expected
 

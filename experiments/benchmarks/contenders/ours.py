@@ -80,14 +80,24 @@ def pixels(size: dict) -> Program:
             return self.head(h_TBD.reshape(-1, size["width"])).reshape(x_TBI.shape)
 
     model = Model()
-    x_TBI = _pixels(size["batch"])
+    devices = _devices(size["batch"])
+    images_BHWC = np.asarray(_pixels(size["batch"])).transpose(1, 0, 2)[..., None]
 
     def loss(params, x_TBI):
         with precision_lib.of_products(size["precision"]):
             logits_TBI = model.apply(params, x_TBI)
         return jnp.mean(jnp.sum(optax.sigmoid_binary_cross_entropy(logits_TBI, x_TBI), axis=(0, 2)))
 
-    return descent(loss, model.init(jax.random.key(0), x_TBI), x_TBI)
+    def step(held, image_BHWC, positions_B, average):
+        params, opt_state = held
+        gradients = average(jax.grad(loss)(params, image_BHWC[..., 0].transpose(1, 0, 2)))
+        updates, opt_state = optimizer.update(gradients, opt_state)
+        return (optax.apply_updates(params, updates), opt_state), positions_B[0]
+
+    optimizer = optax.adam(1e-3)
+    params = model.init(jax.random.key(0), jnp.zeros((784, 1, 1)))
+    held = parallel.replicate((params, optimizer.init(params)), devices)
+    return _calls(step, held, np.stack([images_BHWC] * _STEPS), devices)
 
 
 def linear(size: dict) -> Program:
@@ -180,24 +190,33 @@ def _training(config, size: dict) -> Program:
     config.data.shape, batch = (28, 28, 1), size["batch"]
     config.optim.clip_norm = config.optim.ema = 0.0
     config.optim.precision = size["precision"]
-    runtime.setup(compilation_cache="", devices=0, batch_size=batch, keep_memory=False)
-    devices = parallel.choose_devices(0)
+    devices = _devices(batch)
     model, optimizer, schedule = sample.build(config, 1000)
     held = parallel.replicate(state.create(model, optimizer, model.image_shape, 0), devices)
-    call = parallel.train_call(
-        train.step_of(config, model, optimizer, schedule, devices[0]), devices
-    )
+    step = train.step_of(config, model, optimizer, schedule, devices[0])
     generator = np.random.default_rng(0)
     images_KBHWC = generator.integers(0, 256, (_STEPS, batch, 28, 28, 1)).astype(np.uint8)
+    return _calls(step, held, images_KBHWC, devices)
+
+
+def _devices(batch: int) -> list[jax.Device]:
+    """The devices of a run with such a batch."""
+    runtime.setup(compilation_cache="", devices=0, batch_size=batch, keep_memory=False)
+    return parallel.choose_devices(0)
+
+
+def _calls(step: Callable, held, images_KBHWC: np.ndarray, devices: list[jax.Device]) -> Program:
+    """Training calls of K steps each, over all devices, as a run makes them."""
+    call = parallel.train_call(step, devices)
     shards = parallel.shard_batches(images_KBHWC, devices)
 
     def run(steps: int) -> None:
         nonlocal held
-        for _ in range(steps // _STEPS):
+        for _ in range(steps // len(images_KBHWC)):
             held, metrics = call(held, shards)
         jax.block_until_ready(metrics)
 
-    return Program(run, VERSIONS, _STEPS)
+    return Program(run, VERSIONS, len(images_KBHWC))
 
 
 def descent(loss, params, *inputs) -> Program:
