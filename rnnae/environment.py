@@ -4,12 +4,19 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 
+_ARITHMETIC = {  # flag of /proc/cpuinfo -> its common name, the widest first
+    "amx_tile": "AMX",
+    "avx512_bf16": "AVX-512 BF16",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+}
 _PACKAGES = ("rnnae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 
 
@@ -47,13 +54,18 @@ def _git(*arguments: str, cwd: Path) -> str:
 
 
 def processor() -> str:
-    """The name of the CPU's model."""
+    """The CPU's model and its widest arithmetic, which the name may not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    # The first of each: all cores are taken to be alike.
+    found = dict(
+        reversed([re.split(r"\s*:\s*", line, maxsplit=1) for line in lines if ":" in line])
+    )
+    flags = found.get("flags", "").split()
+    widest = next((name for flag, name in _ARITHMETIC.items() if flag in flags), "")
+    return ", ".join(filter(None, [found.get("model name", platform.machine()), widest]))
 
 
 def _version(package: str) -> str:

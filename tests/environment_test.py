@@ -1,9 +1,12 @@
 """What is recorded of where a run was made."""
 
 import json
+import platform
 import subprocess
+from pathlib import Path
 
 import jax
+import pytest
 
 from rnnae import environment
 
@@ -44,3 +47,15 @@ def test_a_description_names_versions_and_devices():
     assert found["versions"]["jax"] == jax.__version__
     assert found["devices"] == f"{len(jax.devices())} x cpu"
     assert found["machine"] and found["date"].endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("model name\t: A: B\nflags\t\t: fpu avx2 avx512f\nmodel name\t: C\n", "A: B, AVX-512"),
+        ("processor : 0\nFeatures : fp asimd\n", platform.machine()),
+    ],
+)
+def test_a_processor_is_its_name_and_its_widest_arithmetic(monkeypatch, text, expected):
+    monkeypatch.setattr(Path, "read_text", lambda path: text)
+    assert environment.processor() == expected
