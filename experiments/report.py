@@ -6,7 +6,7 @@ Numbers are read from the runs, never typed: the same directories give the same 
 byte. A number is the mean over seeds with its standard error, or, of a single seed and marked *,
 over test images. The best of a column is bold where it is better than every other row by more than
 two standard errors of the difference over the seeds that both have. Exit codes: 0 done, 1 nothing
-to report, 2 a flag.
+to report, 2 a flag or a run that was made by another table.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from experiments import plots, run, tables
 from experiments.tables import Row, Table
+from rnnae.errors import ConfigError
 from rnnae.writer import read_starts, read_timings
 
 RESULTS = Path(__file__).parent / "results"
@@ -228,6 +229,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args(argv)
     table = run.made(tables.load(arguments.table, arguments.size), arguments.root)
+    try:
+        run.check(run.runs(table, arguments.root))
+    except ConfigError as error:
+        print(f"experiments.report: {error}", file=sys.stderr)
+        return error.exit_code
     results = collect(table, arguments.root)
     # The literature's values stand in the first column of metrics.
     first = next(iter(table.metrics)) if table.literature else None

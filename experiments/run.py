@@ -7,11 +7,12 @@ continues.
 The seeds of a row are trained by one process, on accelerators as one program. Flags after `--` go
 to every run. A row that fails is reported, the others go on. `--shard i/n` is every n-th row from
 the i-th on, with the rows that evaluate it, for n machines or the jobs of an array. Exit codes:
-0 done, 1 a run failed, 2 a flag, 130 SIGINT, 143 SIGTERM.
+0 done, 1 a run failed, 2 a flag or a run that was made by another table, 130 SIGINT, 143 SIGTERM.
 """
 
 import argparse
 import dataclasses
+import functools
 import json
 import re
 import signal
@@ -23,7 +24,8 @@ from pathlib import Path
 
 from experiments import tables
 from experiments.tables import Row, Table
-from rnnae.writer import read_metrics
+from rnnae.errors import ConfigError
+from rnnae.writer import read_config, read_metrics
 
 ROOT = Path("runs/tables")
 
@@ -44,6 +46,25 @@ class Run:
             return json.loads(path.read_text()) if path.exists() else {}
         last = (read_metrics(self.workdir) or [{}])[-1]
         return {k: v for k, v in last.items() if k.startswith("test/")}
+
+    def differences(self) -> str:
+        """What its directory was made with and the row is not, since the table was changed; ""."""
+        if self.row.trained or not (self.workdir / "config.json").exists():
+            return ""
+        saved, found = read_config(self.workdir), []
+        for key, value in self.row.overrides.items():
+            there = functools.reduce(lambda tree, name: tree.get(name), key.split("."), saved)
+            value = list(value) if isinstance(value, tuple) else value
+            if there != value:
+                found.append(f"config.{key}: {there} there, {value} in the table")
+        return ", ".join(found)
+
+
+def check(chosen: Sequence[Run]) -> None:
+    """ConfigError if a finished run is of another row than the table's."""
+    for run in chosen:
+        if run.result() and (differences := run.differences()):
+            raise ConfigError(f"{run.workdir} is another run ({differences}): move it away")
 
 
 def runs(table: Table, root: Path) -> list[Run]:
@@ -135,7 +156,13 @@ def main(argv: list[str] | None = None) -> int:
     # Whoever trains a row evaluates it too.
     trained = list(dict.fromkeys(row.trained or row.label for row in rows))[first::shards]
     chosen = [row for row in rows if (row.trained or row.label) in trained]
-    return perform_all([r for r in runs(table, arguments.root) if r.row in chosen], extra)
+    todo = [r for r in runs(table, arguments.root) if r.row in chosen]
+    try:
+        check(todo)
+    except ConfigError as error:
+        print(f"experiments.run: {error}", file=sys.stderr)
+        return error.exit_code
+    return perform_all(todo, extra)
 
 
 def perform_all(chosen: list[Run], extra: list[str]) -> int:

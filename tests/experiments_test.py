@@ -1,6 +1,7 @@
 """Tables are run, continued and reported; what a run says is made up here, by a script."""
 
 import json
+import shutil
 import sys
 import types
 
@@ -11,10 +12,15 @@ from PIL import Image
 from experiments import report, run, tables
 
 SCRIPT = """
-import json, pathlib, sys
+import ast, json, pathlib, sys
 flags = dict(word[2:].split("=", 1) for word in sys.argv[1:] if "=" in word)
 directory = pathlib.Path(flags["workdir"])
 width = float(flags.get("config.model.width", 0))
+config = {}
+for key, value in flags.items():
+    if key.startswith("config."):
+        section, name = ("." + key).rsplit(".", 1)
+        config.setdefault(section[8:], {})[name] = ast.literal_eval(value)
 print("begin")
 if "--mode=evaluate" in sys.argv:
     k = float(flags["config.eval.importance_samples"])
@@ -28,6 +34,7 @@ for seed, workdir in made.items():
     if width < 0 and seed < 1 - width:
         sys.exit(f"a width cannot be negative (seed {seed})")
     workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "config.json").write_text(json.dumps(config))
     nll = 90 - width + 0.01 * seed * (-1 if width % 1 else 1)
     records = [{"step": s, "epoch": s, "valid/loss": nll + 5 - s} for s in range(1, 5)]
     test = {"test/nll_dynamic": nll, "test/nll_dynamic_se": 0.2, "test/kl": 3.0 + seed}
@@ -92,7 +99,7 @@ def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
     assert "--mode=evaluate" in words and "train.epochs" not in str(words)
 
 
-def test_rows_are_run_once_a_failure_stops_nobody_and_is_tried_again(plant, capsys):
+def test_rows_are_run_once_a_failure_stops_nobody_and_is_tried_again(plant, tmp_path, capsys):
     rows = {"bad": {"model.width": -1}, "good": {"model.width": 3}}
     argv = plant(ROWS=rows)
     assert run.main(argv) == 1
@@ -101,14 +108,28 @@ def test_rows_are_run_once_a_failure_stops_nobody_and_is_tried_again(plant, caps
     assert "bad, seed 1: FAILED, exit code 1: a width cannot be negative (seed 1)" in said
     assert "bad, seed 2: FAILED" not in said and "good, seeds 0, 1, 2: FAILED" not in said
     assert "2 of 6 runs failed" in said
+    shutil.rmtree(tmp_path / "root" / "widths-full" / "bad")
     plant(ROWS=rows | {"bad": {"model.width": 5}})
-    assert run.main(argv) == 0
+    assert run.main([*argv, "--seeds", "2"]) == 0 and run.main(argv) == 0
     said = capsys.readouterr().out
     assert "bad, seeds 0, 1:" in said and "good: finished before" in said
     assert run.main([*argv, "--row", "good"]) == 0
     with pytest.raises(SystemExit):
         run.main([*argv, "--row", "god"])
     assert "its rows: bad, good" in capsys.readouterr().err
+
+
+def test_a_run_made_by_another_table_is_no_result(plant, tmp_path, capsys):
+    rows = {"a": {"model.width": 3, "eval.seeds": (0,)}}
+    argv = plant(ROWS=rows)
+    report_argv = [*argv, "--out", str(tmp_path / "out")]
+    assert run.main(argv) == 0 and run.main(argv) == 0 and report.main(report_argv) == 0
+    plant(ROWS={"a": {"model.width": 4, "eval.seeds": (0, 1)}})
+    capsys.readouterr()
+    assert run.main(argv) == 2 and report.main(report_argv) == 2
+    error = capsys.readouterr().err
+    assert error.count("config.model.width: 3 there, 4 in the table, config.eval.seeds:") == 2
+    assert "experiments.run: " in error and "move it away" in error
 
 
 def test_other_seeds_than_the_tables_are_run_and_reported(plant, tmp_path, capsys):
