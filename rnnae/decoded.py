@@ -8,11 +8,13 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from rnnae.datasets import STALE_SECONDS
 from rnnae.folder import Images
 
 
@@ -25,9 +27,12 @@ def load(images: Images, split: str, directory: Path) -> np.ndarray:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         pass
     images_NHWC = images[:]
-    unfinished = kept.with_name(f"{kept.stem}.{os.getpid()}.tmp.npz")
+    unfinished = kept.with_name(f".decoding-{os.getpid()}.npz")
     try:
         kept.parent.mkdir(exist_ok=True)
+        for left in kept.parent.glob(".decoding-*"):
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:  # by a run that was killed
+                left.unlink(missing_ok=True)
         np.savez(unfinished, images=images_NHWC)
         unfinished.replace(kept)
     except OSError:

@@ -32,10 +32,14 @@ def test_images_are_decoded_once(tmp_path, monkeypatch):
     load(tmp_path)
     assert len(decoded) == 2  # what is damaged is made again
 
+    left = directory / ".decoding-1.npz"
+    left.write_text("of a run that was killed")
+    os.utime(left, (0, 0))
     records = next(directory.parent.glob("*train*"))
     os.utime(records, (0, 0))
     load(tmp_path)
     assert len(decoded) == 5  # records that have changed are read
+    assert not list(directory.glob(".decoding-*"))
 
     for path in directory.iterdir():
         path.unlink()
