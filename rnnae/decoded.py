@@ -24,7 +24,7 @@ def load(images: Images, split: str, directory: Path) -> np.ndarray:
     try:
         with kept.open("rb") as file:
             return np.load(file)["images"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
     images_NHWC = images[:]
     unfinished = kept.with_name(f".decoding-{os.getpid()}.npz")
