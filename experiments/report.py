@@ -108,17 +108,15 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
 def caption(table: Table, results: list[Result]) -> str:
     """Protocol, commits, machines, dates, hours."""
     starts = [start for result in results for start in result.starts]
-
-    def named(key):
-        return ", ".join(sorted({str(start[key]) for start in starts if start.get(key)}))
-
+    commits = ", ".join(sorted({start["commit"] for start in starts if start.get("commit")}))
+    machines = ", ".join(sorted({f"{start['devices']} on {start['machine']}" for start in starts}))
     dates = sorted(start["date"][:10] for start in starts)
     minutes = _minutes(sum(sum(result.seconds) for result in results))
     when = dates[0] if dates and dates[0] == dates[-1] else " to ".join(dates[:1] + dates[-1:])
     return (
         f"{table.title} {table.question} {table.protocol}. ± standard error over seeds; * over "
-        f"test images. Size {table.size}; commit {named('commit')}; {named('devices')} on "
-        f"{named('machine')}; {when}; {minutes} minutes of training and separate evaluation."
+        f"test images. Size {table.size}; commit {commits}; {machines}; {when}; "
+        f"{minutes} minutes of training and separate evaluation."
     )
 
 
