@@ -4,11 +4,13 @@ import ast
 import importlib.util
 import inspect
 
+import jax
+import numpy as np
 import pytest
 
 from experiments import tables
 from rnnae import config as config_lib
-from rnnae import flops, sample
+from rnnae import evaluate, flops, sample, state
 
 
 def config_of(row):
@@ -40,7 +42,10 @@ def test_every_row_is_a_legal_override_of_its_config(table, row):
     config = config_of(row)
     config_lib.check(config)
     shape = (32, 32, 3) if config.data.name == "cifar10" else (28, 28, 1)
-    sample.build(config_lib.resolved(config, shape), 1)
+    model, optimizer, _ = sample.build(config_lib.resolved(config, shape), 1)
+    jax.eval_shape(lambda: state.create(model, optimizer, shape, 0))  # a model checks itself late
+    grey = 0 if config.data.name == "binarized_mnist" else 100
+    evaluate.check_protocol(model, np.full((1, *shape), grey, np.uint8), config.data.binarise)
 
 
 @pytest.mark.parametrize("name", tables.TABLES)
