@@ -14,6 +14,7 @@ _DRAW = {
     "config": "configs/mnist_draw.py",
     "data.binarise": "none",
     "data.batch_size": 256,
+    "eval.importance_samples": 0,
     "eval.seeds": (0,),
     "latent.size": 4,
     "likelihood.name": "gaussian",
