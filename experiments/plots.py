@@ -82,7 +82,11 @@ def _learning(axes, results, colours, legend):
             lines.append(np.array(losses))
     if not lines:
         return
-    tails = np.concatenate([line[len(line) // 3 :] for line in lines])
+    # A loss of another kind (a code without a price) does not set the scale.
+    last = np.array([line[-1] for line in lines])
+    highest = np.median(last) + 3 * (np.median(last) - last.min())
+    alike = [line for line in lines if line[-1] <= highest]
+    tails = np.concatenate([line[len(line) // 3 :] for line in alike])
     axes.set(title="Validation loss" if held_out else "Training loss", xlabel="epoch")
     axes.set_ylim(tails.min() - 0.02 * np.ptp(tails), np.percentile(tails, 98))
     if legend:

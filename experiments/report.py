@@ -106,7 +106,7 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
 
 
 def caption(table: Table, results: list[Result]) -> str:
-    """Protocol, commits, machines, dates, hours."""
+    """Protocol, commits, machines, dates, minutes."""
     starts = [start for result in results for start in result.starts]
     commits = ", ".join(sorted({start["commit"] for start in starts if start.get("commit")}))
     machines = ", ".join(sorted({f"{start['devices']} on {start['machine']}" for start in starts}))
