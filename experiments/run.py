@@ -12,7 +12,6 @@ the i-th on, with the rows that evaluate it, for n machines or the jobs of an ar
 
 import argparse
 import dataclasses
-import functools
 import json
 import re
 import signal
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from experiments import tables
 from experiments.tables import Row, Table
+from rnnae import config as config_lib
 from rnnae.errors import ConfigError
 from rnnae.writer import read_config, read_metrics
 
@@ -51,13 +51,12 @@ class Run:
         """What its directory was made with and the row is not, since the table was changed; ""."""
         if self.row.trained or not (self.workdir / "config.json").exists():
             return ""
-        saved, found = read_config(self.workdir), []
-        for key, value in self.row.overrides.items():
-            there = functools.reduce(lambda tree, name: tree.get(name), key.split("."), saved)
-            value = list(value) if isinstance(value, tuple) else value
-            if there != value:
-                found.append(f"config.{key}: {there} there, {value} in the table")
-        return ", ".join(found)
+        saved = config_lib.flat(read_config(self.workdir))
+        return ", ".join(
+            f"config.{key}: {saved.get(key)} there, {value} in the table"
+            for key, value in config_lib.flat(self.row.overrides).items()
+            if saved.get(key) != value
+        )
 
 
 def check(chosen: Sequence[Run]) -> None:

@@ -247,7 +247,7 @@ def resolved(config: ConfigDict, image_shape: tuple[int, ...]) -> ConfigDict:
 
 def changes(old: dict, new: dict) -> list[tuple[str, object, object]]:
     """(key, old value, new value) of what differs between two configs and may not."""
-    old, new = _flat(old), _flat(new)
+    old, new = flat(old), flat(new)
     return [
         (key, old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
@@ -255,12 +255,12 @@ def changes(old: dict, new: dict) -> list[tuple[str, object, object]]:
     ]
 
 
-def _flat(tree: dict, prefix: str = "") -> dict:
+def flat(tree: dict, prefix: str = "") -> dict:
     """Dotted keys; tuples as lists, as JSON has them."""
-    flat = {}
+    found = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat
+            found[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return found
