@@ -12,7 +12,8 @@ answers and whose table it follows; its first line is the title.
     CPU         overrides of every row at `--size cpu`
     CPU_ROWS    label -> overrides of that row at `--size cpu`, and CPU_SEEDS, where they differ
     SWEPT       the key whose value is the x axis of the plot; without it rows stand side by side
-    LITERATURE  label -> (value under the first heading, source)
+    BOLD        headings under which rows are rivals, whose best is bold; without it all
+    LITERATURE  label -> ({heading: value}, source)
 """
 
 import dataclasses
@@ -77,7 +78,8 @@ class Table:
     metrics: dict[str, tuple[str, ...]]
     seeds: tuple[int, ...]
     swept: str
-    literature: dict[str, tuple[str, str]]
+    bold: tuple[str, ...]
+    literature: dict[str, tuple[dict[str, str], str]]
 
 
 def load(name: str, size: str) -> Table:
@@ -87,6 +89,7 @@ def load(name: str, size: str) -> Table:
     small = size == "cpu"
     shared = getattr(data, "CPU", {}) if small else {}
     own = getattr(data, "CPU_ROWS", {}) if small else {}
+    metrics = {k: (v,) if isinstance(v, str) else tuple(v) for k, v in data.METRICS.items()}
     rows = []
     for label, overrides in data.ROWS.items():
         merged = {**shared, **overrides, **own.get(label, {})}
@@ -101,8 +104,9 @@ def load(name: str, size: str) -> Table:
         " ".join(question.split()),
         data.PROTOCOL,
         tuple(rows),
-        {k: (v,) if isinstance(v, str) else tuple(v) for k, v in data.METRICS.items()},
+        metrics,
         getattr(data, "CPU_SEEDS", data.SEEDS) if small else data.SEEDS,
         getattr(data, "SWEPT", ""),
+        getattr(data, "BOLD", tuple(metrics)),
         getattr(data, "LITERATURE", {}),
     )

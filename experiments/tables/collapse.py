@@ -1,7 +1,8 @@
 """Collapse: what keeps a code in use when the decoder reads its own output?
 
 A row decoder that is fed its own rows can do without its code, and by the bound alone it does
-(Bowman et al. 2016): annealing, free bits and a smaller weight of the KL, alone and together.
+(Bowman et al. 2016): annealing, free bits and a smaller weight of the KL alone, the first two
+together too.
 """
 
 CONFIG = "configs/mnist_vae.py"
@@ -28,3 +29,7 @@ ROWS = {
     "no own rows": {"model.decoder_direction": "forward"},
 }
 CPU = {"train.epochs": 6, "eval.importance_samples": 0, "eval.seeds": (0,), "model.width": 64}
+CPU_ROWS = {
+    "own rows, annealing": {"objective.anneal_steps": 240},
+    "own rows, annealing, free bits 0.25": {"objective.anneal_steps": 240},
+}

@@ -1,7 +1,7 @@
 """Glimpses: how many does DRAW need, and what is attention worth?
 
-1 to 64 glimpses, with a window for reading, for writing, for both and for neither. As section 4 of
-DRAW (Gregor et al. 2015), which reports one setting of each. One glimpse of the whole image is a
+1 to 64 glimpses, through a window for reading, for writing, for both and for neither (the whole
+image). As section 4 of DRAW (Gregor et al. 2015), which reports one setting of each. One glimpse of the whole image is a
 variational autoencoder.
 """
 
@@ -15,19 +15,33 @@ METRICS = {
     "MSE": "test/mse",
 }
 _WHOLE = {"model.read_size": 0, "model.write_size": 0}
+_READ, _WRITE = {"model.write_size": 0}, {"model.read_size": 0}
+SWEPT = "model.steps"
 ROWS = {
     "1 glimpse, whole image": {"model.steps": 1, **_WHOLE},
     "4 glimpses, whole image": {"model.steps": 4, **_WHOLE},
     "8 glimpses, whole image": {"model.steps": 8, **_WHOLE},
-    "8 glimpses, read": {"model.steps": 8, "model.write_size": 0},
-    "8 glimpses, write": {"model.steps": 8, "model.read_size": 0},
+    "16 glimpses, whole image": {"model.steps": 16, **_WHOLE},
+    "32 glimpses, whole image": {"model.steps": 32, **_WHOLE},
+    "64 glimpses, whole image": {"model.steps": 64, **_WHOLE},
+    "1 glimpse, read": {"model.steps": 1, **_READ},
+    "4 glimpses, read": {"model.steps": 4, **_READ},
+    "8 glimpses, read": {"model.steps": 8, **_READ},
+    "16 glimpses, read": {"model.steps": 16, **_READ},
+    "32 glimpses, read": {"model.steps": 32, **_READ},
+    "64 glimpses, read": {"model.steps": 64, **_READ},
+    "1 glimpse, write": {"model.steps": 1, **_WRITE},
+    "4 glimpses, write": {"model.steps": 4, **_WRITE},
+    "8 glimpses, write": {"model.steps": 8, **_WRITE},
+    "16 glimpses, write": {"model.steps": 16, **_WRITE},
+    "32 glimpses, write": {"model.steps": 32, **_WRITE},
+    "64 glimpses, write": {"model.steps": 64, **_WRITE},
     "1 glimpse, both": {"model.steps": 1},
     "4 glimpses, both": {"model.steps": 4},
     "8 glimpses, both": {"model.steps": 8},
     "16 glimpses, both": {"model.steps": 16},
     "32 glimpses, both": {"model.steps": 32},
     "64 glimpses, both": {"model.steps": 64},
-    "64 glimpses, whole image": {"model.steps": 64, **_WHOLE},
 }
 CPU = {"train.epochs": 2, "eval.importance_samples": 0, "eval.seeds": (0,)}
 CPU_SEEDS = (0,)
