@@ -1,6 +1,7 @@
-"""The picture beside a table: its first metric by row, learning curves, samples of every row."""
+"""The picture beside a table: its metrics by row or swept value, learning curves, samples."""
 
-import statistics
+import math
+import os.path
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,25 @@ def draw(table: Table, results: list, path: Path) -> None:
 
     strips = [(result, _strip(result)) for result in results]
     strips = [(result, strip) for result, strip in strips if strip is not None]
-    figure = Figure(figsize=(11, 4 + 0.75 * len(strips)), layout="constrained")
+    lines = swept_lines(table, results)
+    shown = {_first(table): results} if lines else _panels(table, results)
+    top = max(4, 2.4 * len(shown), 0.22 * len(results) + 1)
+    figure = Figure(figsize=(11, top + 0.75 * len(strips)), layout="constrained")
     FigureCanvasAgg(figure)
-    ratios = [4, *[0.75] * len(strips)]
-    grid = figure.add_gridspec(len(ratios), 2, height_ratios=ratios)
-    heading, names = next(iter(table.metrics.items()))
-    by_row = figure.add_subplot(grid[0, 0])
-    colours = _colours(results)
-    swept = _by_row(by_row, table, results, names, colours)
-    by_row.set(title=heading)
+    grid = figure.add_gridspec(1 + len(strips), 2, height_ratios=[top, *[0.75] * len(strips)])
+    colours = _colours(lines or {result.row.label: [result] for result in results})
+    own = grid[0, 0].subgridspec(len(shown), 1)
+    panels = [figure.add_subplot(own[index, 0]) for index in range(len(shown))]
+    for axes, (heading, of_heading) in zip(panels, shown.items(), strict=True):
+        names = table.metrics[heading]
+        if lines:
+            _against(axes, table.swept, lines, names, colours)
+        else:
+            _side_by_side(axes, of_heading, names, colours)
+        axes.set(title=heading)
     learning = figure.add_subplot(grid[0, 1])
-    _learning(learning, results, colours, legend=swept)
-    for axes in (by_row, learning):
+    _learning(learning, results, colours, legend=bool(lines) and len(results) <= 10)
+    for axes in (*panels, learning):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     for index, (result, strip) in enumerate(strips, 1):
@@ -38,57 +46,99 @@ def draw(table: Table, results: list, path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def _by_row(axes, table, results, names, colours):
-    """Means with the standard error over seeds: against the swept value, or side by side, each row
-    in its colour; True for the first."""
-    shown = [(r, list(r.values(names).values())) for r in results]
-    shown = [(r, v) for r, v in shown if v]
-    middle = [statistics.mean(v) for _, v in shown]
-    error = [statistics.stdev(v) / len(v) ** 0.5 if len(v) > 1 else 0.0 for _, v in shown]
-    places = [r.row.overrides.get(table.swept) for r, _ in shown]
-    if table.swept and all(isinstance(place, int | float) for place in places):
-        axes.errorbar(places, middle, error, marker="o", capsize=3)
-        axes.set(xlabel=f"config.{table.swept}")
-        if min(places) > 0 and max(places) >= 16 * min(places):
-            axes.set_xscale("log", base=2)
-        return True
-    for index, (value, reach, (result, _)) in enumerate(zip(middle, error, shown, strict=True)):
+def _panels(table: Table, results: list) -> dict[str, list]:
+    """heading -> its rows: the first headings under which every row is once."""
+    panels, left = {}, list(results)
+    for heading, names in table.metrics.items():
+        own = [result for result in left if result.values(names)]
+        left = [result for result in left if not result.values(names)]
+        if own:
+            panels[heading] = own
+    return panels
+
+
+def swept_lines(table: Table, results: list) -> dict[str, list]:
+    """Of a table that sweeps a number: name -> rows that differ in it alone; else empty."""
+    groups: dict[str, list] = {}
+    for result in results:
+        rest = {k: v for k, v in result.row.overrides.items() if k != table.swept}
+        if table.swept in result.row.overrides and result.values(table.metrics[_first(table)]):
+            groups.setdefault(repr(sorted(rest.items())), []).append(result)
+    return {_common_end([r.row.label for r in group]): group for group in groups.values()}
+
+
+def _first(table: Table) -> str:
+    return next(iter(table.metrics))
+
+
+def _common_end(labels: list[str]) -> str:
+    """What the labels end with alike: `whole image` of `1 glimpse, whole image`."""
+    end = os.path.commonprefix([label[::-1] for label in labels])[::-1]
+    return end.split(", ", 1)[-1] if ", " in end else end.strip()
+
+
+def _against(axes, swept, lines, names, colours) -> None:
+    """A line for each group of rows, against the swept number."""
+    places = []
+    for label, group in lines.items():
+        points = sorted((r.row.overrides[swept], *r.estimate(names)) for r in group)
+        x, mean, error = zip(*points, strict=True)
+        reach = [0.0 if math.isnan(e) else e for e in error]
+        axes.errorbar(x, mean, reach, marker="o", capsize=3, label=label, color=colours[label])
+        places += x
+    axes.set(xlabel=f"config.{swept}")
+    if min(places) > 0 and max(places) >= 16 * min(places):
+        axes.set_xscale("log", base=2)
+    if len(lines) > 1:
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _side_by_side(axes, results, names, colours) -> None:
+    for index, result in enumerate(results):
+        mean, error = result.estimate(names)
+        reach = 0.0 if math.isnan(error) else error
         colour = colours[result.row.label]
-        axes.errorbar(value, index, xerr=reach, marker="o", capsize=3, color=colour)
-    axes.set_yticks(range(len(shown)), [r.row.label for r, _ in shown])
-    axes.invert_yaxis()
-    return False
+        axes.errorbar(mean, index, xerr=reach, marker="o", capsize=3, color=colour)
+    axes.set_yticks(range(len(results)), [result.row.label for result in results])
+    axes.set_ylim(len(results) - 0.5, -0.5)
 
 
-def _colours(results) -> dict[str, tuple]:
+def _colours(groups: dict[str, list]) -> dict[str, tuple]:
+    """Of groups and of their rows, by label."""
     from matplotlib import colormaps
 
-    few = colormaps["tab10" if len(results) <= 10 else "tab20"].colors
-    return {result.row.label: few[index % 20] for index, result in enumerate(results)}
+    few = colormaps["tab10" if len(groups) <= 10 else "tab20"].colors
+    found = {}
+    for index, (label, results) in enumerate(groups.items()):
+        found |= dict.fromkeys([label, *(r.row.label for r in results)], few[index % len(few)])
+    return found
 
 
-def _learning(axes, results, colours, legend):
+def _learning(axes, results, colours, legend) -> None:
     """Validation loss against epochs, or training loss where that was seldom; first seeds."""
     trained = [result for result in results if not result.row.trained]
     records = {result.row.label: read_metrics(result.workdirs[0]) for result in trained}
     held_out = all(sum("valid/loss" in r for r in of_row) > 4 for of_row in records.values())
     key = "valid/loss" if held_out else "train/loss"
-    lines = []
+    lines = {}
     for label, of_row in records.items():
         points = [(r["epoch"], r[key]) for r in of_row if key in r]
         if points:
             epochs, losses = zip(*points, strict=True)
-            axes.plot(epochs, losses, label=label, color=colours[label], lw=1.2)
-            lines.append(np.array(losses))
+            axes.plot(epochs, losses, label=label, color=colours.get(label), lw=1.2)
+            lines[label] = np.array(losses)
     if not lines:
         return
-    # A loss of another kind (a code without a price) does not set the scale.
-    last = np.array([line[-1] for line in lines])
+    # A loss of another kind (a code without a price, other images) does not set the scale.
+    last = np.array([line[-1] for line in lines.values()])
     highest = np.median(last) + 3 * (np.median(last) - last.min())
-    alike = [line for line in lines if line[-1] <= highest]
+    alike = [line for line in lines.values() if line[-1] <= highest]
     tails = np.concatenate([line[len(line) // 3 :] for line in alike])
     axes.set(title="Validation loss" if held_out else "Training loss", xlabel="epoch")
     axes.set_ylim(tails.min() - 0.02 * np.ptp(tails), np.percentile(tails, 98))
+    if off := [label for label, line in lines.items() if line[-1] > highest]:
+        where = {"xy": (1, 1), "xycoords": "axes fraction", "ha": "right", "va": "top"}
+        axes.annotate("off the scale: " + ", ".join(off), **where, fontsize=8, wrap=True)
     if legend:
         axes.legend(frameon=False, fontsize=8)
 

@@ -4,9 +4,10 @@
 
 Numbers are read from the runs, never typed: the same directories give the same files, byte for
 byte. A number is the mean over seeds with its standard error, or, of a single seed and marked *,
-over test images. The best of a column is bold where it is better than every other row by more than
-two standard errors of the difference over the seeds that both have. Exit codes: 0 done, 1 nothing
-to report, 2 a flag or a run that was made by another table.
+over test images. The best of a column is bold where it is better than every other row by Student's
+t test of the differences at the seeds that both have (two-sided 5 %). Images/s are of the program
+that trained, which on accelerators trains all seeds of a row together. Exit codes: 0 done, 1
+nothing to report, 2 a flag or a run that was made by another table.
 """
 
 import argparse
@@ -18,6 +19,8 @@ import statistics
 import sys
 from pathlib import Path
 
+import scipy.stats
+
 from experiments import plots, run, tables
 from experiments.tables import Row, Table
 from rnnae.errors import ConfigError
@@ -26,6 +29,11 @@ from rnnae.writer import read_starts, read_timings
 RESULTS = Path(__file__).parent / "results"
 # Of the metrics that are better one way: lower, but for those that measure likeness.
 _BETTER = {"nll": -1, "bound": -1, "bits_per_dim": -1, "mse": -1, "mae": -1, "ssim": 1}
+_TEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%_#${}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"`": r"\textasciigrave{}", "<": "$<$", ">": "$>$", "±": r"$\pm$"}
+)
 _DIGITS = {"mse": 5, "mae": 4, "ssim": 4, "bits": 3, "active": 1}  # others 2
 
 
@@ -35,7 +43,8 @@ class Result:
 
     row: Row
     by_seed: dict[int, dict[str, float]]  # seed -> test metrics
-    starts: list[dict]  # of environment.jsonl, of all seeds
+    starts: list[dict]  # where and with what each seed was trained, or evaluated
+    arithmetic: dict[str, float]  # of the model: parameters, FLOP
     seconds: list[float]  # of training, or of another row's weights of evaluation, by seed
     speeds: list[float]  # images/s, the median of each seed
     workdirs: list[Path]
@@ -53,6 +62,16 @@ class Result:
             if name in metrics
         }
 
+    def estimate(self, names: tuple[str, ...]) -> tuple[float, float]:
+        """(mean, standard error) of such a metric: over seeds, or of a single one over images;
+        nan where there is none."""
+        values = list(self.values(names).values())
+        if len(values) > 1:
+            return statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
+        (metrics,) = self.by_seed.values() if len(self.by_seed) == 1 else ({},)
+        errors = [metrics[f"{name}_se"] for name in names if f"{name}_se" in metrics]
+        return (*values, math.nan)[0], (*errors, math.nan)[0]
+
 
 def collect(table: Table, root: Path) -> list[Result]:
     """The rows of a table that have a finished run, in its order."""
@@ -65,13 +84,16 @@ def collect(table: Table, root: Path) -> list[Result]:
         timings = [read_timings(r.weights) for r in done]
         speeds = [[t["images_per_second"] for t in timing] for timing in timings]
         seconds = [timing[-1]["seconds"] if timing else 0.0 for timing in timings]
+        trainings = starts = [start for r in done for start in read_starts(r.weights)]
         if row.trained:
-            seconds = [r.result()["seconds"] for r in done]
+            seconds = [r.evaluation()["seconds"] for r in done]
+            starts = [r.evaluation()["environment"] for r in done]
         found.append(
             Result(
                 row,
                 {r.seed: r.result() for r in done},
-                [start for r in done for start in read_starts(r.weights)],
+                starts,
+                trainings[-1] if trainings else {},
                 seconds,
                 [statistics.median(s) for s in speeds if s],
                 [r.weights for r in done],
@@ -85,14 +107,13 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
     headings = ["", "parameters", "train MFLOP/image", "images/s", "minutes", "seeds"]
     several = len({result.devices for result in results}) > 1  # or the caption says it
     headings += ["on"] * several
-    bold = {heading: _best(results, names) for heading, names in table.metrics.items()}
+    bold = {heading: _best(results, table.metrics[heading]) for heading in table.bold}
     lines = []
     for result in results:
-        start = result.starts[-1] if result.starts else {}
         line = [
             result.row.label,
-            f"{start.get('parameters', 0):,}",
-            f"{start.get('training_flop_per_image', 0) / 1e6:,.1f}",
+            f"{result.arithmetic.get('parameters', 0):,}",
+            f"{result.arithmetic.get('training_flop_per_image', 0) / 1e6:,.1f}",
             f"{statistics.median(result.speeds):,.0f}" if result.speeds else "",
             _minutes(statistics.mean(result.seconds)),
             str(len(result.by_seed)),
@@ -100,7 +121,7 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
         ]
         for heading, names in table.metrics.items():
             text = _number(result, names)
-            line.append(f"**{text}**" if text and bold[heading] is result else text)
+            line.append(f"**{text}**" if text and bold.get(heading) is result else text)
         lines.append(line)
     return [*headings, *table.metrics], lines
 
@@ -113,10 +134,13 @@ def caption(table: Table, results: list[Result]) -> str:
     dates = sorted(start["date"][:10] for start in starts)
     minutes = _minutes(sum(sum(result.seconds) for result in results))
     when = dates[0] if dates and dates[0] == dates[-1] else " to ".join(dates[:1] + dates[-1:])
+    reported = [result.row.label for result in results]
+    missing = [row.label for row in table.rows if row.label not in reported]
     return (
         f"{table.title} {table.question} {table.protocol}. ± standard error over seeds; * over "
         f"test images. Size {table.size}; commit {commits}; {machines}; {when}; "
         f"{minutes} minutes of training and separate evaluation."
+        + f" Not run: {'; '.join(missing)}." * bool(missing)
     )
 
 
@@ -124,10 +148,8 @@ def markdown(table: Table, results: list[Result]) -> str:
     headings, lines = cells(table, results)
     text = [f"# {table.title}", "", _row(headings), "|---" * len(headings) + "|"]
     text += [_row(line) for line in lines]
-    blank = [""] * (len(headings) - len(table.metrics) - 1)
-    for label, (value, source) in table.literature.items():
-        rest = [""] * (len(table.metrics) - 1)
-        text.append(_row([f"*{label}* ({source})", *blank, value, *rest]))
+    others = _others(table, headings)
+    text += [_row([f"*{label}*{source}", *rest]) for label, source, *rest in others]
     command = f"python -m experiments.run {table.name} --size {table.size}"
     if table.seeds != tables.load(table.name, table.size).seeds:
         command += f" --seeds {','.join(map(str, table.seeds))}"
@@ -144,10 +166,7 @@ def latex(table: Table, results: list[Result]) -> str:
     body = [line(headings), r"\midrule", *map(line, lines)]
     if table.literature:
         body.append(r"\midrule")
-    blank = [""] * (len(headings) - len(table.metrics) - 1)
-    for label, (value, source) in table.literature.items():
-        rest = [""] * (len(table.metrics) - 1)
-        body.append(line([f"{label} ({source})", *blank, value, *rest]))
+    body += [line([label + source, *rest]) for label, source, *rest in _others(table, headings)]
     columns = "l" + "r" * (len(headings) - 1)
     top = [r"\begin{table}", rf"\caption{{{_tex(caption(table, results))}}}"]
     top += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
@@ -168,22 +187,28 @@ def comma_separated(table: Table, results: list[Result]) -> str:
     return file.getvalue()
 
 
+def _others(table: Table, headings: list[str]) -> list[list[str]]:
+    """The literature's lines: label, source, what it reports under each further heading."""
+    return [
+        [label, f" ({source})", *(values.get(heading, "") for heading in headings[1:])]
+        for label, (values, source) in table.literature.items()
+    ]
+
+
 def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.{0 if seconds >= 6000 else 1 if seconds >= 60 else 2}f}"
 
 
 def _number(result: Result, names: tuple[str, ...]) -> str:
-    values = list(result.values(names).values())
-    if not values:
+    mean, error = result.estimate(names)
+    if math.isnan(mean):
         return ""
-    name = next(n for n in names if n in next(iter(result.by_seed.values())))
-    short = name.split("/")[-1]
+    short = names[0].split("/")[-1]
     digits = next((d for start, d in _DIGITS.items() if short.startswith(start)), 2)
-    text = f"{statistics.mean(values):.{digits}f}"
-    if len(values) > 1:
-        return f"{text} ± {statistics.stdev(values) / math.sqrt(len(values)):.{digits}f}"
-    over_images = next(iter(result.by_seed.values())).get(f"{name}_se")
-    return f"{text} ± {over_images:.{digits}f}*" if over_images else text
+    text = f"{mean:.{digits}f}"
+    if math.isnan(error):
+        return text
+    return f"{text} ± {error:.{digits}f}" + "*" * (len(result.by_seed) == 1)
 
 
 def _best(results: list[Result], names: tuple[str, ...]) -> Result | None:
@@ -202,7 +227,7 @@ def _best(results: list[Result], names: tuple[str, ...]) -> Result | None:
         if len(both) < 2:
             return None
         error = statistics.stdev(both) / math.sqrt(len(both))
-        if statistics.mean(both) <= 2 * error:
+        if statistics.mean(both) <= scipy.stats.t.ppf(0.975, len(both) - 1) * error:
             return None
     return best
 
@@ -214,8 +239,7 @@ def _row(words: list[str]) -> str:
 def _tex(text: str) -> str:
     strong = text.startswith("**")
     text = text.strip("*") if strong else text
-    for plain, code in {"&": r"\&", "%": r"\%", "_": r"\_", "±": r"$\pm$", "#": r"\#"}.items():
-        text = text.replace(plain, code)
+    text = text.translate(_TEX).replace("--", "-{}-")  # or it is a dash
     return rf"\textbf{{{text}}}" if strong else text
 
 
@@ -233,12 +257,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"experiments.report: {error}", file=sys.stderr)
         return error.exit_code
     results = collect(table, arguments.root)
-    # The literature's values stand in the first column of metrics.
-    first = next(iter(table.metrics)) if table.literature else None
+    published = {heading for values, _ in table.literature.values() for heading in values}
     had = {
-        k: v for k, v in table.metrics.items() if k == first or any(r.values(v) for r in results)
+        heading: names
+        for heading, names in table.metrics.items()
+        if heading in published or any(result.values(names) for result in results)
     }
-    table = dataclasses.replace(table, metrics=had)
+    bold = tuple(heading for heading in table.bold if heading in had)
+    table = dataclasses.replace(table, metrics=had, bold=bold)
     if not results:
         print(f"no finished run of {table.name}, size {table.size}, below {arguments.root}")
         return 1

@@ -5,9 +5,10 @@ continues.
                                     [--root runs/tables] [-- --config.data.data_dir=DIR ...]
 
 The seeds of a row are trained by one process, on accelerators as one program. Flags after `--` go
-to every run. A row that fails is reported, the others go on. `--shard i/n` is every n-th row from
-the i-th on, with the rows that evaluate it, for n machines or the jobs of an array. Exit codes:
-0 done, 1 a run failed, 2 a flag or a run that was made by another table, 130 SIGINT, 143 SIGTERM.
+to every run; they say where and how, not what. A row that fails is reported, the others go on.
+`--shard i/n` is every n-th row from the i-th on, with the rows that evaluate it, for n machines or
+the jobs of an array. Exit codes: 0 done, 1 a run failed, 2 a flag or a run that was made by another
+table, 130 SIGINT, 143 SIGTERM.
 """
 
 import argparse
@@ -28,6 +29,22 @@ from rnnae.errors import ConfigError
 from rnnae.writer import read_config, read_metrics
 
 ROOT = Path("runs/tables")
+_LAST_PICTURE = "curves.png"
+_EVALUATION = "evaluation.json"
+# Of a config: where things are and how they are done, not what is done.
+_OF_THE_MACHINE = (
+    "data.data_dir",
+    "data.source_dir",
+    "data.shape",  # as the data turned out
+    "data.in_memory_gib",
+    "train.checkpoint_every_seconds",
+    "train.tensorboard",
+    "eval.batch_size",
+    "compilation_cache",
+    "keep_memory",
+    "cpu_microbatch",
+    "devices",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,27 +57,49 @@ class Run:
     weights: Path  # the directory of the run whose weights it evaluates; `workdir` of one it trains
 
     def result(self) -> dict[str, float]:
-        """Its test metrics; empty until it is finished."""
+        """Its test metrics; empty until they are there."""
         if self.row.trained:
-            path = self.workdir / "evaluation.json"
-            return json.loads(path.read_text()) if path.exists() else {}
-        last = (read_metrics(self.workdir) or [{}])[-1]
-        return {k: v for k, v in last.items() if k.startswith("test/")}
+            return self.evaluation().get("metrics", {})
+        return trained_to(self.workdir)
+
+    def evaluation(self) -> dict:
+        """Of one that evaluates: its metrics, and what of; empty until it is finished."""
+        path = self.workdir / _EVALUATION
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do, the last pictures included."""
+        pictures = self.workdir / "pictures" / _LAST_PICTURE
+        return bool(self.result()) and (bool(self.row.trained) or pictures.exists())
 
     def differences(self) -> str:
         """What its directory was made with and the row is not, since the table was changed; ""."""
-        if self.row.trained or not (self.workdir / "config.json").exists():
+        if self.row.trained:
+            made = self.evaluation()
+            if made and made["weights"] != trained_to(self.weights):
+                return "of weights that are no longer there"
+            old, new = made.get("overrides", {}), config_lib.flat(self.row.overrides)
+        elif (self.workdir / "config.json").exists():
+            old, new = config_lib.flat(read_config(self.workdir)), self.row.made().to_dict()
+            new = config_lib.flat(new) | {"seed": self.seed}
+        else:
             return ""
-        saved = config_lib.flat(read_config(self.workdir))
         return ", ".join(
-            f"config.{key}: {saved.get(key)} there, {value} in the table"
-            for key, value in config_lib.flat(self.row.overrides).items()
-            if saved.get(key) != value
+            f"config.{key}: {old.get(key)} there, {new.get(key)} in the table"
+            for key in sorted(old.keys() | new.keys())
+            if old and key not in _OF_THE_MACHINE and old.get(key) != new.get(key)
         )
 
 
+def trained_to(workdir: Path) -> dict[str, float]:
+    """The test metrics that a finished training recorded; else empty."""
+    last = (read_metrics(workdir) or [{}])[-1]
+    return {k: v for k, v in last.items() if k.startswith("test/")}
+
+
 def check(chosen: Sequence[Run]) -> None:
-    """ConfigError if a finished run is of another row than the table's."""
+    """ConfigError if a run with a result is of another row than the table's."""
     for run in chosen:
         if run.result() and (differences := run.differences()):
             raise ConfigError(f"{run.workdir} is another run ({differences}): move it away")
@@ -82,9 +121,12 @@ def runs(table: Table, root: Path) -> list[Run]:
 
 
 def made(table: Table, root: Path) -> Table:
-    """The table with the seeds that there are directories of, which `--seeds` may have chosen."""
-    found = (root / f"{table.name}-{table.size}").glob("*/seed*")
-    seeds = tuple(sorted({int(directory.name.removeprefix("seed")) for directory in found}))
+    """The table with the seeds that there are results of, which `--seeds` may have chosen."""
+    directories = (root / f"{table.name}-{table.size}").glob("*/seed*")
+    numbers = {path.name.removeprefix("seed") for path in directories}
+    seeds = tuple(sorted(int(number) for number in numbers if number.isdecimal()))
+    every = runs(dataclasses.replace(table, seeds=seeds), root)
+    seeds = tuple(sorted({run.seed for run in every if run.result()}))
     return dataclasses.replace(table, seeds=seeds or table.seeds)
 
 
@@ -105,31 +147,53 @@ def command(job: Sequence[Run], extra: list[str]) -> list[str]:
 
 def perform(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
     """Exit status, and the last line of what was said, all of which is in log.txt. A signal to this
-    process is passed on."""
+    process is passed on, and its status is 128 + the signal's number."""
     run = job[0]
+    if run.row.trained and not trained_to(run.weights):
+        return 1, f"{run.weights} is not trained to the end; run the row {run.row.trained!r} first"
     directory = run.workdir if len(job) == 1 else run.workdir.parent
     directory.mkdir(parents=True, exist_ok=True)
-    begin = time.monotonic()
-    with (directory / "log.txt").open("a", encoding="utf-8") as log:
-        # Of a session of its own: Ctrl-C reaches it once, from here.
-        process = subprocess.Popen(
-            command(job, extra), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        previous = {
-            number: signal.signal(number, lambda got, frame: process.send_signal(got))
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
+    begin, received, process = time.monotonic(), 0, None
+
+    def pass_on(number, frame):
+        nonlocal received
+        received = number
+        if process:
+            process.send_signal(number)
+
+    previous = {n: signal.signal(n, pass_on) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with (directory / "log.txt").open("a", encoding="utf-8") as log:
+            # Of a session of its own: Ctrl-C reaches it once, from here.
+            process = subprocess.Popen(
+                command(job, extra), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            if received:  # before there was somebody to pass it on to
+                process.send_signal(received)
             status = process.wait()
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     if run.row.trained and not status:
-        result = json.loads((run.weights / "evaluation.json").read_text())
-        result["seconds"] = time.monotonic() - begin
-        (run.workdir / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
+        keep(run, time.monotonic() - begin)
     lines = (directory / "log.txt").read_text(errors="replace").strip().splitlines()
-    return status, lines[-1] if lines else ""
+    return 128 + received if received else status, lines[-1] if lines else ""
+
+
+def keep(run: Run, seconds: float) -> None:
+    """What an evaluation left beside the weights, into its own directory, with what it is of."""
+    found = json.loads((run.weights / _EVALUATION).read_text())
+    made = {
+        "metrics": {k: v for k, v in found.items() if isinstance(v, float)},
+        "environment": found["environment"],
+        "seconds": seconds,
+        "overrides": config_lib.flat(run.row.overrides),
+        "weights": trained_to(run.weights),
+    }
+    path = run.workdir / _EVALUATION
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(made, indent=2) + "\n")
+    temporary.replace(path)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -143,6 +207,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--shard", default="0/1", type=_shard, metavar="I/N")
     parser.add_argument("--root", type=Path, default=ROOT)
     arguments, extra = parser.parse_args(argv[:split]), argv[split + 1 :]
+    for word in extra:
+        key = word.removeprefix("--config.").split("=")[0]
+        if word.startswith("--config.") and key not in _OF_THE_MACHINE:
+            parser.error(f"{word} makes another row; after -- are {', '.join(_OF_THE_MACHINE)}")
     table = tables.load(arguments.table, arguments.size)
     if arguments.seeds:
         table = dataclasses.replace(table, seeds=arguments.seeds)
@@ -171,7 +239,7 @@ def perform_all(chosen: list[Run], extra: list[str]) -> int:
         by_row.setdefault(run.row.label, []).append(run)
     failed = 0
     for index, (label, row_runs) in enumerate(by_row.items(), 1):
-        left = [run for run in row_runs if not run.result()]
+        left = [run for run in row_runs if not run.finished]
         if not left:
             print(f"[{index}/{len(by_row)}] {label}: finished before", flush=True)
             continue
@@ -188,7 +256,7 @@ def perform_all(chosen: list[Run], extra: list[str]) -> int:
             if status:
                 print(f"{name}: FAILED, exit code {status}: {said}", flush=True)
                 if len(job) > 1:  # each alone: one may have failed all
-                    todo += [[run] for run in job if not run.result()]
+                    todo += [[run] for run in job if not run.finished]
                 else:
                     failed += 1
     if failed:

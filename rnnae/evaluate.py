@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from rnnae import data, keys, metrics, microbatch, objective, parallel, sample
+from rnnae import data, environment, keys, metrics, microbatch, objective, parallel, sample
 from rnnae.errors import ConfigError
 from rnnae.models import Autoencoder
 
@@ -156,6 +156,7 @@ class Evaluator:
                 dimensions = math.prod(self.model.image_shape)
                 bits = name.replace("bound", "bits_per_dim").replace("nll", "bits_per_dim")
                 named[bits] = objective.bits_per_dim(named[name], dimensions)
+                named[f"{bits}_se"] = objective.bits_per_dim(named[f"{name}_se"], dimensions)
         if exact:
             return named
         named["active_units"] = float(np.mean([s.active_units for s in all_scores]))
@@ -236,11 +237,13 @@ def check_protocol(model: Autoencoder, images: data.Source, binarise: str) -> No
 
 def main(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, float]:
     """`--mode evaluate`: validation and test split of a trained run, printed and kept in
-    `workdir`/evaluation.json, there with the KL of each step of a code drawn in several."""
+    `workdir`/evaluation.json, there with the KL of each step of a code drawn in several, and with
+    where and with what it was made."""
     run = sample.load(workdir, config.eval.checkpoint)
     splits = sample.load_splits(config)
-    evaluator = Evaluator(run.model, parallel.choose_devices(config.devices), config)
-    result = {}
+    devices = parallel.choose_devices(config.devices)
+    evaluator = Evaluator(run.model, devices, config)
+    result = {"environment": environment.describe(devices)}
     for split in config.eval.splits:
         images = getattr(splits, split)
         means, kl_T = evaluator(run.params, images, weighted=True)
@@ -260,10 +263,9 @@ def line(means: dict[str, float]) -> str:
     `nll_dynamic_is128 85.12 ± 0.23  kl 24.7`, then `MSE 0.00312  MAE 0.0171  SSIM 0.973`."""
     words = []
     for name, value in means.items():
-        if name.startswith(("bound_", "nll_")) and f"{name}_se" in means:
-            words.append(f"{name} {value:.2f} ± {means[f'{name}_se']:.2f}")
-        elif name.startswith("bits_per_dim"):
-            words.append(f"{name} {value:.4f}")
+        if f"{name}_se" in means:
+            digits = 4 if name.startswith("bits_per_dim") else 2
+            words.append(f"{name} {value:.{digits}f} ± {means[f'{name}_se']:.{digits}f}")
     if "active_units" in means:
         words.append(f"KL {means['kl']:.2f}  active units {means['active_units']:g}")
     if "mutual_information" in means:

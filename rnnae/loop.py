@@ -88,7 +88,10 @@ class Pause:
         if processes.several():  # one call later, so that nobody waits for the call under way
             asked, self._asked = self._asked, asked
         due = step == self._timetable.total or self._timetable.validation_due(step) or asked() > 0
-        self._last = now if due else self._last
+        if due:
+            self._last = now
+            self._asked()  # or this exchange would be under way beside those of the pause
+            self._asked = lambda: 0
         return due
 
 

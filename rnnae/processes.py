@@ -43,6 +43,9 @@ def connect(address: str | None, count: int | None, index: int | None, detect: b
         raise ConfigError("--coordinator, --processes and --process_id go together")
     if not any(given) and not detect and not started_together(os.environ):
         return 1
+    # Else a CPU may run the exchanges of two programs in another order in each process, and those
+    # that do not meet wait for half an hour.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         jax.distributed.initialize(
             address,

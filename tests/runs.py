@@ -61,7 +61,7 @@ def start(directory: Path, workdir: Path, *flags: str, **kwargs) -> subprocess.P
     return subprocess.Popen(
         [*command, f"--workdir={workdir}", *settings, *flags],
         cwd=root,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONFAULTHANDLER": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -18,7 +18,10 @@ answers and whose table it follows; its first line is the title.
 
 import dataclasses
 import inspect
+import runpy
 from types import ModuleType
+
+from ml_collections import ConfigDict
 
 from experiments.tables import (
     blog,
@@ -63,6 +66,12 @@ class Row:
     config: str
     overrides: dict[str, object]
     trained: str = ""
+
+    def made(self) -> ConfigDict:
+        """The config, as its command makes it."""
+        config = runpy.run_path(self.config)["get_config"]()
+        config.update_from_flattened_dict(self.overrides)
+        return config
 
 
 @dataclasses.dataclass(frozen=True)

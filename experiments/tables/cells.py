@@ -27,7 +27,7 @@ ROWS = {
     "LRU": {"model.cell": "lru", "model.width": 1020},
     "RG-LRU": {"model.cell": "rg_lru", "model.width": 578},
 }
-CPU = {"train.epochs": 8, "eval.importance_samples": 0, "eval.seeds": (0,)}
+CPU = {"train.epochs": 4, "eval.importance_samples": 0, "eval.seeds": (0,)}
 CPU_ROWS = {
     "simple": {"model.width": 132},
     "GRU": {"model.width": 75},
