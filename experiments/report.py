@@ -140,7 +140,8 @@ def caption(table: Table, results: list[Result]) -> str:
         f"{table.title} {table.question} {table.protocol}. ± standard error over seeds; * over "
         f"test images. Size {table.size}; commit {commits}; {machines}; {when}; "
         f"{minutes} minutes of training and separate evaluation."
-        + f" Not run: {'; '.join(missing)}." * bool(missing)
+        + f" Not run: {'; '.join(missing)}."
+        * bool(missing)
     )
 
 

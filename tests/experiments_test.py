@@ -226,9 +226,7 @@ def test_a_report_says_means_errors_and_what_is_better(plant, tmp_path, capsys):
     assert "commit abc; 1 x cpu on A & B_1; 2026-01-02; 6.0 minutes" in said
     latex = (tmp_path / "out" / "widths.tex").read_text()
     assert r"\textbf{86.01 $\pm$ 0.01}" in latex and r"A \& B\_1" in latex
-    assert (
-        r"(Author \{2000\} \textasciitilde{} \textasciigrave{}-{}-x\textasciicircum{}2" in latex
-    )
+    assert r"(Author \{2000\} \textasciitilde{} \textasciigrave{}-{}-x\textasciicircum{}2" in latex
     lines = (tmp_path / "out" / "widths.csv").read_text().splitlines()
     assert (
         len(lines) == 7
