@@ -136,6 +136,7 @@ def _learning(axes, results, colours, legend) -> None:
     tails = np.concatenate([line[len(line) // 3 :] for line in alike])
     axes.set(title="Validation loss" if held_out else "Training loss", xlabel="epoch")
     axes.set_ylim(tails.min() - 0.02 * np.ptp(tails), np.percentile(tails, 98))
+    highest = axes.get_ylim()[1]
     if off := [label for label, line in lines.items() if line[-1] > highest]:
         where = {"xy": (1, 1), "xycoords": "axes fraction", "ha": "right", "va": "top"}
         axes.annotate("off the scale: " + ", ".join(off), **where, fontsize=8, wrap=True)

@@ -109,8 +109,7 @@ def runs(table: Table, root: Path) -> list[Run]:
     """All runs of a table, those that evaluate others' weights last."""
 
     def directory(label, seed):
-        slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
-        return root / f"{table.name}-{table.size}" / slug / f"seed{seed}"
+        return root / f"{table.name}-{table.size}" / tables.slug(label) / f"seed{seed}"
 
     found = [
         Run(row, seed, directory(row.label, seed), directory(row.trained or row.label, seed))

@@ -1,7 +1,6 @@
 """Every row of every table can be run, and is what its table says."""
 
 import ast
-import importlib.util
 import inspect
 
 import jax
@@ -11,17 +10,7 @@ import pytest
 from experiments import tables
 from rnnae import config as config_lib
 from rnnae import evaluate, flops, sample, state
-
-
-def config_of(row):
-    """The config of a row, as its command makes it."""
-    spec = importlib.util.spec_from_file_location("config_of_a_row", row.config)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config()
-    config.update_from_flattened_dict(row.overrides)
-    return config
-
+from rnnae.timetable import Timetable
 
 EVERY = [
     pytest.param(table, row, id=f"{name}-{size}-{row.label}")
@@ -32,27 +21,86 @@ EVERY = [
 ]
 
 
+def shape_of(config):
+    return (32, 32, 3) if config.data.name == "cifar10" else (28, 28, 1)
+
+
+def made_of(table, row):
+    """Its config; of a row that evaluates, the one that was trained with its own settings."""
+    if not row.trained:
+        return row.made()
+    (trained,) = [r for r in table.rows if r.label == row.trained]
+    assert not trained.trained and all(key.startswith("eval.") for key in row.overrides)
+    config = trained.made()
+    config.update_from_flattened_dict(row.overrides)
+    return config
+
+
 @pytest.mark.parametrize("table, row", EVERY)
 def test_every_row_is_a_legal_override_of_its_config(table, row):
-    labels = {r.label: r for r in table.rows}
-    if row.trained:
-        assert not labels[row.trained].trained
-        assert all(key.startswith("eval.") for key in row.overrides)
-        row = labels[row.trained]
-    config = config_of(row)
+    config = made_of(table, row)
     config_lib.check(config)
-    shape = (32, 32, 3) if config.data.name == "cifar10" else (28, 28, 1)
+    shape = shape_of(config)
     model, optimizer, _ = sample.build(config_lib.resolved(config, shape), 1)
     jax.eval_shape(lambda: state.create(model, optimizer, shape, 0))  # a model checks itself late
     grey = 0 if config.data.name == "binarized_mnist" else 100
     evaluate.check_protocol(model, np.full((1, *shape), grey, np.uint8), config.data.binarise)
 
 
+# Images to train on: without and with those of validation.
+IMAGES = {
+    "mnist": (50_000, 60_000),
+    "binarized_mnist": (50_000, 60_000),
+    "fashion_mnist": (50_000, 60_000),
+    "omniglot_28": (23_000, 24_345),
+    "cifar10": (40_000, 50_000),
+}
+
+
+@pytest.mark.parametrize("table, row", EVERY)
+def test_the_price_of_a_code_has_risen_by_half_of_a_run(table, row):
+    config = made_of(table, row)
+    total = Timetable.of(config, IMAGES[config.data.name][config.data.train_on_all]).total
+    assert config.latent.name == "none" or config.objective.anneal_steps <= total / 2
+
+
+def measured(config):
+    """The names of a run's test metrics."""
+    model = sample.build(config_lib.resolved(config, shape_of(config)), 1)[0]
+    binary = {"binarized_mnist": "static"}.get(config.data.name, "8bit")
+    protocol = "dynamic" if config.data.binarise == "dynamic" else binary
+    names = {"loss"}
+    if model.has_prior:
+        names.add(f"bound_{protocol}" if model.code_size else f"nll_{protocol}")
+        names |= {"bits_per_dim_8bit"} if protocol == "8bit" and model.pixels.discrete else set()
+    if model.code_size:
+        names |= {"mse", "mae", "ssim"}
+    if model.code_size and model.has_prior:
+        names |= {"kl", "active_units", "mutual_information"}
+        names |= {f"nll_{protocol}_is{k}" for k in [config.eval.importance_samples] if k}
+    return {f"test/{name}" for name in names}
+
+
+@pytest.mark.parametrize("size", tables.SIZES)
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_every_row_has_a_number_and_every_heading_a_row(name, size):
+    table = tables.load(name, size)
+    found = [measured(made_of(table, row)) for row in table.rows]
+    assert all(any(of_row & {*names} for names in table.metrics.values()) for of_row in found)
+    for heading, names in table.metrics.items():
+        # At the small size an estimate of many samples may be left out.
+        small = size == "cpu" and any("_is" in name for name in names)
+        assert small or any(of_row & {*names} for of_row in found), heading
+
+
 @pytest.mark.parametrize("name", tables.TABLES)
 def test_a_table_says_what_it_is_about(name):
     table = tables.load(name, "full")
     assert table.title and len(table.question) > 80 and table.protocol
-    assert len({row.label for row in table.rows}) == len(table.rows) > 1
+    assert len({tables.slug(row.label) for row in table.rows}) == len(table.rows) > 1
+    assert set(table.bold) <= set(table.metrics)
+    assert {h for values, _ in table.literature.values() for h in values} <= set(table.metrics)
+    assert not table.swept or any(table.swept in row.overrides for row in table.rows)
     assert set(getattr(tables.TABLES[name], "CPU_ROWS", {})) <= {row.label for row in table.rows}
     tree = ast.parse(inspect.getsource(tables.TABLES[name]))
     data = (ast.Assign, ast.Expr)
@@ -66,7 +114,7 @@ def test_a_table_says_what_it_is_about(name):
 def test_rows_are_compared_at_equal_arithmetic(name, first, tolerance, size):
     found = {}
     for row in tables.load(name, size).rows:
-        config = config_lib.resolved(config_of(row), (28, 28, 1))
+        config = config_lib.resolved(row.made(), (28, 28, 1))
         found[row.label] = flops.training(sample.build(config, 1)[0])
     for label, value in found.items():
         assert value == pytest.approx(found[first], rel=tolerance), label

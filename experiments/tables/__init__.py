@@ -18,6 +18,7 @@ answers and whose table it follows; its first line is the title.
 
 import dataclasses
 import inspect
+import re
 import runpy
 from types import ModuleType
 
@@ -89,6 +90,11 @@ class Table:
     swept: str
     bold: tuple[str, ...]
     literature: dict[str, tuple[dict[str, str], str]]
+
+
+def slug(label: str) -> str:
+    """A row's label as the name of its directory."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
 
 
 def load(name: str, size: str) -> Table:
