@@ -14,7 +14,6 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rnnae import processes
 from rnnae.errors import ConfigError, ProcessError
 from rnnae.state import TrainState
 
@@ -113,19 +112,25 @@ def map_examples(function: Callable, devices: Sequence[jax.Device]) -> Callable:
 
     `shared` (parameters and the like) goes to every device whole; `examples` is a tree of arrays
     whose leading axis must divide over `devices`. What comes back are numpy arrays in its order, in
-    every process.
+    every process that has some of `devices`.
     """
     mapped = jax.pmap(function, in_axes=(None, 0), out_axes=0, devices=devices)
     sharding = _sharding(devices, PartitionSpec(_AXIS))
 
+    several = len({device.process_index for device in devices}) > 1
+
     def cut(x):
-        x = np.asarray(x).reshape(len(devices), -1, *x.shape[1:])
+        x = np.asarray(x).reshape(len(devices), len(x) // len(devices), *x.shape[1:])
+        if not several:
+            return x
         return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
     def whole(tree):
-        if processes.several():
+        if several:
             return multihost_utils.process_allgather(tree, tiled=True)
-        return jax.device_get(tree)
+        # jax cannot put together what has no elements: the codes of a model without one.
+        empty = jax.tree.map(lambda x: x if x.size else np.zeros(x.shape, x.dtype), tree)
+        return jax.device_get(empty)
 
     def over_devices(shared, examples):
         merged = whole(mapped(shared, jax.tree.map(cut, examples)))

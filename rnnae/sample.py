@@ -6,6 +6,7 @@ images = run.sample(10, seed=0)  # uint8, (10, 28, 28, 1)
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 
-from rnnae import data, keys, latents, likelihoods, models, optim, pictures, state
+from rnnae import data, keys, latents, likelihoods, models, optim, parallel, pictures, state
 from rnnae.checkpoint import Checkpoints
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.mixture import Mixture
@@ -26,7 +27,8 @@ from rnnae.writer import read_metrics
 MIXTURE_IMAGES = 50_000  # codes that a mixture is fitted to, at most
 LAST_PICTURE = "curves.png"
 _CANDIDATES = 64  # codes among which that of a completion is chosen
-_CHUNK = 500  # images at a time: one compiled shape whatever the caller's number
+_CHUNK = 512  # images at a time: one compiled shape whatever the caller's number
+_PAD = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Run:
     def encode(self, images_NHWC: np.ndarray) -> np.ndarray:
         """Codes of the images."""
         self._check(images_NHWC)
-        return _in_chunks(functools.partial(_encode, self.model, self.params), images_NHWC)
+        return self._each("encode", images_NHWC)
 
     def _check(self, images_NHWC: np.ndarray) -> None:
         shape = self.model.image_shape
@@ -53,8 +55,7 @@ class Run:
 
     def decode(self, codes_NZ: np.ndarray, seed: int = 0) -> np.ndarray:
         """Mean images of the codes; `seed` matters to a decoder fed its own random output."""
-        keys_N = _keys(seed, max(len(codes_NZ), 1))
-        return _in_chunks(functools.partial(_decode, self.model, self.params), codes_NZ, keys_N)
+        return _to_uint8(self._each("decode", codes_NZ, _keys(seed, max(len(codes_NZ), 1))))
 
     def reconstruct(self, images_NHWC: np.ndarray) -> np.ndarray:
         """`decode(encode(images))`."""
@@ -74,8 +75,7 @@ class Run:
     def codes(self, count: int, seed: int = 0) -> np.ndarray:
         """New codes from the prior or the mixture."""
         if self.model.has_prior:
-            prior = functools.partial(_apply(self.model, "prior"), self.params)
-            return _in_chunks(prior, _keys(seed, max(count, 1), stream=1))[:count]
+            return self._each("prior", _keys(seed, max(count, 1), stream=1))[:count]
         if self.mixture is None:
             raise CheckpointError(
                 "this run has no mixture to sample codes from; finish its training, or "
@@ -100,13 +100,13 @@ class Run:
         codes_NZ = np.zeros((count, 0), np.float32)
         if self.model.code_size:
             codes_KNZ = self.codes(_CANDIDATES * count, seed).reshape(_CANDIDATES, count, -1)
-            weigh = functools.partial(_weigh, self.model, self.params, rows // patch)
-            log_weight_KN = np.stack([_in_chunks(weigh, z_NZ, images_NHWC) for z_NZ in codes_KNZ])
+            weigh = functools.partial(self._each, "log_prob_of_rows", last=(rows // patch,))
+            log_weight_KN = np.stack([weigh(codes_NZ, images_NHWC) for codes_NZ in codes_KNZ])
             noise_KN = np.random.default_rng(seed).gumbel(size=log_weight_KN.shape)
             chosen_N = np.argmax(log_weight_KN + noise_KN, axis=0)
             codes_NZ = codes_KNZ[chosen_N, np.arange(count)]
-        finish = functools.partial(_complete, self.model, self.params, rows // patch)
-        return _in_chunks(finish, codes_NZ, _keys(seed, max(count, 1)), images_NHWC)
+        inputs_N = codes_NZ, _keys(seed, max(count, 1)), images_NHWC
+        return _to_uint8(self._each("complete", *inputs_N, last=(rows // patch,)))
 
     def frames(self, codes_NZ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How a model that paints in T steps decodes the codes: mean images, uint8
@@ -116,64 +116,53 @@ class Run:
         """
         if not isinstance(self.model, models.Draw):
             raise ConfigError("only config.model.name=draw paints its images step by step")
-        mean, where = _apply(self.model, "frames")(self.params, codes_NZ)
-        return _to_uint8(mean), np.asarray(where)
+        frames = jax.jit(functools.partial(self.model.apply, method="frames"))
+        mean, where = frames({"params": self.params}, codes_NZ)
+        return _to_uint8(np.asarray(mean)), np.asarray(where)
 
     def with_mixture(self, images_NHWC: np.ndarray, components: int) -> "Run":
         """The same run with a mixture of `components` Gaussians fitted to the images' codes."""
         mixture = Mixture.fit(self.encode(images_NHWC), components, self.config.seed)
         return dataclasses.replace(self, mixture=mixture)
 
-
-def _encode(model, params, images_NHWC):
-    return _apply(model, "encode")(params, data.to_unit(images_NHWC))
-
-
-def _decode(model, params, codes_NZ, keys_N):
-    x_NHWC = _apply(model, "decode")(params, codes_NZ, keys_N)
-    return _to_uint8(x_NHWC)
-
-
-def _complete(model, params, rows, codes_NZ, keys_N, images_NHWC):
-    given = data.to_unit(images_NHWC)
-    return _to_uint8(_apply(model, "complete", rows)(params, codes_NZ, keys_N, given))
-
-
-def _weigh(model, params, rows, codes_NZ, images_NHWC):
-    given = data.to_unit(images_NHWC)
-    return _apply(model, "log_prob_of_rows", rows)(params, codes_NZ, given)
-
-
-def _to_uint8(x: jax.Array) -> np.ndarray:
-    return np.asarray(jnp.round(255 * x).astype(jnp.uint8))
+    def _each(self, method: str, *inputs_N: np.ndarray, last: tuple = ()) -> np.ndarray:
+        """A method of the model, with `last` behind its arrays, of at most `_CHUNK` examples at a
+        time; small numbers are padded to 32s."""
+        program = _over_devices(self.model, method, last)
+        count, outputs = len(inputs_N[0]), []
+        for start in range(0, max(count, 1), _CHUNK):
+            rows = min(count - start, _CHUNK)
+            size = _CHUNK if count > _CHUNK else -(-max(rows, 1) // _PAD) * _PAD
+            # Padding repeats the last row, whose result is cut off again.
+            index = np.minimum(np.arange(start, start + size), max(count - 1, 0))
+            outputs.append(program(self.params, [_rows(x, index) for x in inputs_N])[:rows])
+        return np.concatenate(outputs)
 
 
 @functools.lru_cache(maxsize=8)
-def _apply(model, method, *last):
-    """The compiled method of a model, with arguments after the arrays; modules are hashable by
-    their fields."""
-    return jax.jit(
-        lambda params, *inputs: model.apply({"params": params}, *inputs, *last, method=method)
-    )
+def _over_devices(model: nn.Module, method: str, last: tuple) -> Callable:
+    """The compiled method over as many of this process's devices as divide what is padded; images
+    and keys may come as bytes and as key data. Modules are hashable by their fields."""
+
+    def call(params, inputs):
+        inputs = [_READ.get(x.dtype.name, lambda x: x)(x) for x in inputs]
+        return model.apply({"params": params}, *inputs, *last, method=method)
+
+    devices = jax.local_devices()
+    return parallel.map_examples(call, devices[: math.gcd(_PAD, len(devices))])
 
 
-def _keys(seed: int, count: int, stream: int = 0) -> jax.Array:
-    """One key for each of `count` examples; of another `stream`, others."""
+_READ = {"uint8": data.to_unit, "uint32": jax.random.wrap_key_data}
+
+
+def _to_uint8(x: np.ndarray) -> np.ndarray:
+    return np.round(255 * x).astype(np.uint8)
+
+
+def _keys(seed: int, count: int, stream: int = 0) -> np.ndarray:
+    """One key's data for each of `count` examples; of another `stream`, others."""
     key = jax.random.fold_in(jax.random.key(seed), stream)
-    return keys.of_positions(key, jnp.arange(count))
-
-
-def _in_chunks(function, *inputs_N) -> np.ndarray:
-    """`function` over at most `_CHUNK` rows at a time; small inputs are padded to 32s."""
-    count, outputs = len(inputs_N[0]), []
-    for start in range(0, max(count, 1), _CHUNK):
-        rows = min(count - start, _CHUNK)
-        size = _CHUNK if count > _CHUNK else -(-max(rows, 1) // 32) * 32
-        # Padding repeats the last row, whose result is cut off again.
-        index = np.minimum(np.arange(start, start + size), max(count - 1, 0))
-        chunk = [_rows(x, index) for x in inputs_N]
-        outputs.append(np.asarray(function(*chunk))[:rows])
-    return np.concatenate(outputs)
+    return np.asarray(jax.random.key_data(keys.of_positions(key, jnp.arange(count))))
 
 
 def _rows(x, index):

@@ -121,16 +121,16 @@ def sweeps(size: dict) -> Program:
 
 
 def raster(size: dict) -> Program:
-    """`batch` images pixel by pixel from the LSTM of `pixels`, drawn."""
+    """`batch` images pixel by pixel from the LSTM of `pixels`, drawn over all devices."""
     stack, head = Stack("lstm", size["width"]), nn.Dense(1)
-    start = stack.zero_carries(size["batch"])
-    zero_BI = jnp.zeros((size["batch"], 1))
+    devices = _devices(size["batch"])
+    shard = size["batch"] // len(devices)
+    zero_BI = jnp.zeros((shard, 1))
     params = (
         stack.init(jax.random.key(0), zero_BI[None]),
         head.init(jax.random.key(0), jnp.zeros((1, size["width"]))),
     )
 
-    @jax.jit
     def draw(params, key):
         def step(carry, key):
             carries, x_BI = carry
@@ -139,14 +139,18 @@ def raster(size: dict) -> Program:
             x_BI = jax.random.bernoulli(key, nn.sigmoid(logits_BI)).astype(jnp.float32)
             return (carries, x_BI), x_BI
 
-        return jax.lax.scan(step, (start, zero_BI), jax.random.split(key, 784))[1]
+        carry = stack.zero_carries(shard), zero_BI
+        return jax.lax.scan(step, carry, jax.random.split(key, 784))[1]
 
-    return timed(lambda: draw(params, jax.random.key(1)))
+    over_devices = jax.pmap(draw, in_axes=(None, 0), devices=devices)
+    keys = jax.random.split(jax.random.key(1), len(devices))
+    return timed(lambda: over_devices(params, keys))
 
 
 def images(size: dict) -> Program:
     """`batch` new images of an untrained `model`: a name of `IMAGES`; `anew`: the whole network is
-    run again for every token."""
+    run again for every token, on one device, which has all cores."""
+    _devices(size["batch"])  # before jax starts
     config = IMAGES[size["model"]](size)
     config.data.shape = (28, 28, 1)
     model, optimizer, _ = sample.build(config, 1)
@@ -155,10 +159,8 @@ def images(size: dict) -> Program:
     codes_BZ = jax.random.normal(jax.random.key(1), (size["batch"], model.code_size))
     if size.get("anew"):
         return timed(_anew(model, params, codes_BZ, key_B))
-    decode = jax.jit(
-        lambda *inputs: model.apply({"params": inputs[0]}, *inputs[1:], method="decode")
-    )
-    return timed(lambda: decode(params, codes_BZ, key_B))
+    run = sample.Run(model, params, config)
+    return timed(lambda: run.decode(np.asarray(codes_BZ)))
 
 
 IMAGES = {"row": row_config, "draw": draw_config, "sweep": flagship_config}

@@ -1,0 +1,83 @@
+"""A table made up, whose runs a script makes up too: what the tests of experiments share."""
+
+import sys
+import types
+
+from experiments import run, tables
+
+_COMMAND = run.command  # the real one
+
+SCRIPT = """
+import ast, json, pathlib, runpy, sys
+flags = dict(word[2:].split("=", 1) for word in sys.argv[1:] if "=" in word)
+directory = pathlib.Path(flags["workdir"])
+width = float(flags.get("config.model.width", 0))
+width += float(flags.get("config.optim.learning_rate", 0))
+print("begin")
+start = {"step": 0, "date": "2026-01-02T03:04:05+00:00", "commit": "abc", "devices": "1 x cpu",
+         "machine": "A & B_1"}
+if "--mode=evaluate" in sys.argv:
+    k = float(flags["config.eval.importance_samples"])
+    found = {"environment": start, "test/nll_dynamic": 80 - k, "test/nll_dynamic_se": 0.1}
+    (directory / "evaluation.json").write_text(json.dumps(found))
+    sys.exit()
+config = runpy.run_path(flags["config"])["get_config"]()
+for key, value in flags.items():
+    if key.startswith("config."):
+        try:
+            value = ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            pass
+        with config.ignore_type():
+            config.update_from_flattened_dict({key[7:]: value})
+if "seeds" in flags:
+    made = {int(seed): directory / f"seed{seed}" for seed in flags["seeds"].split(",")}
+else:
+    made = {int(flags["config.seed"]): directory}
+for seed, workdir in made.items():
+    if width < 0 and seed < 1 - width:
+        sys.exit(f"a width cannot be negative (seed {seed})")
+    workdir.mkdir(parents=True, exist_ok=True)
+    config.seed = seed
+    (workdir / "config.json").write_text(json.dumps(config.to_dict()))
+    (workdir / "pictures").mkdir(exist_ok=True)
+    (workdir / "pictures" / "curves.png").write_text("")
+    nll = 90 - width + 0.01 * seed * (-1 if width % 1 else 1)
+    records = [{"step": s, "epoch": s, "valid/loss": nll + 5 - s} for s in range(1, 5)]
+    test = {"test/nll_dynamic": nll, "test/nll_dynamic_se": 0.2, "test/kl": 3.0 + seed}
+    records.append({"step": 5, "epoch": 5, **test})
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(r) + "\\n" for r in records))
+    timing = {"step": 5, "seconds": 60.0, "images_per_second": 123.0}
+    (workdir / "timing.jsonl").write_text(json.dumps(timing) + "\\n")
+    start |= {"parameters": 1234, "training_flop_per_image": 5e6}
+    (workdir / "environment.jsonl").write_text(json.dumps(start) + "\\n")
+"""
+
+
+def planted(**changes):
+    """A table module of two rows, one of them wider."""
+    data = types.ModuleType(
+        "widths",
+        "Widths: does it help?\\n\\nA question asked since Elman's time.".replace("\\n", "\n"),
+    )
+    data.CONFIG, data.PROTOCOL, data.SEEDS = "configs/mnist.py", "made up", (0, 1, 2)
+    data.METRICS = {"NLL": ("test/nll_static", "test/nll_dynamic"), "KL": "test/kl"}
+    data.ROWS = {"narrow": {"model.width": 2}, "Wide, very": {"model.width": 4}}
+    data.CPU = {"train.epochs": 1}
+    for name, value in changes.items():
+        setattr(data, name, value)
+    return data
+
+
+def install(monkeypatch, tmp_path, **changes) -> list[str]:
+    """Makes the table `widths` the only one, and its runs those of SCRIPT; the arguments of a
+    command about it."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+
+    def command(job, extra):
+        return [sys.executable, str(script), *_COMMAND(job, extra)[3:]]
+
+    monkeypatch.setattr(tables, "TABLES", {"widths": planted(**changes)})
+    monkeypatch.setattr(run, "command", command)
+    return ["widths", "--root", str(tmp_path / "root")]

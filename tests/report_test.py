@@ -1,0 +1,92 @@
+"""What a table's report says and draws."""
+
+import functools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import plots, report, run, tables
+from tests import fake_tables
+
+
+@pytest.fixture
+def plant(monkeypatch, tmp_path):
+    """plant(**changes) makes the table `widths`."""
+    return functools.partial(fake_tables.install, monkeypatch, tmp_path)
+
+
+def test_a_report_says_means_errors_and_what_is_better(plant, tmp_path, capsys):
+    literature = {"an old one": ({"KL": "95.00"}, "Author {2000} ~ `--x^2`")}
+    argv = plant(LITERATURE=literature)
+    assert report.main([*argv, "--out", str(tmp_path / "out")]) == 1
+    assert run.main(argv) == 0
+    picture = tmp_path / "root" / "widths-full" / "narrow" / "seed0" / "pictures" / "generated.png"
+    Image.fromarray(np.zeros((40, 100, 3), np.uint8)).save(picture)
+    capsys.readouterr()
+    assert report.main([*argv, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "| narrow | 1,234 | 5.0 | 123 | 1.0 | 3 | 88.01 ± 0.01 | 4.00 ± 0.58 |" in said
+    assert "| **86.01 ± 0.01** | 4.00 ± 0.58 |" in said
+    assert "| *an old one* (Author {2000} ~ `--x^2`) |  |  |  |  |  |  | 95.00 |" in said
+    assert "commit abc; 1 x cpu on A & B_1; 2026-01-02; 6.0 minutes" in said
+    latex = (tmp_path / "out" / "widths.tex").read_text()
+    assert r"\textbf{86.01 $\pm$ 0.01}" in latex and r"A \& B\_1" in latex
+    assert r"(Author \{2000\} \textasciitilde{} \textasciigrave{}-{}-x\textasciicircum{}2" in latex
+    lines = (tmp_path / "out" / "widths.csv").read_text().splitlines()
+    assert (
+        len(lines) == 7
+        and lines[0] == "row,seed,seconds,test/kl,test/nll_dynamic,test/nll_dynamic_se"
+    )
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert report.main([*argv, "--out", str(tmp_path / "again")]) == 0
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
+    assert len(files["widths.png"]) > 5000
+    elsewhere = picture.parents[1] / "environment.jsonl"
+    elsewhere.write_text(elsewhere.read_text().replace("1 x cpu", "1 x gpu"))
+    report.main([*argv, "--out", str(tmp_path / "out")])
+    assert "| 1.0 | 3 | 1 x cpu, 1 x gpu | 88.01 ± 0.01 |" in capsys.readouterr().out
+
+
+def test_only_what_exceeds_the_noise_is_bold(plant, tmp_path, capsys):
+    rows = {"one": {"model.width": 3}, "other": {"model.width": 3, "optim.learning_rate": 0.01}}
+    argv = plant(ROWS=rows)
+    assert run.main(argv) == 0
+    report.main([*argv, "--out", str(tmp_path)])
+    # Differences 0.01, 0.03, 0.05: 2.6 standard errors, and Student's t of three seeds asks 4.3.
+    assert "**" not in capsys.readouterr().out
+
+
+def test_rows_that_are_not_rivals_are_never_bold(plant, tmp_path, capsys):
+    argv = plant(BOLD=())
+    assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path)]) == 0
+    assert "86.01 ± 0.01" in (said := capsys.readouterr().out) and "**" not in said
+
+
+def test_a_swept_number_is_the_axis_of_a_line_for_each_group(plant, tmp_path):
+    rows = {
+        f"{width} units, {name}": {"model.width": width, **rest}
+        for name, rest in {"one layer": {}, "two layers": {"model.layers": 2}}.items()
+        for width in (2, 4)
+    }
+    argv = plant(ROWS=rows, SWEPT="model.width")
+    assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path)]) == 0
+    table = tables.load("widths", "full")
+    lines = plots.swept_lines(table, report.collect(table, tmp_path / "root"))
+    widths = {k: [r.row.overrides["model.width"] for r in group] for k, group in lines.items()}
+    assert widths == {"one layer": [2, 4], "two layers": [2, 4]}
+
+
+def test_a_report_says_what_was_not_run(plant, tmp_path, capsys):
+    argv = plant()
+    assert run.main([*argv, "--row", "narrow"]) == 0
+    assert report.main([*argv, "--out", str(tmp_path)]) == 0
+    assert "evaluation. Not run: Wide, very." in capsys.readouterr().out
+
+
+def test_one_seed_has_the_error_over_images_and_is_never_bold(plant, tmp_path, capsys):
+    argv = plant(SEEDS=(0,))
+    assert run.main(argv) == 0
+    report.main([*argv, "--out", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "| 88.00 ± 0.20* | 3.00 |" in said and "**" not in said
