@@ -16,7 +16,7 @@ METRICS = {
 }
 _OF = {"trained": "training", "eval.splits": ("test",), "eval.seeds": (0,)}
 ROWS = {
-    "training": {"eval.importance_samples": 0},
+    "training": {"eval.importance_samples": 0, "eval.seeds": (0,)},
     "K = 1": {**_OF, "eval.importance_samples": 1},
     "K = 8": {**_OF, "eval.importance_samples": 8},
     "K = 64": {**_OF, "eval.importance_samples": 64},

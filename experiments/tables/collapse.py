@@ -1,12 +1,13 @@
-"""Collapse: what keeps a code in use when the decoder reads its own output?
+"""Collapse: what keeps a code in use when the decoder can do without it?
 
-A row decoder that is fed its own rows can do without its code, and by the bound alone it does
-(Bowman et al. 2016): annealing, free bits and a smaller weight of the KL alone, the first two
-together too.
+The decoder of configs/mnist_sweep.py reads all pixels before the one that it writes, and is nearly
+as good without its code of 4 numbers (Bowman et al. 2016): annealing, free bits, a smaller weight
+of the KL and a decoder that sees less, alone, and the first two together as in the config. The
+information between 1,000 images and their codes cannot exceed 6.9 nats.
 """
 
-CONFIG = "configs/mnist_vae.py"
-PROTOCOL = "binarised MNIST, dynamic, 10,000 test images, 50,000 for training; nats"
+CONFIG = "configs/mnist_sweep.py"
+PROTOCOL = "binarised MNIST, dynamic, 10,000 test images, 60,000 for training; nats"
 SEEDS = (0, 1, 2)
 METRICS = {
     "NLL (K = 128)": "test/nll_dynamic_is128",
@@ -15,21 +16,18 @@ METRICS = {
     "mutual information": "test/mutual_information",
     "active units": "test/active_units",
 }
-_OWN = {"model.own_output": True, "model.decoder_direction": "forward"}
+_BARE = {"objective.anneal_steps": 0, "objective.free_bits": 0.0}
 ROWS = {
-    "own rows": _OWN,
-    "own rows, annealing": {**_OWN, "objective.anneal_steps": 2000},
-    "own rows, free bits 0.25": {**_OWN, "objective.free_bits": 0.25},
-    "own rows, annealing, free bits 0.25": {
-        **_OWN,
-        "objective.anneal_steps": 2000,
-        "objective.free_bits": 0.25,
-    },
-    "own rows, beta 0.5": {**_OWN, "objective.beta": 0.5},
-    "no own rows": {"model.decoder_direction": "forward"},
+    "by the bound alone": _BARE,
+    "annealing": {"objective.free_bits": 0.0},
+    "free bits": {"objective.anneal_steps": 0},
+    "annealing and free bits": {},
+    "beta 0.5": {**_BARE, "objective.beta": 0.5},
+    "window 7": {**_BARE, "model.window": 7},
 }
-CPU = {"train.epochs": 6, "eval.importance_samples": 0, "eval.seeds": (0,), "model.width": 64}
+CPU = {"train.max_steps": 600, "eval.importance_samples": 0, "eval.seeds": (0,)}
 CPU_ROWS = {
-    "own rows, annealing": {"objective.anneal_steps": 240},
-    "own rows, annealing, free bits 0.25": {"objective.anneal_steps": 240},
+    "annealing": {"objective.anneal_steps": 60},
+    "annealing and free bits": {"objective.anneal_steps": 60},
 }
+CPU_SEEDS = (0,)

@@ -16,8 +16,8 @@ _NONE = {"latent.name": "none"}
 ROWS = {
     "as it is": _NONE,
     "no averaged weights": {**_NONE, "optim.ema": 0.0},
-    "constant learning rate": {**_NONE, "optim.schedule": "constant"},
-    "batch 200": {**_NONE, "data.batch_size": 200},
+    "constant learning rate, no warm-up": {**_NONE, "optim.schedule": "constant"},
+    "batch 200, a quarter of the updates": {**_NONE, "data.batch_size": 200},
     "no clipping": {**_NONE, "optim.clip_norm": 0.0},
     "Adam at 4e-3": {**_NONE, "optim.name": "adam", "optim.learning_rate": 4e-3},
     "weight decay 0.02": {**_NONE, "optim.weight_decay": 0.02},
