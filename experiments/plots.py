@@ -25,16 +25,20 @@ def draw(table: Table, results: list, path: Path) -> None:
     grid = figure.add_gridspec(1 + len(strips), 2, height_ratios=[top, *[0.75] * len(strips)])
     colours = _colours(lines or {result.row.label: [result] for result in results})
     own = grid[0, 0].subgridspec(len(shown), 1)
-    panels = [figure.add_subplot(own[index, 0]) for index in range(len(shown))]
-    for axes, (heading, of_heading) in zip(panels, shown.items(), strict=True):
+    panels: list = []
+    for index, (heading, of_heading) in enumerate(shown.items()):
         names = table.metrics[heading]
+        of_nats = all(name.startswith(("test/nll", "test/bound")) for name in names)
+        alike = panels[-1] if panels and of_nats else None  # one scale for what may be compared
+        axes = figure.add_subplot(own[index, 0], sharex=alike)
         if lines:
             _against(axes, table.swept, lines, names, colours)
         else:
             _side_by_side(axes, of_heading, names, colours)
         axes.set(title=heading)
+        panels.append(axes)
     learning = figure.add_subplot(grid[0, 1])
-    _learning(learning, results, colours, legend=bool(lines) and len(results) <= 10)
+    _learning(learning, results, colours, legend=len(lines) == 1 and len(results) <= 10)
     for axes in (*panels, learning):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -64,7 +68,10 @@ def swept_lines(table: Table, results: list) -> dict[str, list]:
         rest = {k: v for k, v in result.row.overrides.items() if k != table.swept}
         if table.swept in result.row.overrides and result.values(table.metrics[_first(table)]):
             groups.setdefault(repr(sorted(rest.items())), []).append(result)
-    return {_common_end([r.row.label for r in group]): group for group in groups.values()}
+    labels = [_common_end([r.row.label for r in group]) for group in groups.values()]
+    if len(set(labels)) < len(labels):
+        labels = [group[0].row.label for group in groups.values()]
+    return dict(zip(labels, groups.values(), strict=True))
 
 
 def _first(table: Table) -> str:

@@ -134,8 +134,7 @@ def caption(table: Table, results: list[Result]) -> str:
     dates = sorted(start["date"][:10] for start in starts)
     minutes = _minutes(sum(sum(result.seconds) for result in results))
     when = dates[0] if dates and dates[0] == dates[-1] else " to ".join(dates[:1] + dates[-1:])
-    reported = [result.row.label for result in results]
-    missing = [row.label for row in table.rows if row.label not in reported]
+    missing = _missing(table, results)
     return (
         f"{table.title} {table.question} {table.protocol}. ± standard error over seeds; * over "
         f"test images. Size {table.size}; commit {commits}; {machines}; {when}; "
@@ -149,10 +148,11 @@ def markdown(table: Table, results: list[Result]) -> str:
     headings, lines = cells(table, results)
     text = [f"# {table.title}", "", _row(headings), "|---" * len(headings) + "|"]
     text += [_row(line) for line in lines]
-    others = _others(table, headings)
-    text += [_row([f"*{label}*{source}", *rest]) for label, source, *rest in others]
+    literature = _literature(table, headings)
+    text += [_row([f"*{label}*{source}", *rest]) for label, source, *rest in literature]
     command = f"python -m experiments.run {table.name} --size {table.size}"
-    if table.seeds != tables.load(table.name, table.size).seeds:
+    of_rows = {tuple(sorted(result.by_seed)) for result in results}
+    if of_rows == {table.seeds} != {tables.load(table.name, table.size).seeds}:
         command += f" --seeds {','.join(map(str, table.seeds))}"
     return "\n".join([*text, "", caption(table, results), "", f"`{command}`", ""])
 
@@ -167,7 +167,7 @@ def latex(table: Table, results: list[Result]) -> str:
     body = [line(headings), r"\midrule", *map(line, lines)]
     if table.literature:
         body.append(r"\midrule")
-    body += [line([label + source, *rest]) for label, source, *rest in _others(table, headings)]
+    body += [line([label + source, *rest]) for label, source, *rest in _literature(table, headings)]
     columns = "l" + "r" * (len(headings) - 1)
     top = [r"\begin{table}", rf"\caption{{{_tex(caption(table, results))}}}"]
     top += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
@@ -188,7 +188,20 @@ def comma_separated(table: Table, results: list[Result]) -> str:
     return file.getvalue()
 
 
-def _others(table: Table, headings: list[str]) -> list[list[str]]:
+def _missing(table: Table, results: list[Result]) -> list[str]:
+    """Rows, or seeds of rows, that the table asks for and are not there."""
+    done = {result.row.label: set(result.by_seed) for result in results}
+    asked, missing = tables.load(table.name, table.size).seeds, []
+    for row in table.rows:
+        left = [str(seed) for seed in asked if seed not in done.get(row.label, ())]
+        if row.label not in done:
+            missing.append(row.label)
+        elif left:
+            missing.append(f"{row.label}, seed {', '.join(left)}")
+    return missing
+
+
+def _literature(table: Table, headings: list[str]) -> list[list[str]]:
     """The literature's lines: label, source, what it reports under each further heading."""
     return [
         [label, f" ({source})", *(values.get(heading, "") for heading in headings[1:])]

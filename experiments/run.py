@@ -8,7 +8,7 @@ The seeds of a row are trained by one process, on accelerators as one program. F
 to every run; they say where and how, not what. A row that fails is reported, the others go on.
 `--shard i/n` is every n-th row from the i-th on, with the rows that evaluate it, for n machines or
 the jobs of an array. Exit codes: 0 done, 1 a run failed, 2 a flag or a run that was made by another
-table, 130 SIGINT, 143 SIGTERM.
+table, 129 SIGHUP, 130 SIGINT, 143 SIGTERM.
 """
 
 import argparse
@@ -26,9 +26,12 @@ from experiments import tables
 from experiments.tables import Row, Table
 from rnnae import config as config_lib
 from rnnae.errors import ConfigError
-from rnnae.writer import read_config, read_metrics
+from rnnae.saved_config import get_config
+from rnnae.writer import read_metrics
 
 ROOT = Path("runs/tables")
+# To whom a closed terminal is lost, a stop is told.
+_TO_CHILD = {n: n for n in (signal.SIGINT, signal.SIGTERM)} | {signal.SIGHUP: signal.SIGTERM}
 _LAST_PICTURE = "curves.png"
 _EVALUATION = "evaluation.json"
 # Of a config: where things are and how they are done, not what is done.
@@ -79,16 +82,17 @@ class Run:
             made = self.evaluation()
             if made and made["weights"] != trained_to(self.weights):
                 return "of weights that are no longer there"
-            old, new = made.get("overrides", {}), config_lib.flat(self.row.overrides)
+            new = config_lib.flat(self.row.overrides)
+            old = made.get("overrides", new)
         elif (self.workdir / "config.json").exists():
-            old, new = config_lib.flat(read_config(self.workdir)), self.row.made().to_dict()
-            new = config_lib.flat(new) | {"seed": self.seed}
+            old = config_lib.flat(get_config(str(self.workdir / "config.json")).to_dict())
+            new = config_lib.flat(self.row.made().to_dict()) | {"seed": self.seed}
         else:
             return ""
         return ", ".join(
             f"config.{key}: {old.get(key)} there, {new.get(key)} in the table"
             for key in sorted(old.keys() | new.keys())
-            if old and key not in _OF_THE_MACHINE and old.get(key) != new.get(key)
+            if key not in _OF_THE_MACHINE and old.get(key) != new.get(key)
         )
 
 
@@ -99,9 +103,9 @@ def trained_to(workdir: Path) -> dict[str, float]:
 
 
 def check(chosen: Sequence[Run]) -> None:
-    """ConfigError if a run with a result is of another row than the table's."""
+    """ConfigError if a run, finished or not, is of another row than the table's."""
     for run in chosen:
-        if run.result() and (differences := run.differences()):
+        if differences := run.differences():
             raise ConfigError(f"{run.workdir} is another run ({differences}): move it away")
 
 
@@ -141,7 +145,7 @@ def command(job: Sequence[Run], extra: list[str]) -> list[str]:
     else:
         seed = f"--config.seed={run.seed}"
         which = [f"--workdir={run.workdir}", f"--config={row.config}", seed]
-    return [sys.executable, "-m", "rnnae.main", *which, *extra, *settings]
+    return [sys.executable, "-m", "rnnae.main", *which, *settings, *extra]
 
 
 def perform(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
@@ -152,36 +156,41 @@ def perform(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
         return 1, f"{run.weights} is not trained to the end; run the row {run.row.trained!r} first"
     directory = run.workdir if len(job) == 1 else run.workdir.parent
     directory.mkdir(parents=True, exist_ok=True)
-    begin, received, process = time.monotonic(), 0, None
+    begin, received, passed, process = time.monotonic(), 0, False, None
 
     def pass_on(number, frame):
-        nonlocal received
+        nonlocal received, passed
         received = number
         if process:
-            process.send_signal(number)
+            passed = True
+            process.send_signal(_TO_CHILD[number])
 
-    previous = {n: signal.signal(n, pass_on) for n in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, pass_on) for number in _TO_CHILD}
     try:
         with (directory / "log.txt").open("a", encoding="utf-8") as log:
             # Of a session of its own: Ctrl-C reaches it once, from here.
             process = subprocess.Popen(
                 command(job, extra), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-            if received:  # before there was somebody to pass it on to
-                process.send_signal(received)
+            if received and not passed:  # before there was somebody to pass it on to
+                process.send_signal(_TO_CHILD[received])
             status = process.wait()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if run.row.trained and not status:
-        keep(run, time.monotonic() - begin)
+    if run.row.trained and not status and not keep(run, time.monotonic() - begin):
+        return 1, f"{run.weights} was evaluated by somebody else at the same time"
     lines = (directory / "log.txt").read_text(errors="replace").strip().splitlines()
     return 128 + received if received else status, lines[-1] if lines else ""
 
 
-def keep(run: Run, seconds: float) -> None:
-    """What an evaluation left beside the weights, into its own directory, with what it is of."""
+def keep(run: Run, seconds: float) -> bool:
+    """What an evaluation left beside the weights, into its own directory, with what it is of; False
+    if what is there is another's."""
     found = json.loads((run.weights / _EVALUATION).read_text())
+    settings = config_lib.flat({"eval": found["eval"]})
+    if any(settings.get(k) != v for k, v in config_lib.flat(run.row.overrides).items()):
+        return False
     made = {
         "metrics": {k: v for k, v in found.items() if isinstance(v, float)},
         "environment": found["environment"],
@@ -193,6 +202,7 @@ def keep(run: Run, seconds: float) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(made, indent=2) + "\n")
     temporary.replace(path)
+    return True
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -207,9 +217,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT)
     arguments, extra = parser.parse_args(argv[:split]), argv[split + 1 :]
     for word in extra:
-        key = word.removeprefix("--config.").split("=")[0]
-        if word.startswith("--config.") and key not in _OF_THE_MACHINE:
-            parser.error(f"{word} makes another row; after -- are {', '.join(_OF_THE_MACHINE)}")
+        key, equals, _ = word.removeprefix("--config.").partition("=")
+        if not (word.startswith("--config.") and equals and key in _OF_THE_MACHINE):
+            names = ", ".join(_OF_THE_MACHINE)
+            parser.error(f"{word} makes another row; after -- are --config.KEY=VALUE of {names}")
     table = tables.load(arguments.table, arguments.size)
     if arguments.seeds:
         table = dataclasses.replace(table, seeds=arguments.seeds)
@@ -249,7 +260,7 @@ def perform_all(chosen: list[Run], extra: list[str]) -> int:
             name = f"[{index}/{len(by_row)}] {label}, {seeds}"
             print(f"{name}: {job[0].workdir}", flush=True)
             status, said = perform(job, extra)
-            if status in (130, 143):
+            if status in (129, 130, 143):
                 print(f"{name}: stopped; the same command continues", flush=True)
                 return status
             if status:

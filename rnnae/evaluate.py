@@ -237,13 +237,14 @@ def check_protocol(model: Autoencoder, images: data.Source, binarise: str) -> No
 
 def main(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, float]:
     """`--mode evaluate`: validation and test split of a trained run, printed and kept in
-    `workdir`/evaluation.json, there with the KL of each step of a code drawn in several, and with
-    where and with what it was made."""
+    `workdir`/evaluation.json, there with the KL of each step of a code drawn in several, the
+    settings, and where and with what it was made."""
     run = sample.load(workdir, config.eval.checkpoint)
     splits = sample.load_splits(config)
     devices = parallel.choose_devices(config.devices)
     evaluator = Evaluator(run.model, devices, config)
-    result = {"environment": environment.describe(devices)}
+    settings = config.eval.to_dict()
+    result = {"environment": environment.describe(devices), "eval": settings}
     for split in config.eval.splits:
         images = getattr(splits, split)
         means, kl_T = evaluator(run.params, images, weighted=True)

@@ -87,7 +87,7 @@ class Pause:
         asked = processes.greatest_soon(wanted)
         if processes.several():  # one call later, so that nobody waits for the call under way
             asked, self._asked = self._asked, asked
-        due = step == self._timetable.total or self._timetable.validation_due(step) or asked() > 0
+        due = asked() > 0 or step == self._timetable.total or self._timetable.validation_due(step)
         if due:
             self._last = now
             self._asked()  # or this exchange would be under way beside those of the pause

@@ -129,8 +129,8 @@ def map_examples(function: Callable, devices: Sequence[jax.Device]) -> Callable:
         if several:
             return multihost_utils.process_allgather(tree, tiled=True)
         # jax cannot put together what has no elements: the codes of a model without one.
-        empty = jax.tree.map(lambda x: x if x.size else np.zeros(x.shape, x.dtype), tree)
-        return jax.device_get(empty)
+        tree = jax.tree.map(lambda x: x if x.size else np.zeros(x.shape, x.dtype), tree)
+        return jax.device_get(tree)
 
     def over_devices(shared, examples):
         merged = whole(mapped(shared, jax.tree.map(cut, examples)))

@@ -6,7 +6,6 @@ images = run.sample(10, seed=0)  # uint8, (10, 28, 28, 1)
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ MIXTURE_IMAGES = 50_000  # codes that a mixture is fitted to, at most
 LAST_PICTURE = "curves.png"
 _CANDIDATES = 64  # codes among which that of a completion is chosen
 _CHUNK = 512  # images at a time: one compiled shape whatever the caller's number
-_PAD = 32
+_PAD = 32  # a power of two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +115,7 @@ class Run:
         """
         if not isinstance(self.model, models.Draw):
             raise ConfigError("only config.model.name=draw paints its images step by step")
-        frames = jax.jit(functools.partial(self.model.apply, method="frames"))
-        mean, where = frames({"params": self.params}, codes_NZ)
+        mean, where = _frames(self.model)({"params": self.params}, codes_NZ)
         return _to_uint8(np.asarray(mean)), np.asarray(where)
 
     def with_mixture(self, images_NHWC: np.ndarray, components: int) -> "Run":
@@ -128,7 +126,7 @@ class Run:
     def _each(self, method: str, *inputs_N: np.ndarray, last: tuple = ()) -> np.ndarray:
         """A method of the model, with `last` behind its arrays, of at most `_CHUNK` examples at a
         time; small numbers are padded to 32s."""
-        program = _over_devices(self.model, method, last)
+        program = _over_devices(self.model, method, last, self.config.devices)
         count, outputs = len(inputs_N[0]), []
         for start in range(0, max(count, 1), _CHUNK):
             rows = min(count - start, _CHUNK)
@@ -140,16 +138,22 @@ class Run:
 
 
 @functools.lru_cache(maxsize=8)
-def _over_devices(model: nn.Module, method: str, last: tuple) -> Callable:
-    """The compiled method over as many of this process's devices as divide what is padded; images
-    and keys may come as bytes and as key data. Modules are hashable by their fields."""
+def _over_devices(model: nn.Module, method: str, last: tuple, most: int) -> Callable:
+    """The compiled method over a power of two of this process's devices, at most `most` or, for 0,
+    as many as there are. Images and keys may come as bytes and as key data. Modules are hashable by
+    their fields."""
 
     def call(params, inputs):
         inputs = [_READ.get(x.dtype.name, lambda x: x)(x) for x in inputs]
         return model.apply({"params": params}, *inputs, *last, method=method)
 
-    devices = jax.local_devices()
-    return parallel.map_examples(call, devices[: math.gcd(_PAD, len(devices))])
+    devices = jax.local_devices()[: most or None]
+    return parallel.map_examples(call, devices[: 1 << min(len(devices), _PAD).bit_length() - 1])
+
+
+@functools.lru_cache(maxsize=8)
+def _frames(model: nn.Module) -> Callable:
+    return jax.jit(functools.partial(model.apply, method="frames"))
 
 
 _READ = {"uint8": data.to_unit, "uint32": jax.random.wrap_key_data}

@@ -1,5 +1,6 @@
 """Two virtual CPU devices and strict broadcasting in every test."""
 
+import functools
 import importlib.metadata
 import os
 import sys
@@ -30,6 +31,14 @@ def _compiled_programs(tmp_path_factory):
     os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture
+def plant(monkeypatch, tmp_path):
+    """plant(**changes) makes the table of `fake_tables`; the arguments of a command about it."""
+    from tests import fake_tables
+
+    return functools.partial(fake_tables.install, monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Tables are run, and continued where they were stopped."""
 
-import functools
 import json
 import os
 import shutil
@@ -12,13 +11,6 @@ import time
 import pytest
 
 from experiments import report, run, tables
-from tests import fake_tables
-
-
-@pytest.fixture
-def plant(monkeypatch, tmp_path):
-    """plant(**changes) makes the table `widths`."""
-    return functools.partial(fake_tables.install, monkeypatch, tmp_path)
 
 
 def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
@@ -26,9 +18,9 @@ def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
     first, second, *_, last = run.runs(tables.load("widths", "cpu"), tmp_path)
     words = run.command([first], ["--x=1"])
     assert "--config=configs/mnist.py" in words and "--config.train.epochs=1" in words
-    # An override is refused before the config that it is of; a row's own win.
-    order = [words.index(w) for w in ("--config=configs/mnist.py", "--x=1")]
-    assert order == sorted(order) and words.index("--x=1") < words.index("--config.train.epochs=1")
+    # An override is refused before the config that it is of; where it is run has the last word.
+    order = ("--config=configs/mnist.py", "--config.train.epochs=1", "--x=1")
+    assert sorted(order, key=words.index) == [*order]
     assert "--config.seed=0" in words
     assert f"--workdir={tmp_path / 'widths-cpu' / 'a' / 'seed0'}" in words
     words = run.command([first, second], [])
@@ -78,9 +70,33 @@ def test_a_run_made_by_another_table_is_no_result(plant, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run.main([*argv, "--", "--config.train.epochs=1"])
     assert "--config.train.epochs=1 makes another row" in capsys.readouterr().err
+    for word in ("-config.devices=1", "--config=configs/mnist_mlp.py", "--seeds=7", "data"):
+        with pytest.raises(SystemExit):
+            run.main([*argv, "--", word])
     row = tmp_path / "root" / "widths-full" / "a"
     shutil.copytree(row / "seed0", row / "seed0.old")
     assert report.main(report_argv) == 0
+
+
+def test_an_unfinished_run_of_another_table_is_not_continued(plant, tmp_path, capsys):
+    argv = plant()
+    assert run.main(argv) == 0
+    records = tmp_path / "root" / "widths-full" / "narrow" / "seed1" / "metrics.jsonl"
+    records.write_text(records.read_text().partition('{"step": 5')[0])
+    plant(ROWS={"narrow": {"model.width": 2, "train.epochs": 7}})
+    capsys.readouterr()
+    assert run.main([*argv, "--seeds", "1"]) == 2
+    assert "config.train.epochs: 50 there, 7 in the table" in capsys.readouterr().err
+
+
+def test_a_run_from_before_a_setting_existed_has_its_default(plant, tmp_path):
+    argv = plant()
+    assert run.main(argv) == 0
+    for path in (tmp_path / "root").rglob("config.json"):
+        config = json.loads(path.read_text())
+        del config["optim"]["precision"]
+        path.write_text(json.dumps(config))
+    assert run.main(argv) == 0
 
 
 def test_a_run_without_its_last_pictures_is_not_finished(plant, tmp_path, capsys):
@@ -116,10 +132,12 @@ def test_shards_are_all_runs_once(plant, capsys):
         run.main([*argv, "--shard", "4/4"])
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_the_child_and_the_rows_after_it(plant, monkeypatch, capsys, number, code):
     """Also one whose child has no handler yet, and dies of it."""
-    argv = plant()
+    argv, before = plant(), signal.getsignal(number)
     sleeping = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
     monkeypatch.setattr(run, "command", lambda job, extra: sleeping)
 
@@ -133,10 +151,10 @@ def test_a_signal_ends_the_child_and_the_rows_after_it(plant, monkeypatch, capsy
     thread.join()
     said = capsys.readouterr().out
     assert "narrow, seeds 0, 1, 2: stopped; the same command continues" in said
-    assert "Wide" not in said and signal.getsignal(number) not in (None, signal.SIG_IGN)
+    assert "Wide" not in said and signal.getsignal(number) is before
 
 
-def test_a_row_may_evaluate_the_weights_of_another(plant, tmp_path, capsys):
+def test_a_row_may_evaluate_the_weights_of_another(plant, tmp_path, capsys, monkeypatch):
     rows = {f"K = {k}": {"trained": "a", "eval.importance_samples": k} for k in (1, 8)}
     argv = plant(ROWS={"a": {"model.width": 2}, **rows}, SEEDS=(0, 1))
     assert run.main(argv) == 0
@@ -150,7 +168,12 @@ def test_a_row_may_evaluate_the_weights_of_another(plant, tmp_path, capsys):
     whole = records.read_text()
     records.write_text(whole.replace('"test/kl": 4', '"test/kl": 5'))  # trained anew
     assert run.main(argv) == 2 and "of weights that are no longer there" in capsys.readouterr().err
-    shutil.rmtree(kept.parent)
+    records.write_text(whole)
+    kept.unlink()
+    with monkeypatch.context() as other:
+        other.setenv("OTHER_K", "8")
+        assert run.main([*argv, "--row", "K = 1"]) == 1
+    assert "was evaluated by somebody else" in capsys.readouterr().out and not kept.exists()
     records.write_text(whole[: whole.index('{"step": 5')])
     assert run.main([*argv, "--row", "K = 1"]) == 1
     assert "seed1 is not trained to the end; run the row 'a' first" in capsys.readouterr().out

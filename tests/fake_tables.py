@@ -8,7 +8,7 @@ from experiments import run, tables
 _COMMAND = run.command  # the real one
 
 SCRIPT = """
-import ast, json, pathlib, runpy, sys
+import ast, json, os, pathlib, runpy, sys
 flags = dict(word[2:].split("=", 1) for word in sys.argv[1:] if "=" in word)
 directory = pathlib.Path(flags["workdir"])
 width = float(flags.get("config.model.width", 0))
@@ -18,7 +18,9 @@ start = {"step": 0, "date": "2026-01-02T03:04:05+00:00", "commit": "abc", "devic
          "machine": "A & B_1"}
 if "--mode=evaluate" in sys.argv:
     k = float(flags["config.eval.importance_samples"])
-    found = {"environment": start, "test/nll_dynamic": 80 - k, "test/nll_dynamic_se": 0.1}
+    settings = {"importance_samples": int(os.environ.get("OTHER_K", k))}
+    found = {"environment": start, "eval": settings}
+    found |= {"test/nll_dynamic": 80 - k, "test/nll_dynamic_se": 0.1}
     (directory / "evaluation.json").write_text(json.dumps(found))
     sys.exit()
 config = runpy.run_path(flags["config"])["get_config"]()
@@ -58,7 +60,7 @@ def planted(**changes):
     """A table module of two rows, one of them wider."""
     data = types.ModuleType(
         "widths",
-        "Widths: does it help?\\n\\nA question asked since Elman's time.".replace("\\n", "\n"),
+        "Widths: does it help?\n\nA question asked since Elman's time.",
     )
     data.CONFIG, data.PROTOCOL, data.SEEDS = "configs/mnist.py", "made up", (0, 1, 2)
     data.METRICS = {"NLL": ("test/nll_static", "test/nll_dynamic"), "KL": "test/kl"}

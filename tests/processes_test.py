@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import time
+import types
 
 import jax
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from rnnae import processes
 from rnnae.errors import ConfigError, ProcessError, Stopped
 from rnnae.interrupt import Interrupt
+from rnnae.loop import Pause
 from rnnae.writer import read_config, read_metrics
 from tests import runs
 
@@ -132,6 +134,20 @@ def test_a_signal_to_one_of_several_waits_until_all_ask(one_of_several, monkeypa
         interrupt.check_alone("here")
         with pytest.raises(Stopped, match="stopped by SIGTERM in the evaluation"):
             interrupt.check("in the evaluation")
+
+
+def test_at_a_pause_no_exchange_is_under_way(one_of_several, monkeypatch):
+    started, awaited = [], []
+
+    def soon(value):
+        started.append(index := len(started))
+        return lambda: awaited.append(index) or 0
+
+    monkeypatch.setattr(processes, "greatest_soon", soon)
+    timetable = types.SimpleNamespace(total=9, validation_due=lambda step: step == 3)
+    pause = Pause(timetable, types.SimpleNamespace(requested=False), 1e9)
+    assert [pause.due(step) for step in (1, 2, 3)] == [False, False, True]
+    assert {*started} == {*awaited} == {0, 1, 2}
 
 
 @pytest.mark.parametrize(

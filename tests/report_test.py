@@ -1,19 +1,9 @@
 """What a table's report says and draws."""
 
-import functools
-
 import numpy as np
-import pytest
 from PIL import Image
 
 from experiments import plots, report, run, tables
-from tests import fake_tables
-
-
-@pytest.fixture
-def plant(monkeypatch, tmp_path):
-    """plant(**changes) makes the table `widths`."""
-    return functools.partial(fake_tables.install, monkeypatch, tmp_path)
 
 
 def test_a_report_says_means_errors_and_what_is_better(plant, tmp_path, capsys):
@@ -82,6 +72,11 @@ def test_a_report_says_what_was_not_run(plant, tmp_path, capsys):
     assert run.main([*argv, "--row", "narrow"]) == 0
     assert report.main([*argv, "--out", str(tmp_path)]) == 0
     assert "evaluation. Not run: Wide, very." in capsys.readouterr().out
+    assert run.main([*argv, "--seeds", "0"]) == 0
+    assert report.main([*argv, "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "Not run: Wide, very, seed 1, 2." in said and "`python -m experiments.run widths" in said
+    assert "--seeds" not in said
 
 
 def test_one_seed_has_the_error_over_images_and_is_never_bold(plant, tmp_path, capsys):

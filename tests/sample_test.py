@@ -1,5 +1,6 @@
 """A trained run as a notebook uses it, and evaluation's numbers."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -43,6 +44,21 @@ def test_shapes_and_dtypes(run):
 def test_chunks_do_not_show(run):
     many = images(1203)
     np.testing.assert_allclose(run.encode(many)[1100:], run.encode(many[1100:]), atol=1e-5)
+
+
+def test_two_devices_draw_what_one_does(run, monkeypatch):
+    """And no more than `config.devices` are used."""
+    alone = run.config.copy_and_resolve_references()
+    alone.devices = 1
+    both = run.config.copy_and_resolve_references()
+    both.devices = 0
+    codes = [dataclasses.replace(run, config=c).encode(images(40)) for c in (alone, both)]
+    np.testing.assert_allclose(*codes, rtol=1e-5, atol=1e-6)
+    drawn = [dataclasses.replace(run, config=c).decode(codes[0]) for c in (alone, both)]
+    assert np.abs(np.subtract(*drawn, dtype=int)).max() <= 1
+    monkeypatch.setattr(sample.parallel, "map_examples", lambda function, devices: len(devices))
+    made = sample._over_devices.__wrapped__
+    assert [made(run.model, "decode", (), most) for most in (0, 1)] == [2, 1]
 
 
 def test_interpolation_runs_from_one_reconstruction_to_the_other(run):
@@ -102,6 +118,7 @@ def test_a_variational_run_samples_its_prior_and_shows_how_it_paints(tmp_path):
     frames, where = run.frames(run.codes(4, seed=1))
     assert frames.shape == (3, 4, 8, 8, 1) and where.shape == (3, 4, 3)
     assert np.array_equal(frames[-1], run.sample(4, seed=1))
+    assert sample._frames(run.model) is sample._frames(run.model)  # or each picture compiles anew
     again = evaluate.main(config, tmp_path / "run")
     assert again["test/nll_dynamic_is3"] == pytest.approx(result["test/nll_dynamic_is3"])
 

@@ -1,8 +1,8 @@
 """Glimpses: how many does DRAW need, and what is attention worth?
 
-1 to 64 glimpses of 16 numbers each, through a window for reading, for writing, for both and for neither (the whole
-image). As section 4 of DRAW (Gregor et al. 2015), which reports one setting of each. One glimpse of
-the whole image is a variational autoencoder.
+1 to 64 glimpses of 16 numbers each, through a window for reading, for writing, for both and for
+neither (the whole image). As section 4 of DRAW (Gregor et al. 2015), which reports one setting of
+each. One glimpse of the whole image is a variational autoencoder.
 """
 
 CONFIG = "configs/mnist_draw.py"

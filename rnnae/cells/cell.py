@@ -30,14 +30,14 @@ def orthogonal_gates(gates: int) -> Callable:
     return init
 
 
-def gate_bias(gates: int, uneven: bool = False, **values: float | tuple[float, float]) -> Callable:
+def gate_bias(gates: int, random: bool = False, **values: float | tuple[float, float]) -> Callable:
     """Zero but for the gates named `g<index>`, which start at the value given, or evenly spaced
-    from the first of two values to the last: at many time scales. `uneven` adds what PyTorch's
+    from the first of two values to the last: at many time scales. `random` adds what PyTorch's
     LSTM starts with, uniform within one over the root of the width."""
 
     def init(key, shape, dtype=jnp.float32):
         width = shape[0] // gates
-        reach = float(uneven) / width**0.5
+        reach = float(random) / width**0.5
         bias = jax.random.uniform(key, (gates, width), dtype, -reach, reach)
         for name, value in values.items():
             if isinstance(value, tuple):

@@ -168,7 +168,7 @@ class LayerNormLSTMCell(Cell):
         self.input = nn.Dense(4 * self.width, use_bias=False)
         # The one bias b of equation 20 is this norm's; the recurrent norm has a gain only. Without
         # input a state of zeros would stay zero, where the norms' derivatives are a thousand each.
-        self.input_norm = nn.LayerNorm(bias_init=gate_bias(4, uneven=True, g1=1.0))
+        self.input_norm = nn.LayerNorm(bias_init=gate_bias(4, random=True, g1=1.0))
         self.recurrent = nn.Dense(4 * self.width, use_bias=False, kernel_init=orthogonal_gates(4))
         self.recurrent_norm = nn.LayerNorm(use_bias=False)
         self.cell_norm = nn.LayerNorm()
