@@ -191,14 +191,15 @@ def comma_separated(table: Table, results: list[Result]) -> str:
 def _missing(table: Table, results: list[Result]) -> list[str]:
     """Rows, or seeds of rows, that the table asks for and are not there."""
     done = {result.row.label: set(result.by_seed) for result in results}
-    asked, missing = tables.load(table.name, table.size).seeds, []
+    asked, some = tables.load(table.name, table.size).seeds, {}
     for row in table.rows:
         left = [str(seed) for seed in asked if seed not in done.get(row.label, ())]
-        if row.label not in done:
-            missing.append(row.label)
-        elif left:
-            missing.append(f"{row.label}, seed {', '.join(left)}")
-    return missing
+        if row.label in done and left:
+            some.setdefault(f"seed {', '.join(left)}", []).append(row.label)
+    return [row.label for row in table.rows if row.label not in done] + [
+        f"{seeds} of {'all rows' if len(labels) == len(table.rows) else ', '.join(labels)}"
+        for seeds, labels in some.items()
+    ]
 
 
 def _literature(table: Table, headings: list[str]) -> list[list[str]]:

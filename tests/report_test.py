@@ -75,7 +75,9 @@ def test_a_report_says_what_was_not_run(plant, tmp_path, capsys):
     assert run.main([*argv, "--seeds", "0"]) == 0
     assert report.main([*argv, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "Not run: Wide, very, seed 1, 2." in said and "`python -m experiments.run widths" in said
+    assert (
+        "Not run: seed 1, 2 of Wide, very." in said and "`python -m experiments.run widths" in said
+    )
     assert "--seeds" not in said
 
 
