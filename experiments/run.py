@@ -30,7 +30,7 @@ from rnnae.saved_config import get_config
 from rnnae.writer import read_metrics
 
 ROOT = Path("runs/tables")
-# To whom a closed terminal is lost, a stop is told.
+# A closed terminal stops the child as SIGTERM does.
 _TO_CHILD = {n: n for n in (signal.SIGINT, signal.SIGTERM)} | {signal.SIGHUP: signal.SIGTERM}
 _LAST_PICTURE = "curves.png"
 _EVALUATION = "evaluation.json"
