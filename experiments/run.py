@@ -27,7 +27,7 @@ from experiments.tables import Row, Table
 from rnnae import config as config_lib
 from rnnae.errors import ConfigError
 from rnnae.saved_config import get_config
-from rnnae.writer import read_metrics
+from rnnae.writer import read_metrics, replace_text
 
 ROOT = Path("runs/tables")
 # A closed terminal stops the child as SIGTERM does.
@@ -198,10 +198,7 @@ def keep(run: Run, seconds: float) -> bool:
         "overrides": config_lib.flat(run.row.overrides),
         "weights": trained_to(run.weights),
     }
-    path = run.workdir / _EVALUATION
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(made, indent=2) + "\n")
-    temporary.replace(path)
+    replace_text(run.workdir / _EVALUATION, json.dumps(made, indent=2) + "\n")
     return True
 
 

@@ -33,7 +33,7 @@ class Writer:
             if resume_step is None and path.exists() and path.stat().st_size:
                 path.replace(path.with_suffix(".jsonl.old"))  # not this run's, but not ours to lose
             kept = [r for r in _read(path) if r["step"] <= (resume_step or 0)]
-            _replace(path, "".join(json.dumps(r) + "\n" for r in kept))
+            replace_text(path, "".join(json.dumps(r) + "\n" for r in kept))
         self._files = {
             name: (self._workdir / name).open("a", encoding="utf-8") for name in (_METRICS, _TIMING)
         }
@@ -64,14 +64,14 @@ class Writer:
 
     def write_config(self, config: dict) -> None:
         if self._primary:
-            _replace(self._workdir / _CONFIG, json.dumps(config, indent=2) + "\n")
+            replace_text(self._workdir / _CONFIG, json.dumps(config, indent=2) + "\n")
 
     def started(self, step: int, environment: dict) -> None:
         """One record of where and with what the run starts or continues, after `step` steps."""
         if self._primary:
             path = self._workdir / _STARTS
             records = [*_read(path), {"step": step, **environment}]
-            _replace(path, "".join(json.dumps(r) + "\n" for r in records))
+            replace_text(path, "".join(json.dumps(r) + "\n" for r in records))
 
     def sync(self) -> None:
         """All that was written so far survives a crash of the machine."""
@@ -130,7 +130,7 @@ def _read(path: Path) -> list[dict]:
     return records
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
     """Atomically: a reader, or a run after a kill, sees the old file or the new one."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:

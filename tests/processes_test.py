@@ -54,6 +54,7 @@ def ends(pair):
             for other in pair:
                 other.send_signal(signal.SIGABRT)  # to which faulthandler answers
             pytest.fail("\n\n".join(other.communicate()[1] for other in pair))
+    assert time.monotonic() - begin < 60
     return [process.returncode for process in pair], errors
 
 
