@@ -3,11 +3,13 @@
     python -m experiments.report cells [--size cpu] [--root runs/tables] [--out experiments/results]
 
 Numbers are read from the runs, never typed: the same directories give the same files, byte for
-byte. A number is the mean over seeds with its standard error, or, of a single seed and marked *,
-over test images. The best of a column is bold where it is better than every other row by Student's
-t test of the differences at the seeds that both have (two-sided 5 %). Images/s are of the program
-that trained, which on accelerators trains all seeds of a row together. Exit codes: 0 done, 1
-nothing to report, 2 a flag or a run that was made by another table.
+byte. What is read of them is kept in OUT/runs, and what is not below the root is read from there:
+a table is made again without its runs, and grows by rows and seeds that are run elsewhere. A number
+is the mean over seeds with its standard error, or, of a single seed and marked *, over test images.
+The best of a column is bold where it is better than every other row by Student's t test of the
+differences at the seeds that both have (two-sided 5 %). Images/s are of the program that trained,
+which on accelerators trains all seeds of a row together. Exit codes: 0 done, 1 nothing to report,
+2 a flag or a run that was made by another table.
 """
 
 import argparse
@@ -21,7 +23,8 @@ from pathlib import Path
 
 import scipy.stats
 
-from experiments import plots, run, tables
+from experiments import plots, records, run, tables
+from experiments.run import Run
 from experiments.tables import Row, Table
 from rnnae.errors import ConfigError
 from rnnae.writer import read_starts, read_timings
@@ -73,12 +76,11 @@ class Result:
         return (*values, math.nan)[0], (*errors, math.nan)[0]
 
 
-def collect(table: Table, root: Path) -> list[Result]:
+def collect(table: Table, runs: list[Run]) -> list[Result]:
     """The rows of a table that have a finished run, in its order."""
     found = []
-    every = run.runs(table, root)
     for row in table.rows:
-        done = [r for r in every if r.row is row and r.result()]
+        done = [r for r in runs if r.row is row and r.result()]
         if not done:
             continue
         timings = [read_timings(r.weights) for r in done]
@@ -265,13 +267,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=run.ROOT)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args(argv)
-    table = run.made(tables.load(arguments.table, arguments.size), arguments.root)
+    kept = arguments.out / "runs"
+    table = tables.load(arguments.table, arguments.size)
+    table, runs = records.find(table, arguments.root, kept)
     try:
-        run.check(run.runs(table, arguments.root))
+        run.check(runs)
     except ConfigError as error:
         print(f"experiments.report: {error}", file=sys.stderr)
         return error.exit_code
-    results = collect(table, arguments.root)
+    results = collect(table, runs)
     published = {heading for values, _ in table.literature.values() for heading in values}
     had = {
         heading: names
@@ -281,9 +285,11 @@ def main(argv: list[str] | None = None) -> int:
     bold = tuple(heading for heading in table.bold if heading in had)
     table = dataclasses.replace(table, metrics=had, bold=bold)
     if not results:
-        print(f"no finished run of {table.name}, size {table.size}, below {arguments.root}")
+        print(
+            f"no finished run of {table.name}, size {table.size}, below {arguments.root} or {kept}"
+        )
         return 1
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    records.keep(table, runs, kept)
     makers = {"md": markdown, "csv": comma_separated, "tex": latex}
     for suffix, make in makers.items():
         (arguments.out / f"{table.name}.{suffix}").write_text(make(table, results))

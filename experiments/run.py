@@ -35,7 +35,7 @@ _TO_CHILD = {n: n for n in (signal.SIGINT, signal.SIGTERM)} | {signal.SIGHUP: si
 _LAST_PICTURE = "curves.png"
 _EVALUATION = "evaluation.json"
 # Of a config: where things are and how they are done, not what is done.
-_OF_THE_MACHINE = (
+OF_THE_MACHINE = (
     "data.data_dir",
     "data.source_dir",
     "data.shape",  # as the data turned out
@@ -92,7 +92,7 @@ class Run:
         return ", ".join(
             f"config.{key}: {old.get(key)} there, {new.get(key)} in the table"
             for key in sorted(old.keys() | new.keys())
-            if key not in _OF_THE_MACHINE and old.get(key) != new.get(key)
+            if key not in OF_THE_MACHINE and old.get(key) != new.get(key)
         )
 
 
@@ -121,16 +121,6 @@ def runs(table: Table, root: Path) -> list[Run]:
         for seed in table.seeds
     ]
     return sorted(found, key=lambda run: bool(run.row.trained))
-
-
-def made(table: Table, root: Path) -> Table:
-    """The table with the seeds that there are results of, which `--seeds` may have chosen."""
-    directories = (root / f"{table.name}-{table.size}").glob("*/seed*")
-    numbers = {path.name.removeprefix("seed") for path in directories}
-    seeds = tuple(sorted(int(number) for number in numbers if number.isdecimal()))
-    every = runs(dataclasses.replace(table, seeds=seeds), root)
-    seeds = tuple(sorted({run.seed for run in every if run.result()}))
-    return dataclasses.replace(table, seeds=seeds or table.seeds)
 
 
 def command(job: Sequence[Run], extra: list[str]) -> list[str]:
@@ -215,8 +205,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments, extra = parser.parse_args(argv[:split]), argv[split + 1 :]
     for word in extra:
         key, equals, _ = word.removeprefix("--config.").partition("=")
-        if not (word.startswith("--config.") and equals and key in _OF_THE_MACHINE):
-            names = ", ".join(_OF_THE_MACHINE)
+        if not (word.startswith("--config.") and equals and key in OF_THE_MACHINE):
+            names = ", ".join(OF_THE_MACHINE)
             parser.error(f"{word} makes another row; after -- are --config.KEY=VALUE of {names}")
     table = tables.load(arguments.table, arguments.size)
     if arguments.seeds:

@@ -28,9 +28,9 @@ def test_a_report_says_means_errors_and_what_is_better(plant, tmp_path, capsys):
         len(lines) == 7
         and lines[0] == "row,seed,seconds,test/kl,test/nll_dynamic,test/nll_dynamic_se"
     )
-    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("widths.*")}
     assert report.main([*argv, "--out", str(tmp_path / "again")]) == 0
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "again").glob("widths.*")}
     assert len(files["widths.png"]) > 5000
     elsewhere = picture.parents[1] / "environment.jsonl"
     elsewhere.write_text(elsewhere.read_text().replace("1 x cpu", "1 x gpu"))
@@ -62,7 +62,7 @@ def test_a_swept_number_is_the_axis_of_a_line_for_each_group(plant, tmp_path):
     argv = plant(ROWS=rows, SWEPT="model.width")
     assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path)]) == 0
     table = tables.load("widths", "full")
-    lines = plots.swept_lines(table, report.collect(table, tmp_path / "root"))
+    lines = plots.swept_lines(table, report.collect(table, run.runs(table, tmp_path / "root")))
     widths = {k: [r.row.overrides["model.width"] for r in group] for k, group in lines.items()}
     assert widths == {"one layer": [2, 4], "two layers": [2, 4]}
 

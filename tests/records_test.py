@@ -1,0 +1,79 @@
+"""What is kept of runs makes their table again, and grows."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import plots, report, run
+
+_COMMITTED = sorted((report.RESULTS / "runs").glob("*-*"))
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.glob("widths.*")}
+
+
+def test_a_table_is_made_again_without_its_runs(plant, tmp_path, capsys):
+    rows = {"a": {"model.width": 3}, "of a": {"trained": "a", "eval.importance_samples": 8}}
+    argv, out = plant(ROWS=rows), tmp_path / "out"
+    assert run.main([*argv, "--", "--config.data.source_dir=/home/somebody"]) == 0
+    picture = tmp_path / "root" / "widths-full" / "a" / "seed0" / "pictures" / "generated.png"
+    Image.fromarray(np.zeros((40, 100, 3), np.uint8)).save(picture)
+    assert report.main([*argv, "--out", str(out)]) == 0
+    files = _files(out)
+    assert "source_dir" in (tmp_path / "root/widths-full/a/seed0/config.json").read_text()
+    shutil.rmtree(tmp_path / "root")
+    for _ in range(2):
+        assert report.main([*argv, "--out", str(out)]) == 0 and _files(out) == files
+    kept = [path.read_text() for path in (out / "runs").rglob("*.json*")]
+    assert len(kept) == 3 * 5 and not any("/home/somebody" in text for text in kept)
+
+
+def test_a_table_grows_by_rows_and_seeds_that_are_run_elsewhere(plant, tmp_path, capsys):
+    argv, out = plant(SEEDS=(0,)), tmp_path / "out"
+    for more in (["--row", "narrow"], ["--row", "Wide, very"], ["--seeds", "1"]):
+        shutil.rmtree(tmp_path / "root", ignore_errors=True)
+        assert run.main([*argv, *more]) == 0
+        assert report.main([*argv, "--out", str(out)]) == 0
+    text = (out / "widths.md").read_text()
+    assert text.count("| 2 |") == 2 and "Not run" not in text
+    assert len(list((out / "runs").rglob("metrics.jsonl"))) == 4
+
+
+def test_what_was_evaluated_of_other_weights_is_not_kept(plant, tmp_path, capsys):
+    rows = {"a": {}, "of a": {"trained": "a", "eval.importance_samples": 8}}
+    argv, out = plant(ROWS=rows, SEEDS=(0,)), tmp_path / "out"
+    assert run.main(argv) == 0 and report.main([*argv, "--out", str(out)]) == 0
+    evaluation = tmp_path / "root" / "widths-full" / "of-a"
+    shutil.rmtree(evaluation)
+    metrics = tmp_path / "root" / "widths-full" / "a" / "seed0" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace('"test/kl": 3.0', '"test/kl": 3.5'))
+    assert report.main([*argv, "--out", str(out)]) == 0
+    assert "Not run: of a." in (out / "widths.md").read_text()
+    assert not (out / "runs" / "widths-full" / "of-a").exists()
+
+
+def test_records_of_another_table_are_no_result(plant, tmp_path, capsys):
+    argv, out = plant(SEEDS=(0,)), tmp_path / "out"
+    assert run.main(argv) == 0 and report.main([*argv, "--out", str(out)]) == 0
+    shutil.rmtree(tmp_path / "root")
+    plant(SEEDS=(0,), ROWS={"narrow": {"model.width": 5}})
+    assert report.main([*argv, "--out", str(out)]) == 2
+    assert "config.model.width: 2 there, 5 in the table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("records", _COMMITTED, ids=[path.name for path in _COMMITTED])
+def test_a_committed_table_is_what_its_records_say(records, tmp_path, monkeypatch, capsys):
+    name, _, size = records.name.rpartition("-")
+    shutil.copytree(records, tmp_path / "runs" / records.name)
+    monkeypatch.setattr(plots, "draw", lambda *_: None)  # fonts and so on are the machine's
+    argv = [name, "--size", size, "--root", str(tmp_path / "none"), "--out", str(tmp_path)]
+    assert report.main(argv) == 0
+    for path in records.parents[1].glob(f"{name}.*"):
+        if path.suffix != ".png":
+            assert (tmp_path / path.name).read_text() == path.read_text(), path.name
+    for path in records.rglob("*.json*"):
+        assert '"/' not in path.read_text(), f"{path} names a path of somebody's machine"
