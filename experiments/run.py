@@ -38,7 +38,8 @@ _EVALUATION = "evaluation.json"
 OF_THE_MACHINE = (
     "data.data_dir",
     "data.source_dir",
-    "data.shape",  # as the data turned out
+    "data.shape",  # as the data turned out, like its fingerprint
+    "data.fingerprint",
     "data.in_memory_gib",
     "train.checkpoint_every_seconds",
     "train.tensorboard",

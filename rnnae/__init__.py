@@ -40,6 +40,7 @@ Reading order, which is import order: a file imports only files above it.
     metrics       MSE, MAE, SSIM per image
     pictures      grids, reconstructions, strips, curves
     sample        a trained run as an object: encode, decode, interpolate, sample
+    gallery       the pictures of a run
     evaluate      every image of a split once; the only source of reported numbers
     milestones    what a run does besides updates: describe, validate, finish
     loop          the steps of a run, and when they pause

@@ -82,6 +82,9 @@ def default(model: str = "sequence") -> ConfigDict:
     config.data.data_dir = "data"  # where prepared TFDS directories live
     config.data.source_dir = ""  # published files, or your own images for name=folder
     config.data.shape = (0, 0, 0)  # H, W, C of images that have no fixed shape; else left alone
+    config.data.fingerprint = (
+        ""  # left alone: of the images, so that a run never continues on others
+    )
     config.data.batch_size = 256  # images, over all devices
     config.data.train_on_all = False  # train on the validation images too: final runs
     config.data.train_images = 0  # use the first n training images; 0 = all
@@ -161,7 +164,6 @@ _POSITIVE = (
     "optim.learning_rate",
 )
 _NOT_NEGATIVE = (
-    "seed",
     "data.train_images",
     "data.in_memory_gib",
     "optim.warmup_steps",
@@ -178,6 +180,7 @@ _NOT_NEGATIVE = (
     "cpu_microbatch",
     "devices",
 )
+MAX_SEED = 2**31 - 1  # jax takes 32 bits of a larger one: others would be the same
 _DECAYS = ("optim.b1", "optim.b2", "optim.ema")
 _CHOICES = {
     "data.binarise": ("none", "dynamic"),
@@ -214,11 +217,17 @@ def check(config: ConfigDict) -> None:
         choose(dict.fromkeys(choices), f"config.{path}", get(path))
     for split in config.eval.splits:
         choose(dict.fromkeys(("valid", "test")), "config.eval.splits", split)
+    words = f"from 0 to {MAX_SEED:,}"
+    require(0 <= config.seed <= MAX_SEED, "seed", words)
     seeds = config.eval.seeds
-    require(bool(seeds) and min(seeds) >= 0, "eval.seeds", "one or more numbers from 0 on")
+    ok = bool(seeds) and min(seeds) >= 0 and max(seeds) <= MAX_SEED
+    require(ok, "eval.seeds", f"one or more numbers {words}")
     for key in ("width", "layers", "patch", "steps", "canvas", "blocks", "expansion", "view"):
         if key in config.model:
             require(config.model[key] > 0, f"model.{key}", "positive")
+    for key in ("read_size", "write_size", "encoder_blocks", "window"):
+        if key in config.model:
+            require(config.model[key] >= 0, f"model.{key}", "0 or more")
     if not config.train.max_steps:
         require(config.train.epochs > 0, "train.epochs", "positive, or config.train.max_steps set")
 
@@ -238,20 +247,23 @@ _MAY_CHANGE = (
 )
 
 
-def resolved(config: ConfigDict, image_shape: tuple[int, ...]) -> ConfigDict:
-    """A copy that says what the data turned out to be: `data.shape`."""
+def resolved(config: ConfigDict, image_shape: tuple[int, ...], fingerprint: str = "") -> ConfigDict:
+    """A copy that says what the data turned out to be: `data.shape`, `data.fingerprint`."""
     config = config.copy_and_resolve_references()
-    config.data.shape = tuple(image_shape)
+    config.data.shape, config.data.fingerprint = tuple(image_shape), fingerprint
     return config
 
 
 def changes(old: dict, new: dict) -> list[tuple[str, object, object]]:
     """(key, old value, new value) of what differs between two configs and may not."""
     old, new = flat(old), flat(new)
+    # What is newer than the old run was at its default then; its images had no fingerprint.
+    was = flat(default(old["model.name"]).to_dict())
+    was |= {"data.fingerprint": new["data.fingerprint"]} | old
     return [
-        (key, old.get(key), new.get(key))
-        for key in sorted(old.keys() | new.keys())
-        if not key.startswith(_MAY_CHANGE) and old.get(key) != new.get(key)
+        (key, was.get(key), new.get(key))
+        for key in sorted(was.keys() | new.keys())
+        if not key.startswith(_MAY_CHANGE) and was.get(key) != new.get(key)
     ]
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from rnnae import data, environment, keys, metrics, microbatch, objective, parallel, sample
+from rnnae import data, environment, keys, metrics, microbatch, objective, parallel, sample, writer
 from rnnae.errors import ConfigError
 from rnnae.models import Autoencoder
 
@@ -121,7 +121,8 @@ class Evaluator:
             name: np.concatenate([part[name] for part in parts]).astype(np.float64)
             for name in parts[0]
         }
-        variance = second / len(images) - (first / len(images)) ** 2
+        with np.errstate(invalid="ignore"):  # whoever records the loss refuses what is not finite
+            variance = second / len(images) - (first / len(images)) ** 2
         information = None
         if variational and self._eval.information_images:
             between()
@@ -148,7 +149,9 @@ class Evaluator:
             reported[f"nll_{protocol}_is{samples}"] = "nll"
         for name, key in reported.items():
             named[name] = float(values[key].mean())
-            named[f"{name}_se"] = float(values[key].std(ddof=1) / math.sqrt(len(values[key])))
+            count = len(values[key])
+            if count > 1:
+                named[f"{name}_se"] = float(values[key].std(ddof=1) / math.sqrt(count))
             if len(seeds) > 1:
                 for seed, scores in zip(seeds, all_scores, strict=True):
                     named[f"{name}_seed{seed}"] = float(scores.per_image[key].mean())
@@ -156,7 +159,8 @@ class Evaluator:
                 dimensions = math.prod(self.model.image_shape)
                 bits = name.replace("bound", "bits_per_dim").replace("nll", "bits_per_dim")
                 named[bits] = objective.bits_per_dim(named[name], dimensions)
-                named[f"{bits}_se"] = objective.bits_per_dim(named[f"{name}_se"], dimensions)
+                if count > 1:
+                    named[f"{bits}_se"] = objective.bits_per_dim(named[f"{name}_se"], dimensions)
         if exact:
             return named
         named["active_units"] = float(np.mean([s.active_units for s in all_scores]))
@@ -239,13 +243,16 @@ def main(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, fl
     """`--mode evaluate`: validation and test split of a trained run, printed and kept in
     `workdir`/evaluation.json, there with the KL of each step of a code drawn in several, the
     settings, and where and with what it was made."""
-    run = sample.load(workdir, config.eval.checkpoint)
-    splits = sample.load_splits(config)
+    run, splits = sample.load_with_splits(config, workdir)
+    check_protocol(run.model, splits.test, config.data.binarise)
     devices = parallel.choose_devices(config.devices)
     evaluator = Evaluator(run.model, devices, config)
     settings = config.eval.to_dict()
     result = {"environment": environment.describe(devices), "eval": settings}
     for split in config.eval.splits:
+        if split == "valid" and config.data.train_on_all:
+            print("valid: none, the run was trained on these images too")
+            continue
         images = getattr(splits, split)
         means, kl_T = evaluator(run.params, images, weighted=True)
         print(
@@ -254,8 +261,8 @@ def main(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, fl
         result |= {f"{split}/{name}": value for name, value in means.items()}
         if len(kl_T) > 1:
             result[f"{split}/kl_by_step"] = kl_T.tolist()
-        path = Path(workdir) / "evaluation.json"
-        path.write_text(json.dumps(result, indent=2) + "\n")
+    # At the end: what was kept of an evaluation before is lost to no half of another.
+    writer.replace_text(Path(workdir) / "evaluation.json", json.dumps(result, indent=2) + "\n")
     return result
 
 

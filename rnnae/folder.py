@@ -43,17 +43,20 @@ def find_images(source_dir: str) -> list[Path]:
 
 def fingerprint(paths: list[Path], shape: tuple[int, int, int], seed: int) -> str:
     """Changes with any file's path, size or time, with the shape and with the split's seed."""
-    files = [(os.path.abspath(path), path.stat()) for path in paths]
+    try:
+        files = [(os.path.abspath(path), path.stat()) for path in paths]
+    except OSError as error:  # a link to nothing, for one
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}): remove it") from error
     listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
     return hashlib.sha256(repr((listing, tuple(shape), seed)).encode()).hexdigest()[:16]
 
 
 def split(paths: list[Path], seed: int) -> dict[str, list[Path]]:
-    """A seeded 80/10/10 split; validation and test have at least one image each."""
+    """A seeded 80/10/10 split."""
     n = len(paths)
-    if n < 3:
-        raise DataError(f"{n} images are too few: train, validation and test need one each")
-    held_out = max(1, n // 10)
+    if n < 10:
+        raise DataError(f"{n} images are too few: of ten, validation and test take one each")
+    held_out = n // 10
     order = np.random.Generator(np.random.Philox(key=[seed, n])).permutation(n)
     parts = np.split(order, [n - 2 * held_out, n - held_out])
     names = ("train", "validation", "test")

@@ -9,8 +9,8 @@ as one program on accelerators, one after another on CPUs; --together and --noto
 Several processes train one model where SLURM, Open MPI or GKE starts them, on a TPU pod with
 --distributed, else with --coordinator=HOST:PORT --processes=N --process_id=I in each. Exit codes: 0
 done, 2 a flag or config value, 3 no checkpoint that can be trusted, 4 a loss that is not finite, 5
-data missing or damaged, 6 another process of the run is gone or was started otherwise, 130 SIGINT,
-143 SIGTERM.
+data missing or damaged, 6 another process of the run is gone or was started otherwise, 7 a file
+that cannot be read or written, 130 SIGINT, 143 SIGTERM.
 """
 
 import difflib
@@ -67,6 +67,8 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
         raise ConfigError(f"what is {rest[1]!r}? Every setting is a flag: --name=value")
     _check_seeds(_MODE.value, _SEEDS.value)
     workdir = Path(_WORKDIR.value or Path("runs") / path.stem)
+    if workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"--workdir={workdir} is a file, not a directory")
     return _MODE.value, config, workdir
 
 
@@ -75,8 +77,12 @@ def _check_seeds(mode: str, seeds: list[str] | None) -> None:
         return
     if mode != "train":
         raise ConfigError(f"--seeds is for training; --mode {mode} takes the --workdir of one run")
-    if not seeds or len(set(seeds)) < len(seeds) or not all(seed.isdecimal() for seed in seeds):
-        raise ConfigError(f"--seeds={','.join(seeds)}: different numbers from 0 on, as --seeds=0,1")
+    numbers = {int(seed) for seed in seeds if seed.isdecimal()}
+    if not seeds or len(numbers) < len(seeds) or max(numbers) > config_lib.MAX_SEED:
+        raise ConfigError(
+            f"--seeds={','.join(seeds)}: different numbers from 0 to {config_lib.MAX_SEED:,}, as "
+            "--seeds=0,1"
+        )
 
 
 def _with_saved_config(argv: list[str]) -> list[str]:
@@ -162,9 +168,9 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
 
         evaluate.main(config, workdir)
     else:
-        from rnnae import sample
+        from rnnae import gallery
 
-        sample.main(config, workdir)
+        gallery.main(config, workdir)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -174,6 +180,10 @@ def main(argv: list[str] | None = None) -> int:
     except RnnaeError as error:
         print(f"rnnae: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(f"rnnae: {error.strerror or _one_line(error)}:{where}", file=sys.stderr)
+        return 7
     except KeyboardInterrupt:
         print("rnnae: stopped by SIGINT", file=sys.stderr)
         return 130

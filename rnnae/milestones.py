@@ -10,8 +10,9 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 
-from rnnae import data, environment, evaluate, flops, processes, sample
+from rnnae import data, environment, evaluate, flops, gallery, processes, sample, state
 from rnnae.checkpoint import Checkpoints
+from rnnae.errors import NonFiniteError
 from rnnae.interrupt import Interrupt
 from rnnae.models import Autoencoder
 from rnnae.state import TrainState
@@ -57,7 +58,13 @@ class Milestones:
         self.writer.started(int(train_state.step), environment.describe(devices) | arithmetic)
 
     def save(self, step: int, train_state: TrainState) -> None:
-        """All that was recorded, and the state, survive from here on."""
+        """All that was recorded, and the state, survive from here on. NonFiniteError for what no
+        training could continue: the loss that would show it is that of the next step."""
+        if not state.finite(train_state.params):
+            raise NonFiniteError(
+                f"the parameters are not finite after step {step}; the last checkpoint is from "
+                "before it; lower config.optim.learning_rate or config.optim.clip_norm"
+            )
         self.writer.sync()
         self.checkpoints.save("latest", step, train_state)
 
@@ -84,7 +91,7 @@ class Milestones:
             both = [r for r in self.writer.records() if r["step"] == step and "test/loss" in r]
             return {k: v for k, v in both[0].items() if k.startswith("test/")} if both else None
 
-        result, last = processes.on_primary(recorded), self._pictures / sample.LAST_PICTURE
+        result, last = processes.on_primary(recorded), self._pictures / gallery.LAST_PICTURE
         if result:
             means = {name.removeprefix("test/"): value for name, value in result.items()}
             self.say(f"already trained; test: {evaluate.line(means)}")
@@ -99,7 +106,7 @@ class Milestones:
                 train_state, sample.MIXTURE_IMAGES, self.config.eval.mixture_components, final=True
             )
             if run.mixture is not None:
-                run.mixture.save(self.workdir / "mixture.npz")
+                run.mixture.save(self.workdir / "mixture.npz", step)
             self._draw(run, f"after the evaluation at step {step}")
             self.say(f"pictures in {self._pictures}")
         processes.on_primary(lambda: None)  # whoever ended first would be missed
@@ -138,7 +145,7 @@ class Milestones:
         return run.with_mixture(sample.few(self.splits.train, images, self.config), components)
 
     def _draw(self, run: sample.Run, where: str) -> None:
-        sample.draw(
+        gallery.draw(
             run,
             self.splits.valid,
             self.writer.records(),

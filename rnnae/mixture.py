@@ -61,14 +61,18 @@ class Mixture:
         constant_M = np.log(self.weights_M) - log_det_M - 0.5 * size * np.log(2 * np.pi)
         return np.logaddexp.reduce(constant_M[:, None] - 0.5 * (white_MZN**2).sum(axis=1), axis=0)
 
-    def save(self, path: str | Path) -> None:
-        """An .npz file, written atomically."""
+    def save(self, path: str | Path, step: int) -> None:
+        """An .npz file, written atomically; `step` is that of the weights that gave the codes."""
         temporary = Path(path).with_suffix(".tmp")
         with temporary.open("wb") as file:
-            np.savez(file, **dataclasses.asdict(self))
+            np.savez(file, step=step, **dataclasses.asdict(self))
         os.replace(temporary, path)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Mixture":
+    def load(cls, path: str | Path, step: int) -> "Mixture | None":
+        """What was saved of the weights of `step`; None if that is not there."""
+        if not Path(path).exists():
+            return None
         with np.load(path) as arrays:
-            return cls(**arrays)
+            fields = dict(arrays)
+        return cls(**fields) if fields.pop("step", None) == step else None

@@ -16,15 +16,23 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 
-from rnnae import data, keys, latents, likelihoods, models, optim, parallel, pictures, state
+from rnnae import config as config_lib
+from rnnae import (
+    data,
+    keys,
+    latents,
+    likelihoods,
+    models,
+    optim,
+    parallel,
+    saved_config,
+    state,
+)
 from rnnae.checkpoint import Checkpoints
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.mixture import Mixture
-from rnnae.saved_config import get_config
-from rnnae.writer import read_metrics
 
 MIXTURE_IMAGES = 50_000  # codes that a mixture is fitted to, at most
-LAST_PICTURE = "curves.png"
 _CANDIDATES = 64  # codes among which that of a completion is chosen
 _CHUNK = 512  # images at a time: one compiled shape whatever the caller's number
 _PAD = 32  # a power of two
@@ -181,7 +189,7 @@ def _rows(x, index):
 def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
     """The images of a config, prepared on first use."""
     fields = config.data.to_dict()
-    del fields["batch_size"], fields["binarise"]
+    del fields["batch_size"], fields["binarise"], fields["fingerprint"]
     return data.load(**fields, seed=config.seed)
 
 
@@ -206,10 +214,12 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
     """The run in `workdir` with its averaged parameters, `latest` or `best` on validation.
 
     Raises CheckpointError if there is none that verifies, ConfigError if the run is of another
-    version of this package.
+    version of this package. A density over the codes comes with the weights that it was fitted to.
     """
     workdir = Path(workdir)
-    config = get_config(str(workdir / "config.json"))
+    if not (workdir / saved_config.NAME).exists():
+        raise CheckpointError(f"{workdir} has no run: train one there first")
+    config = saved_config.get_config(str(workdir / saved_config.NAME))
     model, optimizer, _ = build(config, total_steps=1)
     like = state.create(model, optimizer, model.image_shape, config.seed)
     restored = Checkpoints(workdir).restore(like, kind=checkpoint)
@@ -217,77 +227,21 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
         raise CheckpointError(
             f"{workdir} has no {checkpoint!r} checkpoint; train it first with --mode train"
         )
-    path = workdir / "mixture.npz"
-    mixture = Mixture.load(path) if path.exists() else None
+    mixture = Mixture.load(workdir / "mixture.npz", int(restored.step))
     return Run(model, jax.device_get(restored.ema), config, mixture)
+
+
+def load_with_splits(
+    config: ml_collections.ConfigDict, workdir: str | Path
+) -> tuple[Run, data.Splits]:
+    """The run in `workdir` and its images; ConfigError if `config` is of another run or others."""
+    run, splits = load(workdir, config.eval.checkpoint), load_splits(config)
+    now = config_lib.resolved(config, splits.train.shape[1:], data.fingerprint(splits))
+    saved_config.refuse_another_run(now, workdir)
+    return run, splits
 
 
 def few(images: data.Source, most: int, config: ml_collections.ConfigDict) -> np.ndarray:
     """The first images of a split, as the config's protocol has them: binarised if it binarises."""
     chosen = images[np.arange(min(len(images), most))]
     return data.held_out(chosen, config.data.binarise, config.eval.seeds[0])
-
-
-def draw(
-    run: Run,
-    images_NHWC: np.ndarray,
-    records: list[dict],
-    directory: Path,
-    between: Callable[[], None] = lambda: None,
-) -> None:
-    """Writes the run's pictures from held-out images and its metrics so far, `LAST_PICTURE` at the
-    end; `between` is called before each, and may raise to give up."""
-    directory.mkdir(parents=True, exist_ok=True)
-    chosen = few(images_NHWC, 20, run.config)
-    between()
-    pictures.generated(directory / "generated.png", run.sample(10, run.config.seed))
-    originals, pairs = chosen[:10], []
-    if run.model.code_size:
-        between()
-        pictures.reconstructions(
-            directory / "reconstructions.png", originals, run.reconstruct(originals)
-        )
-        pairs = [(chosen[i], chosen[-1 - i]) for i in range(min(5, len(chosen) // 2))]
-    if pairs:
-        between()
-        strips = np.stack([run.interpolate(first, last, 11) for first, last in pairs])
-        pictures.strips(directory / "interpolation.png", strips)
-    if isinstance(run.model, models.Sweep):
-        between()
-        rows = run.model.image_shape[0] // run.model.patch // 2 * run.model.patch
-        four = np.tile(originals, (4, 1, 1, 1))
-        drawn = run.complete(four, rows, run.config.seed).reshape(4, *originals.shape)
-        pictures.completions(directory / "completions.png", originals, rows, drawn)
-        if run.model.code_size:  # what the code says, and what it leaves to the decoder
-            between()
-            codes = np.repeat(run.codes(10, run.config.seed), 10, axis=0)
-            strips = run.decode(codes, run.config.seed).reshape(10, 10, *run.model.image_shape)
-            pictures.strips(directory / "codes.png", strips)
-    if isinstance(run.model, models.Draw):
-        between()
-        pictures.canvas(directory / "canvas.gif", *run.frames(run.codes(10, run.config.seed)))
-        painted, _ = run.frames(run.encode(chosen))
-        error = (painted.astype(np.float64) - chosen[None]) / 255
-        pictures.error_by_step(
-            directory / "error_by_glimpse.png", (error**2).mean(axis=(1, 2, 3, 4))
-        )
-    if records:
-        between()
-        pictures.curves(directory / LAST_PICTURE, records)
-
-
-def main(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
-    """`--mode sample`: new images and reconstructions of test images into `workdir`/samples."""
-    workdir = Path(workdir)
-    run = load(workdir, config.eval.checkpoint)
-    splits = load_splits(config)
-    if run.mixture is None and not run.model.has_prior:
-        run = run.with_mixture(
-            few(splits.train, MIXTURE_IMAGES, config), config.eval.mixture_components
-        )
-    directory = workdir / "samples"
-    draw(run, splits.test, read_metrics(workdir), directory)
-    images = run.sample(64, config.seed)
-    pictures.grid(directory / "samples_8x8.png", images, 8, 8)
-    np.save(directory / "samples_8x8.npy", images)
-    print(f"pictures in {directory}")

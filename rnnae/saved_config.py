@@ -1,17 +1,30 @@
-"""The config of a finished run as a config file: `saved_config.py:<path of its config.json>`."""
+"""The config that a run keeps: as a config file, `saved_config.py:<path of its config.json>`, and
+as what another start must agree with."""
 
 import json
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from rnnae.config import default
+from rnnae.config import changes, default
 from rnnae.errors import ConfigError
+
+NAME = "config.json"
+
+
+def read(path: Path) -> dict:
+    """The config.json at `path`; ConfigError if it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} is damaged: restore it from a copy, or remove {path.parent} to start anew"
+        ) from error
 
 
 def get_config(path: str) -> ConfigDict:
     """The saved values over the defaults, locked. ConfigError for a key that is no more."""
-    saved = json.loads(Path(path).read_text())
+    saved = read(Path(path))
     config = default(saved["model"]["name"])
     with config.unlocked():
         for section, values in saved.items():
@@ -26,3 +39,20 @@ def get_config(path: str) -> ConfigDict:
             else:
                 config[section] = values
     return config
+
+
+def refuse_another_run(config: ConfigDict, workdir: str | Path) -> None:
+    """ConfigError naming the keys in which a resolved config differs from the run in `workdir`."""
+    path = Path(workdir) / NAME
+    changed = changes(read(path), config.to_dict()) if path.exists() else []
+    if not changed:
+        return
+    if [key for key, _, _ in changed] == ["data.fingerprint"]:
+        raise ConfigError(
+            f"{workdir} was trained on other images than config.data names now: restore those, or "
+            "use another --workdir"
+        )
+    detail = ", ".join(f"config.{key}: {old} there, {new} here" for key, old, new in changed)
+    raise ConfigError(
+        f"{workdir} holds another run ({detail}); use those values, or another --workdir"
+    )

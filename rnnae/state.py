@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
@@ -52,6 +53,11 @@ def unstack(stacked: TrainState, count: int) -> list[TrainState]:
     if count == 1:
         return [stacked]
     return [jax.tree.map(lambda x, run=run: x[run], stacked) for run in range(count)]
+
+
+def finite(tree: Any) -> bool:
+    """Whether all numbers of a tree of arrays are, on this process's first device."""
+    return all(np.isfinite(x.addressable_data(0)).all() for x in jax.tree.leaves(tree))
 
 
 def ema_update(ema: Any, params: Any, decay: float, step: jax.Array) -> Any:

@@ -17,14 +17,14 @@ from rnnae import data, evaluate, keys, objective, parallel, processes, sample, 
 from rnnae import microbatch as microbatch_lib
 from rnnae import precision as precision_lib
 from rnnae.checkpoint import Checkpoints, meet
-from rnnae.errors import ConfigError
 from rnnae.interrupt import Interrupt
 from rnnae.loop import Meter, Pause, batches_of, updates
 from rnnae.milestones import Milestones
 from rnnae.progress import Progress
+from rnnae.saved_config import refuse_another_run
 from rnnae.state import TrainState
 from rnnae.timetable import Timetable
-from rnnae.writer import Writer, read_config
+from rnnae.writer import Writer, alone
 
 
 def train_step(
@@ -163,7 +163,7 @@ def train_together(
         parallel.check_batch(configs[0].data.batch_size, devices)
         splits = [sample.load_splits(config) for config in configs]
         configs = [
-            config_lib.resolved(config, own.train.shape[1:])
+            config_lib.resolved(config, own.train.shape[1:], data.fingerprint(own))
             for config, own in zip(configs, splits, strict=True)
         ]
         for own, workdir in zip(configs, workdirs, strict=True):
@@ -227,6 +227,8 @@ def _open(
 ) -> tuple[TrainState, Milestones]:
     """A run as it is in `workdir`, or at its beginning; `stack` closes its files."""
     model, primary = evaluator.model, processes.is_primary()
+    if primary:
+        stack.enter_context(alone(workdir))
     train_state = state.create(model, optimizer, model.image_shape, config.seed)
     train_state = parallel.replicate(train_state, devices)
     checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir)))
@@ -256,15 +258,3 @@ def over_runs(step: Callable) -> Callable:
         return jax.vmap(one)(train_state, image_SBHWC)
 
     return steps
-
-
-def refuse_another_run(config: ml_collections.ConfigDict, workdir: Path) -> None:
-    """ConfigError naming the keys in which `config` differs from the run kept in `workdir`."""
-    if not (workdir / "config.json").exists():
-        return
-    changed = config_lib.changes(read_config(workdir), config.to_dict())
-    if changed:
-        detail = ", ".join(f"config.{key}: {old} there, {new} here" for key, old, new in changed)
-        raise ConfigError(
-            f"{workdir} holds another run ({detail}); use those values, or another --workdir"
-        )

@@ -4,12 +4,19 @@ metrics.jsonl holds only what (config, step) decides, so that a continued run's 
 run's byte for byte; whatever depends on the clock is in timing.jsonl. Process 0 writes.
 """
 
+import contextlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-_METRICS, _TIMING, _CONFIG = "metrics.jsonl", "timing.jsonl", "config.json"
+import filelock
+
+from rnnae import saved_config
+from rnnae.errors import ConfigError, NonFiniteError
+
+_METRICS, _TIMING = "metrics.jsonl", "timing.jsonl"
 _STARTS = "environment.jsonl"
 
 
@@ -31,7 +38,7 @@ class Writer:
         for name in (_METRICS, _TIMING):
             path = self._workdir / name
             if resume_step is None and path.exists() and path.stat().st_size:
-                path.replace(path.with_suffix(".jsonl.old"))  # not this run's, but not ours to lose
+                path.replace(_free(path.with_suffix(".jsonl.old")))  # not this run's, nor ours
             kept = [r for r in _read(path) if r["step"] <= (resume_step or 0)]
             replace_text(path, "".join(json.dumps(r) + "\n" for r in kept))
         self._files = {
@@ -44,10 +51,13 @@ class Writer:
             self._events = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=purge)
 
     def write(self, step: int, epoch: float, values: dict[str, float]) -> None:
-        """One record of metrics. Raises ValueError for a value that is not finite."""
+        """One record of metrics; NonFiniteError for a value that is not finite."""
         for name, value in values.items():
             if not math.isfinite(value):
-                raise ValueError(f"{name} is {value} at step {step}")
+                raise NonFiniteError(
+                    f"{name} is {value} at step {step}; lower config.optim.learning_rate and train "
+                    "in another --workdir"
+                )
         self._append(_METRICS, step, {"epoch": epoch, **values})
 
     def timing(self, step: int, **values: float) -> None:
@@ -64,7 +74,7 @@ class Writer:
 
     def write_config(self, config: dict) -> None:
         if self._primary:
-            replace_text(self._workdir / _CONFIG, json.dumps(config, indent=2) + "\n")
+            replace_text(self._workdir / saved_config.NAME, json.dumps(config, indent=2) + "\n")
 
     def started(self, step: int, environment: dict) -> None:
         """One record of where and with what the run starts or continues, after `step` steps."""
@@ -98,9 +108,24 @@ class Writer:
                 self._events.add_scalar(key, value, step)
 
 
-def read_config(workdir: str | Path) -> dict:
-    """The config of the run in `workdir`; raises FileNotFoundError if there is none."""
-    return json.loads((Path(workdir) / _CONFIG).read_text())
+@contextlib.contextmanager
+def alone(workdir: Path) -> Iterator[None]:
+    """Nobody else trains in `workdir` meanwhile; ConfigError if somebody does. A process that is
+    killed leaves it free."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(workdir / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise ConfigError(
+            f"another process trains in {workdir}: wait for it, or use another --workdir"
+        ) from error
+    except NotImplementedError:
+        pass  # a file system without locks
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read_metrics(workdir: str | Path) -> list[dict]:
@@ -116,6 +141,13 @@ def read_timings(workdir: str | Path) -> list[dict]:
 def read_starts(workdir: str | Path) -> list[dict]:
     """The records of environment.jsonl, one for each time that the run was started."""
     return _read(Path(workdir) / _STARTS)
+
+
+def _free(path: Path) -> Path:
+    """The path, or with as many x as nothing is called yet."""
+    while path.exists():
+        path = path.with_name(path.name + "x")
+    return path
 
 
 def _read(path: Path) -> list[dict]:

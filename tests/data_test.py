@@ -202,7 +202,24 @@ def test_protocols():
     grey = np.full((3, 2, 2, 1), 200, np.uint8)
     assert data.protocol(grey, "dynamic") == "dynamic"
     assert data.protocol(grey, "none") == "8bit"
-    assert data.protocol(np.where(grey > 3, np.uint8(255), np.uint8(0)), "none") == "static"
+    binary = np.where(grey > 3, np.uint8(255), np.uint8(0))
+    assert data.protocol(binary, "none") == data.protocol(binary, "dynamic") == "static"
+    one_grey_image = np.concatenate([np.tile(binary, (400, 1, 1, 1)), grey])
+    assert data.protocol(one_grey_image, "none") == "8bit"
+
+
+def test_a_fingerprint_is_of_every_pixel_and_split():
+    images = np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8, 1)
+    splits = data.Splits(images, images[:2], images[2:])
+    other = images.copy()
+    other[3, 7, 7, 0] ^= 1
+    prints = {
+        data.fingerprint(splits),
+        data.fingerprint(splits._replace(train=other)),
+        data.fingerprint(splits._replace(valid=images[:1])),
+        data.fingerprint(splits._replace(valid=images[:3], test=images[3:])),
+    }
+    assert len(prints) == 4 and data.fingerprint(splits) in prints
 
 
 def test_dynamic_protocol_evaluates_one_binarisation():

@@ -181,7 +181,15 @@ def test_another_architecture_or_data_is_refused_by_name(directory, unbroken):
         train.train(runs.config(directory, data__batch_size=4), workdir)
 
 
-def test_a_loss_that_is_not_finite_never_reaches_a_checkpoint(directory, tmp_path):
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({}, r"at step \d+, learning rate 1e\+38"),
+        # After one step, where the loss that would show it is that of the next:
+        ({"optim.weight_decay": 1e3, "data.batch_size": 48}, "parameters .* after step 1;"),
+    ],
+)
+def test_what_is_not_finite_never_reaches_a_checkpoint(directory, tmp_path, changes, words):
     config = runs.config(
         directory,
         optim__learning_rate=1e38,
@@ -189,10 +197,20 @@ def test_a_loss_that_is_not_finite_never_reaches_a_checkpoint(directory, tmp_pat
         optim__clip_norm=0.0,
         train__steps_per_call=1,
     )
-    with pytest.raises(NonFiniteError, match=r"at step \d+, learning rate 1e\+38"):
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(NonFiniteError, match=words):
         train.train(config, tmp_path)
     kept = tmp_path / "checkpoints" / "latest"
     assert not kept.exists() or not list(kept.iterdir())
+
+
+def test_other_images_are_not_continued_on(directory, tmp_path):
+    config = runs.config(tmp_path, train__epochs=1)
+    train.train(config, tmp_path / "run")
+    (tmp_path / "images" / "00.png").unlink()
+    config.train.epochs = 2
+    with pytest.raises(ConfigError, match="was trained on other images"):
+        train.train(config, tmp_path / "run")
 
 
 def test_no_checkpoint_that_verifies_is_never_a_fresh_start(directory, tmp_path):

@@ -138,6 +138,14 @@ def test_bits_per_dim_of_8_bit_images():
     assert named["bits_per_dim_8bit_is3"] == pytest.approx(expected)
 
 
+def test_one_image_has_no_standard_error():
+    model, params = tiny.build(latent__name="gaussian", likelihood__name="logistic_mixture")
+    grey = np.full((1, *tiny.SHAPE), 100, np.uint8)
+    named = evaluator(model, importance_samples=2)(params["params"], grey, weighted=True).means
+    assert "bits_per_dim_8bit_is2" in named and not any(name.endswith("_se") for name in named)
+    assert "KL" in evaluate.line(named)
+
+
 def test_a_deterministic_code_has_no_bound():
     model, params = tiny.build()
     grey = np.random.default_rng(0).integers(0, 256, (8, *tiny.SHAPE)).astype(np.uint8)

@@ -91,7 +91,9 @@ def test_every_config_file_is_legal(file):
         ("model.width", 0),
         ("devices", -1),
         ("seed", -1),
+        ("seed", 2**31),
         ("eval.seeds", ()),
+        ("eval.seeds", (0, 2**32)),
         ("eval.splits", ("train",)),
         ("eval.importance_samples", -1),
         ("latent.size", 0),
@@ -106,6 +108,23 @@ def test_impossible_values(key, value):
         check(config)
 
 
+@pytest.mark.parametrize("model, key", [("draw", "read_size"), ("sweep", "window")])
+def test_impossible_values_of_a_model(model, key):
+    config = default(model)
+    config.model[key] = -1
+    with pytest.raises(ConfigError, match=f"config.model.{key} must be 0 or more, not -1"):
+        check(config)
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    code, _, err = run(MNIST, f"--workdir={file}")
+    assert code == 2 and err == f"rnnae: --workdir={file} is a file, not a directory\n"
+    code, _, err = run(MNIST, f"--workdir={tmp_path / 'run'}", f"--config.data.data_dir={file}/in")
+    assert code == 7 and err.startswith("rnnae: Not a directory: ") and err.count("\n") == 1
+
+
 def test_changes_name_what_makes_another_run():
     old = resolved(default(), (28, 28, 1))
     new = resolved(default(), (28, 28, 1))
@@ -114,3 +133,11 @@ def test_changes_name_what_makes_another_run():
     new.model.width, new.seed = 5, 1
     assert [key for key, *_ in changes(old.to_dict(), new.to_dict())] == ["model.width", "seed"]
     assert "model.widths" in [k for k, *_ in changes(old.to_dict(), default("mlp").to_dict())]
+
+
+def test_what_an_older_run_does_not_know_was_at_its_default():
+    old, new = default().to_dict(), resolved(default(), (0, 0, 0), "some images")
+    del old["data"]["fingerprint"], old["optim"]["precision"]
+    assert changes(old, new.to_dict()) == []
+    new.optim.precision = "bfloat16"
+    assert changes(old, new.to_dict()) == [("optim.precision", "float32", "bfloat16")]

@@ -50,8 +50,10 @@ def test_samples_have_the_moments_of_the_codes():
 
 def test_a_seed_is_a_sample_and_a_file_keeps_it(tmp_path):
     mixture = Mixture.fit(codes(), 4, seed=0)
-    mixture.save(tmp_path / "mixture.npz")
-    again = Mixture.load(tmp_path / "mixture.npz")
+    assert Mixture.load(tmp_path / "mixture.npz", 7) is None
+    mixture.save(tmp_path / "mixture.npz", 7)
+    assert Mixture.load(tmp_path / "mixture.npz", 8) is None  # of other weights
+    again = Mixture.load(tmp_path / "mixture.npz", 7)
     assert np.array_equal(mixture.sample(9, 5), again.sample(9, 5))
     assert not np.array_equal(mixture.sample(9, 5), mixture.sample(9, 6))
 

@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from rnnae import evaluate, sample, saved_config, train
+from rnnae import evaluate, gallery, sample, saved_config, train
 from rnnae.config import default
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.writer import read_metrics
@@ -182,7 +183,51 @@ def test_modes_agree_with_training(trained, capsys):
     config = saved_config.get_config(str(workdir / "config.json"))
     result = evaluate.main(config, workdir)
     assert result["test/mse"] == pytest.approx(read_metrics(workdir)[-1]["test/mse"], rel=1e-6)
-    sample.main(config, workdir)
+    gallery.main(config, workdir)
     names = {p.name for p in (workdir / "samples").iterdir()}
     assert {"samples_8x8.png", "samples_8x8.npy", "generated.png"} <= names
     assert "pictures in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("main", [evaluate.main, gallery.main])
+def test_modes_refuse_a_config_of_another_run(trained, main):
+    workdir = trained / "run"
+    config = saved_config.get_config(str(workdir / "config.json"))
+    config.data.binarise = "dynamic"
+    with pytest.raises(ConfigError, match="config.data.binarise: none there, dynamic here"):
+        main(config, workdir)
+
+
+def test_a_mixture_comes_with_the_weights_that_it_was_fitted_to(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    mixture = sample.load(tmp_path / "run").mixture
+    mixture.save(tmp_path / "run" / "mixture.npz", 17)
+    assert sample.load(tmp_path / "run").mixture is None
+
+
+def test_an_evaluation_that_is_stopped_loses_none_before_it(trained, monkeypatch):
+    workdir = trained / "run"
+    config = saved_config.get_config(str(workdir / "config.json"))
+    evaluate.main(config, workdir)
+    kept = (workdir / "evaluation.json").read_text()
+    said = []
+
+    def line(means):
+        if said:  # of the second split
+            raise KeyboardInterrupt
+        said.append(means)
+        return ""
+
+    monkeypatch.setattr(evaluate, "line", line)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.main(config, workdir)
+    assert said and (workdir / "evaluation.json").read_text() == kept and '"test/mse"' in kept
+
+
+def test_images_that_were_trained_on_are_no_validation(tmp_path, capsys):
+    config = runs.config(tmp_path, data__train_on_all=True, train__epochs=1)
+    train.train(config, tmp_path / "run")
+    config = saved_config.get_config(str(tmp_path / "run" / "config.json"))
+    result = evaluate.main(config, tmp_path / "run")
+    assert "test/mse" in result and not any(name.startswith("valid/") for name in result)
+    assert "valid: none" in capsys.readouterr().out

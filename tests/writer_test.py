@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from rnnae.writer import Writer, read_config, read_metrics
+from rnnae import saved_config
+from rnnae.errors import ConfigError, NonFiniteError
+from rnnae.writer import Writer, alone, read_metrics
 
 
 def write(workdir, steps, resume_step=None, tensorboard=False):
@@ -35,12 +37,20 @@ def test_a_fresh_start_keeps_the_old_records_beside_it(tmp_path):
     write(tmp_path, (1, 2))
     write(tmp_path, (1,))
     assert len(read_metrics(tmp_path)) == 1
+    write(tmp_path, (1, 2, 3))
     assert (tmp_path / "metrics.jsonl.old").read_text().count("\n") == 2
+    assert (tmp_path / "metrics.jsonl.oldx").read_text().count("\n") == 1
+
+
+def test_two_do_not_write_in_one_directory(tmp_path):
+    for _ in range(2):  # free again afterwards
+        with alone(tmp_path), pytest.raises(ConfigError, match="another process"):
+            alone(tmp_path).__enter__()
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path):
     writer = Writer(tmp_path, resume_step=None, tensorboard=False)
-    with pytest.raises(ValueError, match="train/loss is nan at step 4"):
+    with pytest.raises(NonFiniteError, match="train/loss is nan at step 4"):
         writer.write(4, 0.1, {"train/loss": float("nan")})
     writer.close()
     assert read_metrics(tmp_path) == []
@@ -60,5 +70,5 @@ def test_config_round_trip_and_events(tmp_path):
     writer.write_config({"model": {"width": 3}})
     writer.write(1, 0.1, {"train/loss": 2.0})
     writer.close()
-    assert read_config(tmp_path) == {"model": {"width": 3}}
+    assert saved_config.read(tmp_path / saved_config.NAME) == {"model": {"width": 3}}
     assert [p.name for p in (tmp_path / "tensorboard").iterdir()][0].startswith("events")

@@ -1,11 +1,10 @@
 """A plain multi-layer perceptron autoencoder: the baseline row of tables, and nothing more."""
 
-import math
-
 import jax
 from flax import linen as nn
 
 from rnnae.models.autoencoder import Autoencoder
+from rnnae.scan_order import ScanOrder
 
 
 class MLP(Autoencoder):
@@ -15,10 +14,11 @@ class MLP(Autoencoder):
 
     def setup(self):
         height, width, _ = self.image_shape
-        self.grid = (height // self.pixels.block, width // self.pixels.block)
+        whole = ScanOrder(self.image_shape, height, width)
+        self.blocks = whole.in_blocks(self.pixels.block, self.pixels.parameters)
         self.encoder = [nn.Dense(width) for width in self.widths]
         self.decoder = [nn.Dense(width) for width in reversed(self.widths)]
-        self.head = nn.Dense(math.prod(self.grid) * self.pixels.parameters)
+        self.head = nn.Dense(self.blocks.token_size)
 
     def read(self, x_BHWC: jax.Array) -> jax.Array:
         h_BD = x_BHWC.reshape(x_BHWC.shape[0], -1)
@@ -38,4 +38,4 @@ class MLP(Autoencoder):
         h_BD = z_BZ
         for layer in self.decoder:
             h_BD = nn.relu(layer(h_BD))
-        return self.head(h_BD).reshape(z_BZ.shape[0], *self.grid, self.pixels.parameters)
+        return self.blocks.token_to_image(self.head(h_BD))
