@@ -137,8 +137,9 @@ def caption(table: Table, results: list[Result]) -> str:
     minutes = _minutes(sum(sum(result.seconds) for result in results))
     when = dates[0] if dates and dates[0] == dates[-1] else " to ".join(dates[:1] + dates[-1:])
     missing = _missing(table, results)
+    title = table.title if table.title.endswith("?") else f"{table.title}."
     return (
-        f"{table.title} {table.question} {table.protocol}. ± standard error over seeds; * over "
+        f"{title} {table.question} {table.protocol}. ± standard error over seeds; * over "
         f"test images. Size {table.size}; commit {commits}; {machines}; {when}; "
         f"{minutes} minutes of training and separate evaluation."
         + f" Not run: {'; '.join(missing)}."
