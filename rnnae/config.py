@@ -82,9 +82,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.data.data_dir = "data"  # where prepared TFDS directories live
     config.data.source_dir = ""  # published files, or your own images for name=folder
     config.data.shape = (0, 0, 0)  # H, W, C of images that have no fixed shape; else left alone
-    config.data.fingerprint = (
-        ""  # left alone: of the images, so that a run never continues on others
-    )
+    config.data.fingerprint = ""  # left alone: a run says here what its images are
     config.data.batch_size = 256  # images, over all devices
     config.data.train_on_all = False  # train on the validation images too: final runs
     config.data.train_images = 0  # use the first n training images; 0 = all

@@ -84,6 +84,7 @@ def test_sets_larger_than_memory_give_the_same_batches(tmp_path, monkeypatch):
     disk = load(tmp_path, name="cifar10", in_memory_gib=0.0)
     assert isinstance(memory.train, np.ndarray) and not isinstance(disk.train, np.ndarray)
     assert memory.train.shape == disk.train.shape == (125, 32, 32, 3)
+    assert data.fingerprint(memory) == data.fingerprint(disk)
     for step in (0, 3, 50):
         np.testing.assert_array_equal(
             data.batch(memory.train, seed=1, step=step, size=16),
