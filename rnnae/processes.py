@@ -5,9 +5,11 @@ signal) it tells the others before they act on it.
 """
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -59,7 +61,17 @@ def connect(address: str | None, count: int | None, index: int | None, detect: b
             f"the processes did not find each other ({_line(error)}); --coordinator=HOST:PORT "
             "--processes=N --process_id=I says it outright"
         ) from error
+    if sys.platform == "linux":
+        _exit_where_jax_aborts()
     return global_state.num_processes
+
+
+def _exit_where_jax_aborts() -> None:
+    """Of a coordinator that is gone jax hears in a thread of its own, where it says so and aborts,
+    if the exchange that fails is not faster. The code is then that of a ProcessError all the same:
+    it is the number of SIGABRT, which is what libc hands to the handler."""
+    libc = ctypes.CDLL(None)
+    libc.signal(signal.SIGABRT, ctypes.cast(libc._exit, ctypes.c_void_p))
 
 
 def leave(code: int) -> NoReturn:

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import types
 
@@ -52,7 +53,7 @@ def ends(pair):
             errors.append(process.communicate(timeout=max(left, 1))[1])
         except subprocess.TimeoutExpired:
             for other in pair:
-                other.send_signal(signal.SIGABRT)  # to which faulthandler answers
+                other.send_signal(signal.SIGBUS)  # to which faulthandler answers
             pytest.fail("\n\n".join(other.communicate()[1] for other in pair))
     assert time.monotonic() - begin < 60
     return [process.returncode for process in pair], errors
@@ -78,13 +79,34 @@ def test_two_processes_stopped_and_killed_are_one_that_was_not(tmp_path):
     pair[0].send_signal(signal.SIGKILL)
     codes, errors = ends(pair)
     assert codes == [-signal.SIGKILL, 6], errors
-    assert "lost contact with another" in errors[1]
+    # By the exchange that failed, or by jax, which noticed first.
+    assert "lost contact with another" in errors[1] or "coordination service" in errors[1]
 
     pair = start_two(tmp_path, two)
     codes, errors = ends(pair)
     assert codes == [0, 0], errors
     assert not (two / "metrics.jsonl.old").exists()
     runs.assert_close(read_metrics(two), read_metrics(one))
+
+
+@pytest.mark.slow
+def test_a_coordinator_that_is_gone_is_told_to_whoever_exchanges_nothing():
+    """jax would abort it: 134."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    program = (
+        "import sys, time; from rnnae import processes; "
+        f"processes.connect({address!r}, 2, int(sys.argv[1]), False); "
+        "print('together', flush=True); time.sleep(50)"
+    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pair = [subprocess.Popen([sys.executable, "-c", program, str(i)], **streams) for i in (0, 1)]
+    for process in pair:
+        wait_for(process, "together")
+    pair[0].kill()
+    codes, errors = ends(pair)
+    assert codes == [-signal.SIGKILL, 6] and "coordination service" in errors[1], errors
 
 
 @pytest.mark.slow
