@@ -11,7 +11,7 @@ from rnnae.writer import read_metrics
 
 
 def draw(table: Table, results: list, path: Path) -> None:
-    """One PNG; `results` are those of `report.collect`."""
+    """One PNG; `results` are those of `records.collect`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
     from matplotlib.figure import Figure
 

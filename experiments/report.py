@@ -24,10 +24,9 @@ from pathlib import Path
 import scipy.stats
 
 from experiments import plots, records, run, tables
-from experiments.run import Run
-from experiments.tables import Row, Table
+from experiments.records import Result
+from experiments.tables import Table
 from rnnae.errors import ConfigError
-from rnnae.writer import read_starts, read_timings
 
 RESULTS = Path(__file__).parent / "results"
 # Of the metrics that are better one way: lower, but for those that measure likeness.
@@ -38,70 +37,6 @@ _TEX = str.maketrans(
     | {"`": r"\textasciigrave{}", "<": "$<$", ">": "$>$", "±": r"$\pm$"}
 )
 _DIGITS = {"mse": 5, "mae": 4, "ssim": 4, "bits": 3, "active": 1}  # others 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """A row's finished runs."""
-
-    row: Row
-    by_seed: dict[int, dict[str, float]]  # seed -> test metrics
-    starts: list[dict]  # where and with what each seed was trained, or evaluated
-    arithmetic: dict[str, float]  # of the model: parameters, FLOP
-    seconds: list[float]  # of training, or of another row's weights of evaluation, by seed
-    speeds: list[float]  # images/s, the median of each seed
-    workdirs: list[Path]
-
-    @property
-    def devices(self) -> str:
-        return ", ".join(sorted({str(start["devices"]) for start in self.starts}))
-
-    def values(self, names: tuple[str, ...]) -> dict[int, float]:
-        """seed -> the one of the metrics `names` that the row has."""
-        return {
-            seed: metrics[name]
-            for seed, metrics in self.by_seed.items()
-            for name in names
-            if name in metrics
-        }
-
-    def estimate(self, names: tuple[str, ...]) -> tuple[float, float]:
-        """(mean, standard error) of such a metric: over seeds, or of a single one over images;
-        nan where there is none."""
-        values = list(self.values(names).values())
-        if len(values) > 1:
-            return statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
-        (metrics,) = self.by_seed.values() if len(self.by_seed) == 1 else ({},)
-        errors = [metrics[f"{name}_se"] for name in names if f"{name}_se" in metrics]
-        return (*values, math.nan)[0], (*errors, math.nan)[0]
-
-
-def collect(table: Table, runs: list[Run]) -> list[Result]:
-    """The rows of a table that have a finished run, in its order."""
-    found = []
-    for row in table.rows:
-        done = [r for r in runs if r.row is row and r.result()]
-        if not done:
-            continue
-        timings = [read_timings(r.weights) for r in done]
-        speeds = [[t["images_per_second"] for t in timing] for timing in timings]
-        seconds = [timing[-1]["seconds"] if timing else 0.0 for timing in timings]
-        trainings = starts = [start for r in done for start in read_starts(r.weights)]
-        if row.trained:
-            seconds = [r.evaluation()["seconds"] for r in done]
-            starts = [r.evaluation()["environment"] for r in done]
-        found.append(
-            Result(
-                row,
-                {r.seed: r.result() for r in done},
-                starts,
-                trainings[-1] if trainings else {},
-                seconds,
-                [statistics.median(s) for s in speeds if s],
-                [r.weights for r in done],
-            )
-        )
-    return found
 
 
 def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str]]]:
@@ -276,7 +211,7 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"experiments.report: {error}", file=sys.stderr)
         return error.exit_code
-    results = collect(table, runs)
+    results = records.collect(table, runs)
     published = {heading for values, _ in table.literature.values() for heading in values}
     had = {
         heading: names

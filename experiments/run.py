@@ -25,15 +25,15 @@ from pathlib import Path
 from experiments import tables
 from experiments.tables import Row, Table
 from rnnae import config as config_lib
+from rnnae import saved_config
 from rnnae.errors import ConfigError
-from rnnae.saved_config import get_config
 from rnnae.writer import read_metrics, replace_text
 
 ROOT = Path("runs/tables")
 # A closed terminal stops the child as SIGTERM does.
 _TO_CHILD = {n: n for n in (signal.SIGINT, signal.SIGTERM)} | {signal.SIGHUP: signal.SIGTERM}
 _LAST_PICTURE = "curves.png"
-_EVALUATION = "evaluation.json"
+EVALUATION = "evaluation.json"
 # Of a config: where things are and how they are done, not what is done.
 OF_THE_MACHINE = (
     "data.data_dir",
@@ -68,7 +68,7 @@ class Run:
 
     def evaluation(self) -> dict:
         """Of one that evaluates: its metrics, and what of; empty until it is finished."""
-        path = self.workdir / _EVALUATION
+        path = self.workdir / EVALUATION
         return json.loads(path.read_text()) if path.exists() else {}
 
     @property
@@ -85,8 +85,8 @@ class Run:
                 return "of weights that are no longer there"
             new = config_lib.flat(self.row.overrides)
             old = made.get("overrides", new)
-        elif (self.workdir / "config.json").exists():
-            old = config_lib.flat(get_config(str(self.workdir / "config.json")).to_dict())
+        elif (config := self.workdir / saved_config.NAME).exists():
+            old = config_lib.flat(saved_config.get_config(str(config)).to_dict())
             new = config_lib.flat(self.row.made().to_dict()) | {"seed": self.seed}
         else:
             return ""
@@ -178,7 +178,7 @@ def perform(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
 def keep(run: Run, seconds: float) -> bool:
     """What an evaluation left beside the weights, into its own directory, with what it is of; False
     if what is there is another's."""
-    found = json.loads((run.weights / _EVALUATION).read_text())
+    found = json.loads((run.weights / EVALUATION).read_text())
     settings = config_lib.flat({"eval": found["eval"]})
     if any(settings.get(k) != v for k, v in config_lib.flat(run.row.overrides).items()):
         return False
@@ -189,7 +189,7 @@ def keep(run: Run, seconds: float) -> bool:
         "overrides": config_lib.flat(run.row.overrides),
         "weights": trained_to(run.weights),
     }
-    replace_text(run.workdir / _EVALUATION, json.dumps(made, indent=2) + "\n")
+    replace_text(run.workdir / EVALUATION, json.dumps(made, indent=2) + "\n")
     return True
 
 

@@ -32,9 +32,9 @@ Reading order, which is import order: a file imports only files above it.
     optim         config -> Optax transform and schedule
     state         TrainState: everything a run is, as arrays
     parallel      the only file that knows there is more than one device
+    writer        metrics.jsonl, timing.jsonl, environment.jsonl, config.json, TensorBoard
     checkpoint    save, verify, restore; the only orbax import
     environment   where and with what a run is made
-    writer        metrics.jsonl, timing.jsonl, environment.jsonl, config.json, TensorBoard
     progress      what a person sees of a run
     interrupt     SIGTERM and SIGINT
     metrics       MSE, MAE, SSIM per image

@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 
 from rnnae import processes
 from rnnae.errors import CheckpointError
+from rnnae.writer import free
 
 _KEEP = {"latest": 2, "best": 1}
 _MANIFEST = "manifest.json"  # path -> SHA-256
@@ -182,9 +183,7 @@ class Checkpoints:
         source = self._root / kind / str(step)
         if not source.exists() or not processes.is_primary():
             return
-        target = self._root / "refused" / f"{kind}-{step}"
-        while target.exists():
-            target = target.with_name(target.name + "x")
+        target = free(self._root / "refused" / f"{kind}-{step}")
         target.parent.mkdir(parents=True, exist_ok=True)
         source.rename(target)
         if kind in self._managers:

@@ -23,6 +23,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from rnnae import config as config_lib
+from rnnae import saved_config
 from rnnae.errors import ConfigError, RnnaeError
 
 _MODES = ("train", "evaluate", "sample")
@@ -90,10 +91,10 @@ def _with_saved_config(argv: list[str]) -> list[str]:
     workdir = _value(argv, "workdir")
     if _value(argv, "config") or not workdir or _value(argv, "mode") in (None, "train"):
         return argv
-    saved = Path(workdir) / "config.json"
+    saved = Path(workdir) / saved_config.NAME
     if not saved.exists():
-        raise ConfigError(f"{workdir} has no run (no config.json); train one there first")
-    return [argv[0], f"--config={Path(__file__).with_name('saved_config.py')}:{saved}", *argv[1:]]
+        raise ConfigError(f"{workdir} has no run (no {saved_config.NAME}); train one there first")
+    return [argv[0], f"--config={saved_config.__file__}:{saved}", *argv[1:]]
 
 
 def _value(argv: list[str], name: str) -> str | None:

@@ -16,8 +16,8 @@ import filelock
 from rnnae import saved_config
 from rnnae.errors import ConfigError, NonFiniteError
 
-_METRICS, _TIMING = "metrics.jsonl", "timing.jsonl"
-_STARTS = "environment.jsonl"
+_METRICS, _TIMING, _STARTS = "metrics.jsonl", "timing.jsonl", "environment.jsonl"
+RECORDS = (_METRICS, _TIMING, _STARTS)
 
 
 class Writer:
@@ -38,7 +38,7 @@ class Writer:
         for name in (_METRICS, _TIMING):
             path = self._workdir / name
             if resume_step is None and path.exists() and path.stat().st_size:
-                path.replace(_free(path.with_suffix(".jsonl.old")))  # not this run's, nor ours
+                path.replace(free(path.with_suffix(".jsonl.old")))  # not this run's, nor ours
             kept = [r for r in _read(path) if r["step"] <= (resume_step or 0)]
             replace_text(path, "".join(json.dumps(r) + "\n" for r in kept))
         self._files = {
@@ -143,8 +143,8 @@ def read_starts(workdir: str | Path) -> list[dict]:
     return _read(Path(workdir) / _STARTS)
 
 
-def _free(path: Path) -> Path:
-    """The path, or with as many x as nothing is called yet."""
+def free(path: Path) -> Path:
+    """The path, or the first with x behind it that nothing has yet."""
     while path.exists():
         path = path.with_name(path.name + "x")
     return path

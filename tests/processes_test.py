@@ -19,11 +19,15 @@ from rnnae.writer import read_metrics
 from tests import runs
 
 
-def start_two(directory, workdir, first=(), second=()):
-    """Both processes of a run, with flags of their own."""
+def free_address():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def start_two(directory, workdir, first=(), second=()):
+    """Both processes of a run, with flags of their own."""
+    address = free_address()
     return [
         runs.start(
             directory,
@@ -92,9 +96,7 @@ def test_two_processes_stopped_and_killed_are_one_that_was_not(tmp_path):
 @pytest.mark.slow
 def test_a_coordinator_that_is_gone_is_told_to_whoever_exchanges_nothing():
     """jax would abort it: 134."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = free_address()
     program = (
         "import sys, time; from rnnae import processes; "
         f"processes.connect({address!r}, 2, int(sys.argv[1]), False); "

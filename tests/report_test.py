@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from experiments import plots, report, run, tables
+from experiments import plots, records, report, run, tables
 
 
 def test_a_report_says_means_errors_and_what_is_better(plant, tmp_path, capsys):
@@ -62,7 +62,7 @@ def test_a_swept_number_is_the_axis_of_a_line_for_each_group(plant, tmp_path):
     argv = plant(ROWS=rows, SWEPT="model.width")
     assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path)]) == 0
     table = tables.load("widths", "full")
-    lines = plots.swept_lines(table, report.collect(table, run.runs(table, tmp_path / "root")))
+    lines = plots.swept_lines(table, records.collect(table, run.runs(table, tmp_path / "root")))
     widths = {k: [r.row.overrides["model.width"] for r in group] for k, group in lines.items()}
     assert widths == {"one layer": [2, 4], "two layers": [2, 4]}
 
