@@ -3,13 +3,13 @@
     python -m experiments.report cells [--size cpu] [--root runs/tables] [--out experiments/results]
 
 Numbers are read from the runs, never typed: the same directories give the same files, byte for
-byte. What is read of them is kept in OUT/runs, and what is not below the root is read from there:
-a table is made again without its runs, and grows by rows and seeds that are run elsewhere. A number
-is the mean over seeds with its standard error, or, of a single seed and marked *, over test images.
-The best of a column is bold where it is better than every other row by Student's t test of the
-differences at the seeds that both have (two-sided 5 %). Images/s are of the program that trained,
-which on accelerators trains all seeds of a row together. Exit codes: 0 done, 1 nothing to report,
-2 a flag or a run that was made by another table.
+byte. What is read of them is kept in OUT/records, and what is not below the root is read from
+there: a table is made again without its runs, and grows by rows and seeds that are run elsewhere. A
+number is the mean over seeds with its standard error, or, of a single seed and marked *, over test
+images. The best of a column is bold where it is better than every other row by Student's t test of
+the differences at the seeds that both have (two-sided 5 %). Images/s are of the program that
+trained, which on accelerators trains all seeds of a row together. Exit codes: 0 done, 1 nothing to
+report, 2 a flag or a run that was made by another table.
 """
 
 import argparse
@@ -203,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=run.ROOT)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args(argv)
-    kept = arguments.out / "runs"
+    kept = arguments.out / "records"
     table = tables.load(arguments.table, arguments.size)
     table, runs = records.find(table, arguments.root, kept)
     try:
