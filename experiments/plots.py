@@ -25,21 +25,24 @@ def draw(table: Table, results: list, path: Path) -> None:
     grid = figure.add_gridspec(1 + len(strips), 2, height_ratios=[top, *[0.75] * len(strips)])
     colours = _colours(lines or {result.row.label: [result] for result in results})
     own = grid[0, 0].subgridspec(len(shown), 1)
-    panels: list = []
+    compared: dict[str, list] = {}  # panels of one scale, whose rows' losses are alike too
     for index, (heading, of_heading) in enumerate(shown.items()):
         names = table.metrics[heading]
         of_nats = all(name.startswith(("test/nll", "test/bound")) for name in names)
-        alike = panels[-1] if panels and of_nats else None  # one scale for what may be compared
-        axes = figure.add_subplot(own[index, 0], sharex=alike)
+        alike = compared.setdefault("nats" if of_nats else heading, [])
+        axes = figure.add_subplot(own[index, 0], sharex=alike[0][0] if alike else None)
         if lines:
             _against(axes, table.swept, lines, names, colours)
         else:
             _side_by_side(axes, of_heading, names, colours)
         axes.set(title=heading)
-        panels.append(axes)
-    learning = figure.add_subplot(grid[0, 1])
-    _learning(learning, results, colours, legend=len(lines) == 1 and len(results) <= 10)
-    for axes in (*panels, learning):
+        alike.append((axes, of_heading))
+    learning = grid[0, 1].subgridspec(len(compared), 1)
+    for index, panels in enumerate(compared.values()):
+        rows = [result for _, of_heading in panels for result in of_heading]
+        axes = figure.add_subplot(learning[index, 0])
+        _learning(axes, rows, colours, legend=len(lines) == 1 and len(results) <= 10)
+    for axes in figure.axes:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     for index, (result, strip) in enumerate(strips, 1):

@@ -1,6 +1,9 @@
 """What a table's report says and draws."""
 
+import dataclasses
+
 import numpy as np
+import pytest
 from PIL import Image
 
 from experiments import plots, records, report, run, tables
@@ -65,6 +68,23 @@ def test_a_swept_number_is_the_axis_of_a_line_for_each_group(plant, tmp_path):
     lines = plots.swept_lines(table, records.collect(table, run.runs(table, tmp_path / "root")))
     widths = {k: [r.row.overrides["model.width"] for r in group] for k, group in lines.items()}
     assert widths == {"one layer": [2, 4], "two layers": [2, 4]}
+
+
+@pytest.mark.parametrize(
+    ("name", "plots_of_loss"), [("bits_per_dim_8bit", 2), ("bound_dynamic", 1)]
+)
+def test_losses_that_cannot_be_compared_have_plots_of_their_own(
+    name, plots_of_loss, plant, tmp_path, monkeypatch
+):
+    argv = plant(METRICS={"NLL": "test/nll_dynamic", "other": f"test/{name}"})
+    assert run.main(argv) == 0
+    table = tables.load("widths", "full")
+    one, other = records.collect(table, run.runs(table, tmp_path / "root"))
+    other = dataclasses.replace(other, by_seed=dict.fromkeys(other.by_seed, {f"test/{name}": 3.0}))
+    drawn = []
+    monkeypatch.setattr(plots, "_learning", lambda axes, rows, *_, **__: drawn.append(rows))
+    plots.draw(table, [one, other], tmp_path / "widths.png")
+    assert len(drawn) == plots_of_loss and sum(drawn, []) == [one, other]
 
 
 def test_a_report_says_what_was_not_run(plant, tmp_path, capsys):
