@@ -13,10 +13,11 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import run
+from experiments import run, tables
 from experiments.run import Run
 from experiments.tables import Row, Table
 from rnnae import saved_config, writer
+from rnnae.errors import ConfigError
 
 _DRAWN = Path("pictures") / "generated.png"  # of a row's first seed
 
@@ -67,7 +68,7 @@ def collect(table: Table, finished: Sequence[Run]) -> list[Result]:
         timings = [writer.read_timings(r.weights) for r in done]
         speeds = [[t["images_per_second"] for t in timing] for timing in timings]
         seconds = [timing[-1]["seconds"] if timing else 0.0 for timing in timings]
-        trainings = starts = [start for r in done for start in writer.read_starts(r.weights)]
+        trainings = starts = [start for r in done for start in _trained(r.weights)]
         if row.trained:
             seconds = [r.evaluation()["seconds"] for r in done]
             starts = [r.evaluation()["environment"] for r in done]
@@ -85,29 +86,61 @@ def collect(table: Table, finished: Sequence[Run]) -> list[Result]:
     return found
 
 
+def _trained(workdir: Path) -> list[dict]:
+    """The starts that trained what is there: not one that only drew pictures in the end, or whose
+    steps were lost."""
+    starts = writer.read_starts(workdir)
+    last = writer.read_metrics(workdir)[-1]["step"]
+    ends = [min(start["step"], last) for start in starts[1:]] + [last]
+    return [start for start, end in zip(starts, ends, strict=False) if start["step"] < end]
+
+
 def find(table: Table, root: Path, kept: Path) -> tuple[Table, list[Run]]:
     """The table with the seeds that there are results of, and its finished runs: those below
-    `root`, and where the training is not there to its end, those that were kept."""
-    directories = [
-        path
-        for place in (root, kept)
-        for path in (place / f"{table.name}-{table.size}").glob("*/seed*")
-    ]
+    `root`, and where the training is not there to its end, those that were kept. ConfigError for
+    what is not of this table: runs or records of other rows, a row's seeds on different images."""
+    place, old = _places(table, kept)
+    if old.exists() and not place.exists():  # `keep` was stopped
+        old.rename(place)
+    slugs = {tables.slug(row.label) for row in table.rows}
+    strangers = sorted(path.name for path in place.glob("*") if path.name not in slugs)
+    if strangers:
+        raise ConfigError(f"{place} has {', '.join(strangers)}, no row of {table.name}: move it")
+    directories = [d for where in (root, kept) for d in (where / table.directory).glob("*/seed*")]
     numbers = {path.name.removeprefix("seed") for path in directories}
     seeds = tuple(sorted(int(number) for number in numbers if number.isdecimal()))
     every = dataclasses.replace(table, seeds=seeds)
     pairs = zip(run.runs(every, root), run.runs(every, kept), strict=True)
-    found = [here if run.trained_to(here.weights) else before for here, before in pairs]
-    finished = [r for r in found if r.result()]
+    finished = [r for r in (_either(here, before) for here, before in pairs) if r.result()]
+    run.check(finished)
+    images: dict[str, str] = {}
+    for r in finished:
+        if r.row.trained:
+            continue
+        found = saved_config.read(r.workdir / saved_config.NAME)["data"].get("fingerprint")
+        if images.setdefault(r.row.label, found) != found:
+            raise ConfigError(f"{r.workdir} is of other images than other seeds of its row")
     seeds = tuple(sorted({r.seed for r in finished})) or table.seeds
     return dataclasses.replace(table, seeds=seeds), finished
 
 
-def keep(table: Table, finished: Sequence[Run], kept: Path) -> None:
-    """The records of these runs, instead of those that there were of the table."""
-    place = kept / f"{table.name}-{table.size}"
-    new = place.with_name(place.name + ".new")
-    shutil.rmtree(new, ignore_errors=True)
+def _either(here: Run, before: Run) -> Run:
+    """The one to report: an evaluation that was kept counts while its weights are there."""
+    if not (weights := run.trained_to(here.weights)):
+        return before
+    if here.row.trained and not here.result() and before.evaluation().get("weights") == weights:
+        return dataclasses.replace(before, weights=here.weights)
+    return here
+
+
+def keep(table: Table, finished: Sequence[Run], kept: Path) -> list[Path]:
+    """The records of these runs, instead of those that there were of the table; of which it returns
+    those that are gone, or are of another run now."""
+    place, old = _places(table, kept)
+    new = place.with_suffix(".new")
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    new.mkdir(parents=True)
     first = set()
     for r in finished:
         directory = new / r.workdir.relative_to(r.workdir.parents[1])
@@ -115,8 +148,8 @@ def keep(table: Table, finished: Sequence[Run], kept: Path) -> None:
         for name in (run.EVALUATION,) if r.row.trained else writer.RECORDS:
             shutil.copy(r.workdir / name, directory / name)
         if not r.row.trained:
-            config = json.loads((r.workdir / saved_config.NAME).read_text())
-            for key in run.OF_THE_MACHINE:
+            config = saved_config.read(r.workdir / saved_config.NAME)
+            for key in {*run.OF_THE_MACHINE} - {"data.fingerprint"}:
                 section, _, name = key.rpartition(".")
                 (config[section] if section else config).pop(name, None)
             (directory / saved_config.NAME).write_text(json.dumps(config, indent=2) + "\n")
@@ -124,5 +157,20 @@ def keep(table: Table, finished: Sequence[Run], kept: Path) -> None:
             (directory / _DRAWN.parent).mkdir()
             shutil.copy(r.workdir / _DRAWN, directory / _DRAWN)
         first.add(r.row.label)
-    shutil.rmtree(place, ignore_errors=True)
+    runs = sorted(place.glob("*/seed*"))
+    changed = [path for path in runs if _texts(path) != _texts(new / path.relative_to(place))]
+    if place.exists():
+        place.rename(old)
     new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+    return changed
+
+
+def _places(table: Table, kept: Path) -> tuple[Path, Path]:
+    """Where its records are, and where they are while new ones come in their place."""
+    place = kept / table.directory
+    return place, place.with_suffix(".old")
+
+
+def _texts(directory: Path) -> list[str]:
+    return [path.read_text() for path in sorted(directory.glob("*.json*"))]

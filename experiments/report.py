@@ -2,6 +2,7 @@
 
     python -m experiments.report cells [--size cpu] [--root runs/tables] [--out experiments/results]
 
+Writes NAME.md, .csv, .tex and .png of the small size, NAME-full.md and so on of the full one.
 Numbers are read from the runs, never typed: the same directories give the same files, byte for
 byte. What is read of them is kept in OUT/records, and what is not below the root is read from
 there: a table is made again without its runs, and grows by rows and seeds that are run elsewhere. A
@@ -205,9 +206,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     kept = arguments.out / "records"
     table = tables.load(arguments.table, arguments.size)
-    table, runs = records.find(table, arguments.root, kept)
     try:
-        run.check(runs)
+        table, runs = records.find(table, arguments.root, kept)
     except ConfigError as error:
         print(f"experiments.report: {error}", file=sys.stderr)
         return error.exit_code
@@ -225,11 +225,12 @@ def main(argv: list[str] | None = None) -> int:
             f"no finished run of {table.name}, size {table.size}, below {arguments.root} or {kept}"
         )
         return 1
-    records.keep(table, runs, kept)
+    for path in records.keep(table, runs, kept):
+        print(f"{path} is of another run than before, or gone", file=sys.stderr)
     makers = {"md": markdown, "csv": comma_separated, "tex": latex}
     for suffix, make in makers.items():
-        (arguments.out / f"{table.name}.{suffix}").write_text(make(table, results))
-    plots.draw(table, results, arguments.out / f"{table.name}.png")
+        (arguments.out / f"{table.stem}.{suffix}").write_text(make(table, results))
+    plots.draw(table, results, arguments.out / f"{table.stem}.png")
     print(markdown(table, results))
     return 0
 

@@ -27,7 +27,7 @@ from experiments.tables import Row, Table
 from rnnae import config as config_lib
 from rnnae import saved_config
 from rnnae.errors import ConfigError
-from rnnae.writer import read_metrics, replace_text
+from rnnae.writer import RECORDS, read_metrics, replace_text
 
 ROOT = Path("runs/tables")
 # A closed terminal stops the child as SIGTERM does.
@@ -69,7 +69,7 @@ class Run:
     def evaluation(self) -> dict:
         """Of one that evaluates: its metrics, and what of; empty until it is finished."""
         path = self.workdir / EVALUATION
-        return json.loads(path.read_text()) if path.exists() else {}
+        return saved_config.read(path) if path.exists() else {}
 
     @property
     def finished(self) -> bool:
@@ -104,17 +104,23 @@ def trained_to(workdir: Path) -> dict[str, float]:
 
 
 def check(chosen: Sequence[Run]) -> None:
-    """ConfigError if a run, finished or not, is of another row than the table's."""
+    """ConfigError if a run, finished or not, is of another row than the table's, or of one that is
+    finished a record is missing."""
     for run in chosen:
         if differences := run.differences():
             raise ConfigError(f"{run.workdir} is another run ({differences}): move it away")
+        if run.row.trained or not run.result():
+            continue
+        for name in (saved_config.NAME, *RECORDS):
+            if not (run.workdir / name).exists():
+                raise ConfigError(f"{run.workdir} has no {name}: restore it, or move the run away")
 
 
 def runs(table: Table, root: Path) -> list[Run]:
     """All runs of a table, those that evaluate others' weights last."""
 
     def directory(label, seed):
-        return root / f"{table.name}-{table.size}" / tables.slug(label) / f"seed{seed}"
+        return root / table.directory / tables.slug(label) / f"seed{seed}"
 
     found = [
         Run(row, seed, directory(row.label, seed), directory(row.trained or row.label, seed))
@@ -156,7 +162,11 @@ def perform(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
             passed = True
             process.send_signal(_TO_CHILD[number])
 
-    previous = {number: signal.signal(number, pass_on) for number in _TO_CHILD}
+    previous = {
+        number: signal.signal(number, pass_on)
+        for number in _TO_CHILD
+        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup leaves SIGHUP
+    }
     try:
         with (directory / "log.txt").open("a", encoding="utf-8") as log:
             # Of a session of its own: Ctrl-C reaches it once, from here.
@@ -221,9 +231,10 @@ def main(argv: list[str] | None = None) -> int:
     # Whoever trains a row evaluates it too.
     trained = list(dict.fromkeys(row.trained or row.label for row in rows))[first::shards]
     chosen = [row for row in rows if (row.trained or row.label) in trained]
-    todo = [r for r in runs(table, arguments.root) if r.row in chosen]
+    every = runs(table, arguments.root)
+    todo = [r for r in every if r.row in chosen]
     try:
-        check(todo)
+        check([r for r in every if r.row in chosen or r.row.label in trained])
     except ConfigError as error:
         print(f"experiments.run: {error}", file=sys.stderr)
         return error.exit_code

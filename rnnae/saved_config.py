@@ -13,19 +13,29 @@ NAME = "config.json"
 
 
 def read(path: Path) -> dict:
-    """The config.json at `path`; ConfigError if it is damaged."""
+    """The JSON object at `path`; ConfigError if it is damaged."""
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except ValueError as error:
-        raise ConfigError(
-            f"{path} is damaged: restore it from a copy, or remove {path.parent} to start anew"
-        ) from error
+        raise _damaged(path) from error
+    if not isinstance(found, dict):
+        raise _damaged(path)
+    return found
+
+
+def _damaged(path: Path) -> ConfigError:
+    return ConfigError(
+        f"{path} is damaged: restore it from a copy, or remove {path.parent} to start anew"
+    )
 
 
 def get_config(path: str) -> ConfigDict:
     """The saved values over the defaults, locked. ConfigError for a key that is no more."""
     saved = read(Path(path))
-    config = default(saved["model"]["name"])
+    try:
+        config = default(saved["model"]["name"])
+    except (KeyError, TypeError) as error:
+        raise _damaged(Path(path)) from error
     with config.unlocked():
         for section, values in saved.items():
             if isinstance(values, dict):

@@ -154,6 +154,20 @@ def test_a_signal_ends_the_child_and_the_rows_after_it(plant, monkeypatch, capsy
     assert "Wide" not in said and signal.getsignal(number) is before
 
 
+def test_a_closed_terminal_does_not_stop_what_nohup_started(plant, monkeypatch, capsys):
+    argv = plant(SEEDS=(0,))
+    waiting = "import time; print('up', flush=True); time.sleep(2)"
+    monkeypatch.setattr(run, "command", lambda job, extra: [sys.executable, "-c", waiting])
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    thread = threading.Timer(1, os.kill, (os.getpid(), signal.SIGHUP))
+    thread.start()
+    try:
+        assert run.main(argv) == 0 and "stopped" not in capsys.readouterr().out
+    finally:
+        thread.join()
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_row_may_evaluate_the_weights_of_another(plant, tmp_path, capsys, monkeypatch):
     rows = {f"K = {k}": {"trained": "a", "eval.importance_samples": k} for k in (1, 8)}
     argv = plant(ROWS={"a": {"model.width": 2}, **rows}, SEEDS=(0, 1))
@@ -174,6 +188,13 @@ def test_a_row_may_evaluate_the_weights_of_another(plant, tmp_path, capsys, monk
         other.setenv("OTHER_K", "8")
         assert run.main([*argv, "--row", "K = 1"]) == 1
     assert "was evaluated by somebody else" in capsys.readouterr().out and not kept.exists()
+    plant(ROWS={"a": {"model.width": 3}, **rows}, SEEDS=(0, 1))  # another row than was trained
+    assert run.main([*argv, "--row", "K = 1"]) == 2
+    plant(ROWS={"a": {"model.width": 2}, **rows}, SEEDS=(0, 1))
+    kept.write_text("")
+    assert run.main([*argv, "--row", "K = 1"]) == 2
+    assert "evaluation.json is damaged: restore it" in capsys.readouterr().err
+    kept.unlink()
     records.write_text(whole[: whole.index('{"step": 5')])
     assert run.main([*argv, "--row", "K = 1"]) == 1
     assert "seed1 is not trained to the end; run the row 'a' first" in capsys.readouterr().out

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import plots, report, run
+from experiments import plots, report, run, tables
 
-_COMMITTED = sorted((report.RESULTS / "records").glob("*-*"))
+_COMMITTED = sorted(p for p in (report.RESULTS / "records").glob("*-*") if not p.suffix)
 # Committed before records were; each goes from here when it is run anew.
 _WITHOUT = {
     *("blog", "bound", "cells", "collapse", "context"),
@@ -18,7 +18,7 @@ _WITHOUT = {
 
 
 def _files(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.glob("widths.*")}
+    return {path.name: path.read_bytes() for path in directory.glob("widths-full.*")}
 
 
 def test_a_table_is_made_again_without_its_runs(plant, tmp_path, capsys):
@@ -43,7 +43,7 @@ def test_a_table_grows_by_rows_and_seeds_that_are_run_elsewhere(plant, tmp_path,
         shutil.rmtree(tmp_path / "root", ignore_errors=True)
         assert run.main([*argv, *more]) == 0
         assert report.main([*argv, "--out", str(out)]) == 0
-    text = (out / "widths.md").read_text()
+    text = (out / "widths-full.md").read_text()
     assert text.count("| 2 |") == 2 and "Not run" not in text
     assert len(list((out / "records").rglob("metrics.jsonl"))) == 4
 
@@ -57,22 +57,95 @@ def test_what_was_evaluated_of_other_weights_is_not_kept(plant, tmp_path, capsys
     metrics = tmp_path / "root" / "widths-full" / "a" / "seed0" / "metrics.jsonl"
     metrics.write_text(metrics.read_text().replace('"test/kl": 3.0', '"test/kl": 3.5'))
     assert report.main([*argv, "--out", str(out)]) == 0
-    assert "Not run: of a." in (out / "widths.md").read_text()
+    assert "Not run: of a." in (out / "widths-full.md").read_text()
     assert not (out / "records" / "widths-full" / "of-a").exists()
+    assert "of-a/seed0 is of another run than before, or gone" in capsys.readouterr().err
+
+
+def test_an_evaluation_is_kept_as_long_as_its_weights(plant, tmp_path):
+    rows = {"a": {}, "of a": {"trained": "a", "eval.importance_samples": 8}}
+    argv, out = plant(ROWS=rows, SEEDS=(0,)), tmp_path / "out"
+    assert run.main(argv) == 0 and report.main([*argv, "--out", str(out)]) == 0
+    files = _files(out)
+    shutil.rmtree(tmp_path / "root" / "widths-full" / "of-a")
+    assert report.main([*argv, "--out", str(out)]) == 0 and _files(out) == files
 
 
 def test_records_of_another_table_are_no_result(plant, tmp_path, capsys):
     argv, out = plant(SEEDS=(0,)), tmp_path / "out"
     assert run.main(argv) == 0 and report.main([*argv, "--out", str(out)]) == 0
     shutil.rmtree(tmp_path / "root")
-    plant(SEEDS=(0,), ROWS={"narrow": {"model.width": 5}})
+    plant(SEEDS=(0,), ROWS={"narrow": {"model.width": 5}, "Wide, very": {"model.width": 4}})
     assert report.main([*argv, "--out", str(out)]) == 2
     assert "config.model.width: 2 there, 5 in the table" in capsys.readouterr().err
+    plant(SEEDS=(0,), ROWS={"narrow": {"model.width": 2}, "wide": {"model.width": 4}})
+    assert report.main([*argv, "--out", str(out)]) == 2
+    assert "widths-full has wide-very, no row of widths" in capsys.readouterr().err
+    assert len(list((out / "records").rglob("metrics.jsonl"))) == 2
+
+
+def test_seeds_of_other_images_are_no_row(plant, tmp_path, capsys):
+    argv, out = plant(SEEDS=(0, 1)), tmp_path / "out"
+    assert run.main(argv) == 0
+    for seed in (0, 1):
+        path = tmp_path / "root" / "widths-full" / "narrow" / f"seed{seed}" / "config.json"
+        path.write_text(path.read_text().replace('"fingerprint": ""', f'"fingerprint": "{seed}"'))
+    assert report.main([*argv, "--out", str(out)]) == 2
+    assert "seed1 is of other images than other seeds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["config.json", "timing.jsonl", "environment.jsonl"])
+def test_a_run_without_a_record_is_refused(name, plant, tmp_path, capsys):
+    argv, out = plant(SEEDS=(0,)), tmp_path / "out"
+    assert run.main(argv) == 0
+    (tmp_path / "root" / "widths-full" / "narrow" / "seed0" / name).unlink()
+    assert report.main([*argv, "--out", str(out)]) == 2 and run.main(argv) == 2
+    assert capsys.readouterr().err.count(f"seed0 has no {name}") == 2 and not out.exists()
+
+
+def test_a_stopped_report_loses_no_record(plant, tmp_path, monkeypatch):
+    argv, out = plant(SEEDS=(0,)), tmp_path / "out"
+    assert run.main(argv) == 0 and report.main([*argv, "--out", str(out)]) == 0
+    files = _files(out)
+    shutil.rmtree(tmp_path / "root")
+    rename = Path.rename
+
+    def stopped(path, target):
+        if path.suffix == ".new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            report.main([*argv, "--out", str(out)])
+    assert report.main([*argv, "--out", str(out)]) == 0 and _files(out) == files
+    assert [path.name for path in (out / "records").iterdir()] == ["widths-full"]
+
+
+def test_both_sizes_of_a_table_lie_side_by_side(plant, tmp_path):
+    argv, out = plant(SEEDS=(0,)), tmp_path / "out"
+    for size in ("full", "cpu"):
+        assert run.main([*argv, "--size", size]) == 0
+        assert report.main([*argv, "--size", size, "--out", str(out)]) == 0
+    assert "Size full;" in (out / "widths-full.md").read_text()
+    assert "Size cpu;" in (out / "widths.md").read_text()
+
+
+def test_a_start_that_trained_nothing_is_not_in_the_caption(plant, tmp_path):
+    argv, out = plant(SEEDS=(0,)), tmp_path / "out"
+    assert run.main(argv) == 0
+    path = tmp_path / "root" / "widths-full" / "narrow" / "seed0" / "environment.jsonl"
+    lost, start = (path.read_text().replace('"abc"', f'"{name}"') for name in ("lost", "made"))
+    drawn = start.replace('"step": 0', '"step": 5').replace('"made"', '"drawn"')
+    path.write_text(lost + start + drawn)
+    assert report.main([*argv, "--out", str(out)]) == 0
+    assert "commit abc, made;" in (out / "widths-full.md").read_text()
 
 
 def test_every_committed_table_has_its_records():
-    tables_with = [path.name.rpartition("-")[0] for path in _COMMITTED]
-    assert sorted([*tables_with, *_WITHOUT]) == sorted(p.stem for p in report.RESULTS.glob("*.md"))
+    have = [path.name.removesuffix("-cpu") for path in _COMMITTED]
+    assert sorted([*have, *_WITHOUT]) == sorted(path.stem for path in report.RESULTS.glob("*.md"))
 
 
 @pytest.mark.parametrize("records", _COMMITTED, ids=[path.name for path in _COMMITTED])
@@ -82,7 +155,7 @@ def test_a_committed_table_is_what_its_records_say(records, tmp_path, monkeypatc
     monkeypatch.setattr(plots, "draw", lambda *_: None)  # fonts and so on are the machine's
     argv = [name, "--size", size, "--root", str(tmp_path / "none"), "--out", str(tmp_path)]
     assert report.main(argv) == 0
-    for path in records.parents[1].glob(f"{name}.*"):
+    for path in records.parents[1].glob(f"{tables.load(name, size).stem}.*"):
         if path.suffix != ".png":
             assert (tmp_path / path.name).read_text() == path.read_text(), path.name
     for path in records.rglob("*.json*"):

@@ -23,18 +23,20 @@ def test_a_report_says_means_errors_and_what_is_better(plant, tmp_path, capsys):
     assert "| **86.01 ± 0.01** | 4.00 ± 0.58 |" in said
     assert "| *an old one* (Author {2000} ~ `--x^2`) |  |  |  |  |  |  | 95.00 |" in said
     assert "commit abc; 1 x cpu on A & B_1; 2026-01-02; 6.0 minutes" in said
-    latex = (tmp_path / "out" / "widths.tex").read_text()
+    latex = (tmp_path / "out" / "widths-full.tex").read_text()
     assert r"\textbf{86.01 $\pm$ 0.01}" in latex and r"A \& B\_1" in latex
     assert r"(Author \{2000\} \textasciitilde{} \textasciigrave{}-{}-x\textasciicircum{}2" in latex
-    lines = (tmp_path / "out" / "widths.csv").read_text().splitlines()
+    lines = (tmp_path / "out" / "widths-full.csv").read_text().splitlines()
     assert (
         len(lines) == 7
         and lines[0] == "row,seed,seconds,test/kl,test/nll_dynamic,test/nll_dynamic_se"
     )
-    files = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("widths.*")}
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("widths-full.*")}
     assert report.main([*argv, "--out", str(tmp_path / "again")]) == 0
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "again").glob("widths.*")}
-    assert len(files["widths.png"]) > 5000
+    assert files == {
+        path.name: path.read_bytes() for path in (tmp_path / "again").glob("widths-full.*")
+    }
+    assert len(files["widths-full.png"]) > 5000
     elsewhere = picture.parents[1] / "environment.jsonl"
     elsewhere.write_text(elsewhere.read_text().replace("1 x cpu", "1 x gpu"))
     report.main([*argv, "--out", str(tmp_path / "out")])
@@ -83,7 +85,7 @@ def test_losses_that_cannot_be_compared_have_plots_of_their_own(
     other = dataclasses.replace(other, by_seed=dict.fromkeys(other.by_seed, {f"test/{name}": 3.0}))
     drawn = []
     monkeypatch.setattr(plots, "_learning", lambda axes, rows, *_, **__: drawn.append(rows))
-    plots.draw(table, [one, other], tmp_path / "widths.png")
+    plots.draw(table, [one, other], tmp_path / "widths-full.png")
     assert len(drawn) == plots_of_loss and sum(drawn, []) == [one, other]
 
 

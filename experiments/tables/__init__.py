@@ -91,6 +91,16 @@ class Table:
     bold: tuple[str, ...]
     literature: dict[str, tuple[dict[str, str], str]]
 
+    @property
+    def directory(self) -> str:
+        """The name of what its runs, or their records, lie below."""
+        return f"{self.name}-{self.size}"
+
+    @property
+    def stem(self) -> str:
+        """The name of its files, the small size's without a size."""
+        return self.name if self.size == "cpu" else self.directory
+
 
 def slug(label: str) -> str:
     """A row's label as the name of its directory."""
