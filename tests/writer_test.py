@@ -72,3 +72,11 @@ def test_config_round_trip_and_events(tmp_path):
     writer.close()
     assert saved_config.read(tmp_path / saved_config.NAME) == {"model": {"width": 3}}
     assert [p.name for p in (tmp_path / "tensorboard").iterdir()][0].startswith("events")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"model": {}}'])
+def test_a_damaged_config_is_one_clear_line(text, tmp_path):
+    path = tmp_path / saved_config.NAME
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="config.json is damaged: restore it"):
+        saved_config.get_config(str(path))

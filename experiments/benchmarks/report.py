@@ -54,6 +54,9 @@ def chart(case: Case, figures: dict, path: Path) -> None:
             for name, found in contenders.items()
             if found.get("seconds")
         ]
+        if not bars:
+            axes.set(title=f"{size}: nothing ran")
+            continue
         names, values = [name for name, _ in bars], [value for _, value in bars]
         middle = [value[1] for value in values]
         reach = [
@@ -91,8 +94,9 @@ def _row(case: Case, size: str, precision: str, name: str, found: dict, contende
     if case.products:
         work = 3 * sum(2 * m * k * n * times for m, k, n, times in case.products(case.sizes[size]))
         cells.append(f"{work / statistics.median(found['seconds']) / 1e9:.0f}")
-        alone = statistics.median(contenders[PRODUCTS]["seconds"])
-        cells.append(f"{100 * alone / statistics.median(found['seconds']):.0f} %")
+        alone = contenders[PRODUCTS].get("seconds")
+        share = statistics.median(alone) / statistics.median(found["seconds"]) if alone else None
+        cells.append(f"{100 * share:.0f} %" if share else "")
     cells += [f"{found['memory'] / 2**20:,.0f} MiB", f"{found['first']:.1f} s"]
     return f"| {' | '.join(cells)} |"
 

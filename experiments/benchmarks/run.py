@@ -47,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     unknown = [name for name in arguments.cases if name not in names]
     if unknown:
         parser.error(f"unknown case {unknown[0]!r}; choose from {', '.join(names)}")
+    there = turns.available()
+    if not 1 <= arguments.cores <= len(there):
+        parser.error(f"--cores {arguments.cores}: there are {len(there)}")
     _RESULTS.mkdir(exist_ok=True)
     for name in arguments.cases or names:
         if name == startup.NAME:
@@ -54,8 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         else:
             case = CASES[name]
             figures = measure(case, arguments.rounds, arguments.cores, arguments.allocator)
-            text = report.table(case, figures, arguments.cores, arguments.allocator)
             (_RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+            text = report.table(case, figures, arguments.cores, arguments.allocator)
             report.chart(case, figures, _RESULTS / f"{name}.png")
         (_RESULTS / f"{name}.md").write_text(text)
         print(text, flush=True)

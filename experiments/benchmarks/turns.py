@@ -5,6 +5,7 @@ A contender is a function `build(size) -> Program` in one of the modules of `con
 imported in its own process only: none sees another's threads, allocator or imports.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -38,6 +39,13 @@ class Program:
     multiple: int = 1
 
 
+def available() -> list[int]:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 class Failed(Exception):
     """A contender that did not start or stopped; the message is the last line it wrote."""
 
@@ -49,8 +57,7 @@ class Contender:
         environment = os.environ | ALLOCATORS[allocator] | {"OMP_NUM_THREADS": str(cores)}
         command = [sys.executable, "-m", "experiments.benchmarks.turns", target, json.dumps(size)]
         if hasattr(os, "sched_getaffinity"):
-            available = sorted(os.sched_getaffinity(0))[:cores]
-            command = ["taskset", "-c", ",".join(map(str, available)), *command]
+            command = ["taskset", "-c", ",".join(map(str, available()[:cores])), *command]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             command,
@@ -65,15 +72,17 @@ class Contender:
 
     def measure(self) -> dict:
         """{"seconds": of a step, "memory": bytes at most so far}, once more."""
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it is gone, and said why
+            self._process.stdin.write("go\n")
+            self._process.stdin.flush()
         return self._answer()
 
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
-            stream.close()
+            with contextlib.suppress(BrokenPipeError):  # of what it did not read
+                stream.close()
 
     def _answer(self) -> dict:
         for line in self._process.stdout:

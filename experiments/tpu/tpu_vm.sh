@@ -23,15 +23,25 @@ if [ -z "$(state)" ]; then
         --runtime-version "$VERSION" ${SPOT:+--spot}
 fi
 until [ "$(state)" = ACTIVE ]; do
+    case "$(state)" in SUSPENDED | FAILED)
+        echo "$name is $(state): start the same command again" >&2
+        exit 1
+        ;;
+    esac
     sleep 30
 done
 
 on() { gcloud compute tpus tpu-vm ssh "$name" "${at[@]}" --worker="$1" --command "$2"; }
 
 on all "sudo mkdir -p /share && { mountpoint -q /share || sudo mount -t nfs $MOUNT /share; }"
-on 0 "cd /share && { [ -d rnnae ] || git clone '$REPOSITORY' rnnae; }"
-# Every host has an environment of its own; the checkout is the same for all.
-on all "python3 -m venv ~/rnnae && ~/rnnae/bin/pip install -q '/share/rnnae[tpu]'"
+on 0 "sudo chmod a+rwx /share && cd /share && { [ -d rnnae ] || git clone '$REPOSITORY' rnnae; }"
+# Every host has an environment of its own, made by uv, which brings the Python; rnnae itself is run
+# from the checkout, which is the same for all.
+on all "set -e
+    curl -LsSf https://astral.sh/uv/install.sh | sh
+    ~/.local/bin/uv venv -q --clear --python 3.11 ~/rnnae
+    ~/.local/bin/uv pip install -q --python ~/rnnae/bin/python \
+        -r /share/rnnae/pyproject.toml --extra tpu"
 flags=$(printf ' %q' "$@")
 # Every host starts the same command at the same time: that is what one run of several processes is.
 on all "cd /share/rnnae && ~/rnnae/bin/python -m rnnae.main --distributed \

@@ -1,4 +1,5 @@
-"""The matrix products of a training step alone, each at its shapes: the limit of all the others."""
+"""The matrix products of a training step alone, each at its shapes, one by one: a measure of the
+others and not their limit, since they may run two chains of products side by side."""
 
 import functools
 import time
