@@ -10,7 +10,8 @@ from rnnae.models import Autoencoder
 
 def forward(model: Autoencoder) -> int:
     """Floating-point operations of one image's terms: two for each multiplication of a matrix
-    product, those of a recurrence as often as it steps."""
+    product, those of a recurrence as often as it steps. The bias of a gated recurrence is a row of
+    its product (`scans.gated`) and counts as one: 0.8 % of an LSTM of width 96."""
 
     key, one = jax.random.key(0), jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
     params = jax.eval_shape(model.init, key, one, key[None])

@@ -106,7 +106,8 @@ class Run:
         count = len(images_NHWC)
         codes_NZ = np.zeros((count, 0), np.float32)
         if self.model.code_size:
-            codes_KNZ = self.codes(_CANDIDATES * count, seed).reshape(_CANDIDATES, count, -1)
+            codes = self.codes(_CANDIDATES * count, seed)
+            codes_KNZ = codes.reshape(_CANDIDATES, count, self.model.code_size)
             weigh = functools.partial(self._each, "log_prob_of_rows", last=(rows // patch,))
             log_weight_KN = np.stack([weigh(codes_NZ, images_NHWC) for codes_NZ in codes_KNZ])
             noise_KN = np.random.default_rng(seed).gumbel(size=log_weight_KN.shape)

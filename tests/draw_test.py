@@ -211,14 +211,49 @@ def test_frames_end_at_the_decoded_image(likelihood):
     np.testing.assert_allclose(mean_TBHWC[-1], decoded, rtol=1e-5)
 
 
-def test_a_learned_prior_depends_on_what_was_drawn_before():
+def test_every_part_of_a_learned_prior_is_drawn_given_those_before():
     model, params = tiny.build("draw", learned_prior=True)
-    keys = tiny.keys()
-    other = jax.tree.map(lambda x: x, params)
-    other["params"]["prior_head"]["bias"] += 1.0
-    first = apply(model, params, keys, method="prior").reshape(3, 3, -1)
-    assert np.isfinite(first).all()
-    assert np.abs(first - apply(model, other, keys, method="prior").reshape(3, 3, -1)).max() > 0.1
+    z_BZ = apply(model, params, tiny.keys(), method="prior")
+
+    def drawn(model, z_BZ):
+        noise_TBZ = model._parts(normals(tiny.keys(), model.code_size))
+        state, parts = model._start(3), []
+        for noise_BZ, part_BZ in zip(noise_TBZ, model._parts(z_BZ), strict=True):
+            parts.append(model._prior(state.decoder[0], part_BZ).at(noise_BZ))
+            state = model._advance(state, part_BZ)[0]
+        return model._code(jnp.stack(parts))
+
+    expected = apply(model, params, z_BZ, method=drawn)
+    np.testing.assert_allclose(z_BZ, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_code_is_the_mean_of_every_part_given_those_before():
+    model, params = tiny.build("draw")
+    z_BZ = apply(model, params, tiny.binary(), method="encode")
+
+    def means(model, x_BHWC, z_BZ):
+        _, glimpses = model._look(x_BHWC, model._parts(z_BZ), lambda normal, z_BZ: z_BZ)
+        return model._code(glimpses.posterior.mean)
+
+    expected = apply(model, params, tiny.binary(), z_BZ, method=means)
+    np.testing.assert_allclose(z_BZ, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_frames_say_where_the_windows_were():
+    model, params = tiny.build("draw")
+    z_BZ = apply(model, params, tiny.keys(), method="prior")
+
+    def windows(model, z_BZ):
+        state, found = model._start(3), []
+        for part_BZ in model._parts(z_BZ):
+            state = model._advance(state, part_BZ)[0]
+            window = attention.window(model.point(state.decoder[0]), 4, 6, 3)
+            # Three filters: the outermost are two strides apart.
+            found.append(jnp.stack([window.centre_y, window.centre_x, 2 * window.stride], axis=-1))
+        return jnp.stack(found)
+
+    where_TB3 = apply(model, params, z_BZ, method="frames")[1]
+    np.testing.assert_allclose(where_TB3, apply(model, params, z_BZ, method=windows), rtol=1e-5)
 
 
 @pytest.mark.parametrize("read_size, write_size", BOTH)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from rnnae import evaluate, parallel
 from rnnae.errors import ConfigError
-from rnnae.latents import Normal, StandardNormal
+from rnnae.latents import Normal, StandardNormal, normals
 from rnnae.likelihoods import likelihood
 from rnnae.models import Autoencoder
 from tests import tiny
@@ -106,6 +106,17 @@ def test_neither_batch_nor_devices_nor_parts_show(devices, size, microbatch):
     )
     assert other == pytest.approx(first, rel=1e-5)
     assert "nll_static_is10" in first and "mutual_information" in first
+
+
+def test_mutual_information_against_every_pair():
+    """log q(z_i | x_i) - log of the mean over j of q(z_i | x_j), z_i drawn."""
+    model = linear_gaussian()
+    found = evaluator(model, information_images=7).scores({}, IMAGES, seed=3).mutual_information
+    q = model.apply({}, IMAGES[:7] / np.float32(255), method="infer")
+    z_SZ = np.asarray(q.at(normals(evaluate._keys(3, jnp.arange(7)), SIZE)))
+    log_q = stats.norm.logpdf(z_SZ[:, None], q.mean[None], np.exp(q.log_scale)[None]).sum(axis=-1)
+    expected = np.mean(np.diag(log_q) - np.log(np.exp(log_q).mean(axis=1)))
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_names_say_the_protocol_and_every_seed():

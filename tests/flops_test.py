@@ -16,6 +16,18 @@ def test_a_perceptron_by_hand():
     assert flops.training(model) == 6 * layers
 
 
+def test_a_recurrence_by_hand():
+    """Of the gates' products, with a row for the bias, and of dense layers."""
+    model = tiny.build(
+        cell="lstm", order="rows", encoder_direction="forward", decoder_direction="forward",
+        readout="last", feed="initial_state", latent__name="gaussian",
+    )[0]  # fmt: skip
+    steps, token, width, code = 4, 6, 4, 5
+    encoder = steps * (token + width + 1) * 4 * width + width * 2 * code
+    decoder = code * 2 * width + steps * ((width + 1) * 4 * width + width * token)
+    assert flops.forward(model) == 2 * (encoder + decoder)
+
+
 def test_what_is_read_once_for_all_images_is_nobodys():
     """A VampPrior's pseudo-inputs go through the encoder, however many images there are."""
     few, many = (tiny.build("mlp", latent__name="vamp", latent__components=n)[0] for n in (1, 1000))

@@ -82,10 +82,12 @@ def test_the_kl_to_the_standard_normal_is_the_papers():
     np.testing.assert_allclose(kl_BTZ[:, 0], expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name, inference", INFERRED)
-def test_the_kl_is_the_mean_of_the_ratio(name, inference):
+@pytest.mark.parametrize(
+    "name, inference", [(name, q) for name, q in INFERRED if name in ("gaussian", "autoregressive")]
+)
+def test_a_kl_in_closed_form_is_the_mean_of_the_ratio(name, inference):
     made, params, features_BD, _ = setup(name, 1, inference)
-    count = 20_000
+    count = 20_000  # the other priors have no closed form, and report the ratio itself
     tiled_BD = jnp.broadcast_to(features_BD, (count, FEATURES))
 
     def terms(latent, features_BD):
@@ -174,6 +176,17 @@ def test_mixture_prior_against_a_loop():
         for w, mean, log_scale in zip(weights, p["means"], p["log_scales"], strict=True)
     ]
     np.testing.assert_allclose(log_prior(made, params, z_BZ), np.log(sum(parts)), rtol=1e-3)
+
+
+def test_vamp_prior_against_a_loop():
+    made, params, _, (_, z_BZ, _) = setup("vamp")
+    parts = []
+    for image in params["params"]["pseudo_inputs"]:
+        features_BD = read(jax.nn.sigmoid(image)[None])
+        q = apply(made, params, features_BD, method=lambda made, x_BD: made.posterior(x_BD))
+        parts.append(stats.norm.pdf(z_BZ, q.mean, np.exp(q.log_scale)).prod(axis=-1))
+    expected = np.log(np.mean(parts, axis=0))
+    np.testing.assert_allclose(log_prior(made, params, z_BZ), expected, rtol=1e-3)
 
 
 def test_a_deterministic_code_has_no_price():

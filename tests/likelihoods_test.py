@@ -153,6 +153,18 @@ def test_the_mean_is_that_of_samples(name):
     assert error.max() < 4.5
 
 
+def test_the_mean_of_colours_is_that_of_samples():
+    """Narrow and inside the range, where nothing is clipped; green and blue lean on the others."""
+    pixels = LogisticMixture(3, components=2)
+    one = params(pixels, (0, 2, 2), batch=1, scale=0.3).at[..., 8:14].set(-3.0)  # log scales
+    one = one.at[..., 14:].set(1.0)  # coefficients
+    drawn = jax.jit(pixels.sample)(
+        jnp.broadcast_to(one, (20_000, *one.shape[1:])), tiny.keys(20_000)
+    )
+    difference = drawn.mean(axis=0) - jax.jit(pixels.mean)(one)[0]
+    assert np.abs(difference / (drawn.std(axis=0) / 20_000**0.5)).max() < 4.5
+
+
 def test_the_channels_of_the_mixture_depend_on_those_before():
     """Red changes what is said of green and blue, blue nothing of the others."""
     pixels = LogisticMixture(3, components=1)

@@ -1,15 +1,25 @@
 """Flags: what is wrong is said in one line, with the nearest name, and exit code 2."""
 
 import os
+import runpy
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 
+from rnnae import main, sample, state
 from rnnae.config import changes, check, default, resolved
-from rnnae.errors import ConfigError
+from rnnae.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    NonFiniteError,
+    ProcessError,
+    Stopped,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,11 +83,37 @@ def test_help():
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
 def test_every_config_file_is_legal(file):
-    program = (
-        f"from configs.{file.stem} import get_config; from rnnae.config import check; "
-        "c = get_config(); check(c); assert c.is_locked"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+    config = runpy.run_path(str(file))["get_config"]()
+    check(config)
+    assert config.is_locked
+    shape = (32, 32, 3) if config.data.name == "cifar10" else (28, 28, 1)
+    model, optimizer, _ = sample.build(resolved(config, shape), 1)
+    jax.eval_shape(lambda: state.create(model, optimizer, shape, 0))  # a model checks itself late
+
+
+@pytest.mark.parametrize(
+    "error, code",
+    [
+        (ConfigError("why"), 2),
+        (CheckpointError("why"), 3),
+        (NonFiniteError("why"), 4),
+        (DataError("why"), 5),
+        (ProcessError("why"), 6),
+        (OSError(28, "why"), 7),
+        (KeyboardInterrupt(), 130),
+        (Stopped("why", 143), 143),
+    ],
+    ids=lambda x: type(x).__name__ if isinstance(x, BaseException) else str(x),
+)
+def test_every_error_has_its_exit_code_and_one_line(error, code, monkeypatch, capsys):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(main, "parse", lambda argv: ("train", None, None))
+    monkeypatch.setattr(main, "run", fails)
+    assert main.main([]) == code and str(code) in main.__doc__.split()
+    said = capsys.readouterr().err
+    assert said.startswith("rnnae: ") and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

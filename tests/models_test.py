@@ -92,6 +92,10 @@ def test_every_likelihood_and_every_latent_has_finite_gradients(likelihood, late
         {"encoder_direction": "backward", "decoder_direction": "forward"},
         {"own_output": True, "decoder_direction": "forward"},
         {"latent__name": "gaussian"},
+        {"latent__name": "gaussian", "latent__inference": "autoregressive", "latent__chunk": 1},
+        {"latent__name": "autoregressive", "latent__chunk": 1},
+        {"latent__name": "mixture"},
+        {"latent__name": "vamp"},
     ],
     ids=str,
 )

@@ -87,6 +87,24 @@ def test_muon_orthogonalises_matrices_and_leaves_the_rest_to_adam():
     assert np.vdot(-update["matrix"], u @ v) > 0.95 * np.linalg.norm(update["matrix"]) * 2
 
 
+def test_muon_decays_matrices_and_the_rest():
+    def update(weight_decay):
+        transform = optim.optimizer(
+            optax.constant_schedule(0.1), name="muon", b1=0.9, b2=0.999,
+            weight_decay=weight_decay, clip_norm=0.0,
+        )  # fmt: skip
+        return transform.update(gradient, transform.init(params), params)[0]
+
+    generator = np.random.default_rng(0)
+    gradient, params = (
+        {"matrix": jnp.asarray(generator.normal(size=(4, 6))), "bias": jnp.array([5.0, -0.01])}
+        for _ in range(2)
+    )
+    decay = jax.tree.map(jnp.subtract, update(0.5), update(0.0))
+    for name, x in params.items():
+        np.testing.assert_allclose(decay[name], -0.1 * 0.5 * x, rtol=1e-4, atol=1e-6)
+
+
 def test_an_unknown_optimizer_lists_the_choices():
     with pytest.raises(ConfigError, match="adam, muon"):
         updates(jnp.ones(2), name="sgd")

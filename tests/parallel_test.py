@@ -34,7 +34,7 @@ def setup(microbatch=0):
         ema_decay=0.9,
         binarise="dynamic",
         kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=5),
-        free_bits=0.02,
+        free_bits=0.1,  # less than some numbers of the code cost, more than others
         precision="float32",
         microbatch=microbatch,
     )

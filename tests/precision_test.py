@@ -49,7 +49,7 @@ def test_dense_layers_and_no_others_are_exchanged(bias):
         assert np.array_equal(found, exact) == (layer is norm)
 
 
-@pytest.mark.parametrize("name", ["simple", "gru", "lstm"])
+@pytest.mark.parametrize("name", ["simple", "gru", "lstm", "slstm"])
 def test_a_cell_that_multiplies_by_itself_rounds_as_its_layer_does(name):
     stack = Stack(name, 8)
     x_TBI = jax.random.normal(jax.random.key(0), (4, 2, 8))

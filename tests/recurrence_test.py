@@ -34,22 +34,28 @@ def test_scan_equals_loop_in_value_and_gradient(name, shape, reverse, monkeypatc
     x_TBI = inputs(*shape)
     carry = cell.initialize_carry(None, (BATCH, shape[0]))
     params = cell.init(jax.random.key(1), carry, x_TBI[0])
-    weights = jax.random.normal(jax.random.key(2), (STEPS, BATCH, WIDTH))
+    key_h, key_end, key_carry = jax.random.split(jax.random.key(2), 3)
+    weights = jax.random.normal(key_h, (STEPS, BATCH, WIDTH))
+    of_end = jax.random.normal(key_end, (len(carry), BATCH, WIDTH))
+    carry = tuple(jax.random.uniform(key_carry, (len(carry), BATCH, WIDTH), minval=0.5))
 
-    def scanned(params, x_TBI):
-        end, h_TBD = cell.apply(
-            params, x_TBI, method=lambda cell, x: scan_cell(cell, carry, x, reverse)
-        )
-        return jnp.sum(weights * h_TBD), (end, h_TBD)
+    def loss(end, h_TBD):
+        return jnp.sum(weights * h_TBD) + jnp.sum(of_end * jnp.stack(end)), (end, h_TBD)
 
-    def looped(params, x_TBI):
+    def scanned(params, x_TBI, carry):
+        method = lambda cell, x, carry: scan_cell(cell, carry, x, reverse)  # noqa: E731
+        return loss(*cell.apply(params, x_TBI, carry, method=method))
+
+    def looped(params, x_TBI, carry):
         state, outputs = carry, [None] * STEPS
         for t in reversed(range(STEPS)) if reverse else range(STEPS):
             state, outputs[t] = cell.apply(params, state, x_TBI[t])
-        return jnp.sum(weights * jnp.stack(outputs)), (state, jnp.stack(outputs))
+        return loss(state, jnp.stack(outputs))
 
     ours, theirs = (
-        jax.tree.leaves(jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(params, x_TBI))
+        jax.tree.leaves(
+            jax.jit(jax.value_and_grad(f, (0, 1, 2), has_aux=True))(params, x_TBI, carry)
+        )
         for f in (scanned, looped)
     )
     for a, b in zip(ours, theirs, strict=True):

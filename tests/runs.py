@@ -77,8 +77,9 @@ def outcome(workdir: Path, made) -> tuple[list[np.ndarray], str]:
     restored = Checkpoints(workdir).restore(like)
     restored = restored.replace(key=jax.random.key_data(restored.key))
     arrays = [np.asarray(x) for x in jax.tree.leaves(restored)]
-    with np.load(workdir / "mixture.npz") as mixture:
-        arrays += [mixture[name] for name in sorted(mixture)]
+    if not model.has_prior:
+        with np.load(workdir / "mixture.npz") as mixture:
+            arrays += [mixture[name] for name in sorted(mixture)]
     return arrays, (workdir / "metrics.jsonl").read_text()
 
 

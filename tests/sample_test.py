@@ -11,7 +11,7 @@ from rnnae import evaluate, gallery, sample, saved_config, train
 from rnnae.config import default
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.writer import read_metrics
-from tests import runs
+from tests import runs, tiny
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,9 @@ def test_two_devices_draw_what_one_does(run, monkeypatch):
     np.testing.assert_allclose(*codes, rtol=1e-5, atol=1e-6)
     drawn = [dataclasses.replace(run, config=c).decode(codes[0]) for c in (alone, both)]
     assert np.abs(np.subtract(*drawn, dtype=int)).max() <= 1
+    model, params = tiny.build("sweep")  # whose pixels are drawn
+    drawn = [sample.Run(model, params["params"], c).sample(40, seed=1) for c in (alone, both)]
+    assert np.array_equal(*drawn) and len(np.unique(drawn[0], axis=0)) > 35
     monkeypatch.setattr(sample.parallel, "map_examples", lambda function, devices: len(devices))
     made = sample._over_devices.__wrapped__
     assert [made(run.model, "decode", (), most) for most in (0, 1)] == [2, 1]
@@ -158,6 +161,26 @@ def test_a_sweep_completes_images_and_needs_no_code(tmp_path, latent):
     again = evaluate.main(config, tmp_path / "run")
     name = "test/nll_dynamic" if exact else "test/nll_dynamic_is2"
     assert again[name] == pytest.approx(result[name], rel=1e-5)
+
+
+def test_a_completion_takes_the_code_that_explains_the_rows(monkeypatch):
+    model, params = tiny.build("sweep")
+    run, count = sample.Run(model, params["params"], tiny.config("sweep")), 3
+    given = np.zeros((count, *tiny.SHAPE), np.uint8)
+    assert run.complete(given[:0], 2).shape == (0, *tiny.SHAPE)
+    codes_KNZ = run.codes(sample._CANDIDATES * count, seed=5).reshape(-1, count, 5)
+    each, candidates, taken = sample.Run._each, iter(range(sample._CANDIDATES)), []
+
+    def weighing(self, method, *inputs, last=()):
+        if method == "log_prob_of_rows":  # candidate n is the one of image n
+            return np.where(np.arange(count) == next(candidates), 0.0, -1e9)
+        taken.append((method, inputs[0]))
+        return each(self, method, *inputs, last=last)
+
+    monkeypatch.setattr(sample.Run, "_each", weighing)
+    assert run.complete(given, 2, seed=5).shape == given.shape
+    assert taken[-1][0] == "complete"
+    assert np.array_equal(taken[-1][1], codes_KNZ[np.arange(count), np.arange(count)])
 
 
 def test_only_a_sweep_completes(run):

@@ -124,7 +124,7 @@ def test_what_is_seen_without_a_sweep(changes, row_2, row_3):
         {"cell": "lstm", "blocks": 1},
         {"above": "backward", "sees_left": False},
         {"above": "none", "sees_down": False},
-        {"window": 1, "blocks": 1},
+        {"window": 2, "patch": 1, "likelihood__block": 1, "blocks": 1},
         {"patch": 1, "likelihood__name": "bernoulli", "condition": "add", "blocks": 1},
         {"patch": 1, "likelihood__name": "logistic_mixture", "blocks": 1},
     ],
@@ -182,6 +182,19 @@ def test_a_completion_keeps_what_is_given():
     assert np.array_equal(complete(2)[:, :2], x_BHWC[:, :2])
     assert np.array_equal(complete(4), x_BHWC)
     assert not np.array_equal(complete(0), x_BHWC)
+
+
+def test_what_is_completed_is_drawn_with_its_probability_given_those_rows():
+    model, params = tiny.build("sweep", patch=1, likelihood__block=1, blocks=1)
+
+    def complete(model, z_BZ, key_B, x_BHWC):
+        p_RQBP, token_RQBI = model._draw(z_BZ, key_B, x_BHWC, 2)
+        image_BHWC = model._image((token_RQBI + 1) / 2)
+        return model._params(p_RQBP), model.write(z_BZ, image_BHWC)
+
+    inputs = jnp.ones((3, 5)), tiny.keys(), tiny.binary()
+    sequential, parallel = apply(model, params, *inputs, method=complete)
+    np.testing.assert_allclose(sequential, parallel, rtol=1e-4, atol=1e-5)
 
 
 def test_the_rows_given_have_the_probability_of_their_draws():

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from rnnae import objective, optim, sample, state
+from rnnae import objective, optim, sample, state, train
 from rnnae.models import MODELS
 from rnnae.train import train_step
 from tests import tiny
@@ -63,6 +63,42 @@ def test_one_batch_can_be_learned_by_heart(name):
     assert means["reconstruction"][-200:].mean() < 0.4 * means["reconstruction"][0]
     # To tell four images apart takes log 4 = 1.39 nats of code.
     assert 1 < means["kl"][-200:].mean() < 3
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("objective.beta", 0.25),
+        ("objective.anneal_steps", 7),
+        ("objective.free_bits", 2.0),
+        ("optim.precision", "bfloat16"),
+        ("optim.ema", 0.0),
+        ("data.binarise", "none"),
+    ],
+)
+def test_a_step_is_that_of_its_config(key, value):
+    base = {
+        "latent__name": "gaussian",
+        "likelihood__name": "bernoulli",
+        "data__binarise": "dynamic",
+        "objective__beta": 0.5,
+        "objective__anneal_steps": 4,
+        "optim__schedule": "constant",
+    }
+
+    def outcome(**changes):
+        config = tiny.config(shape=SHAPE, **(base | changes))
+        model, optimizer, schedule = sample.build(config, 10)
+        start = state.create(model, optimizer, SHAPE, seed=0).replace(step=jnp.int32(2))
+        step = train.step_of(config, model, optimizer, schedule, jax.devices()[0])
+        step = functools.partial(step, positions_B=jnp.arange(4), average=lambda tree: tree)
+        new, means = jax.jit(step)(start, images())
+        return means["kl_weight"], (new.ema, means["loss"], means["grad_norm"])
+
+    (weight, before), (_, after) = outcome(), outcome(**{key.replace(".", "__"): value})
+    assert float(weight) == pytest.approx(0.5 * 3 / 4)
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    assert not all(np.array_equal(a, b) for a, b in pairs)
 
 
 def test_golden_step():
