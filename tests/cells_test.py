@@ -250,3 +250,14 @@ def test_the_gates_of_a_linear_cell_start_at_many_time_scales(name, low, high):
     found = 1 - a_XD if name == "min_gru" else a_XD
     assert (np.diff(found) > 0).all()
     np.testing.assert_allclose([found[0], found[-1]], [low, high], atol=2e-2)
+
+
+def test_the_decays_of_linear_recurrent_units_start_between_those_of_their_papers():
+    zero, blank = (jnp.zeros((1, WIDTH)),), jnp.zeros((1, INPUT))
+    params = CELLS["rg_lru"](WIDTH).init(jax.random.key(0), zero, blank)["params"]
+    at_most = sigmoid(-params["decay"]) ** 8  # a at r = 1
+    np.testing.assert_allclose(at_most, np.linspace(0.9, 0.999, WIDTH), rtol=1e-5)
+    params = CELLS["lru"](WIDTH).init(jax.random.key(0), zero, blank)["params"]
+    size = np.exp(-np.exp(params["log_decay"]))
+    np.testing.assert_allclose(size, np.linspace(0.5, 0.99, WIDTH // 2), rtol=1e-5)
+    assert (params["phase"] >= 0).all() and (params["phase"] <= np.pi / 5).all()

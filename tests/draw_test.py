@@ -89,34 +89,42 @@ def test_extreme_windows_have_finite_gradients(which, value):
         assert np.isfinite(jax.grad(total)(raw)).all()
 
 
-@pytest.mark.parametrize("learned_prior", [False, True])
-@pytest.mark.parametrize("read_size, write_size", BOTH)
-def test_scan_equals_a_loop_over_glimpses(read_size, write_size, learned_prior):
+@pytest.mark.parametrize(
+    "read_size, write_size, learned_prior, cell",
+    [
+        *((*sizes, prior, "lstm") for sizes in BOTH for prior in (False, True)),
+        *((*sizes, True, "gru") for sizes in ((0, 0), (2, 3))),
+        *((0, 0, True, cell) for cell in ("slstm", "layer_norm_lstm", "min_gru")),
+    ],
+)
+def test_scan_equals_a_loop_over_glimpses(read_size, write_size, learned_prior, cell):
     shape = (4, 6, 2)
     changes = {"read_size": read_size, "write_size": write_size, "learned_prior": learned_prior}
-    model, params = tiny.build("draw", shape, **changes)
+    model, params = tiny.build("draw", shape, cell=cell, **changes)
     x_BHWC = tiny.binary(shape)
 
     def loop(model, x_BHWC):
         """Equations 3-8, one glimpse after another."""
         p = model.variables["params"]
         canvas = jnp.broadcast_to(p["canvas"], x_BHWC.shape)
-        h_e, c_e, h_d, c_d = (jnp.broadcast_to(row, (3, 4)) for row in p["state"])
+        rows = tuple(jnp.broadcast_to(row, (3, 4)) for row in p["state"])
+        encoder, decoder = rows[: len(rows) // 2], rows[len(rows) // 2 :]
         noise = normals(tiny.keys(), model.code_size).reshape(3, model.steps, -1)
         kls, ratio = [], 0.0
         for t in range(model.steps):
+            h_d = decoder[0]
             both = jnp.concatenate([x_BHWC, x_BHWC - jax.nn.sigmoid(canvas)], axis=-1)
             if read_size:
                 window = attention.window(model.look(h_d), 4, 6, read_size)
                 both = attention.read(both, window, read_size)
             inputs = jnp.concatenate([both.reshape(3, -1), h_d], axis=-1)
-            (h_e, c_e), _ = model.encoder((h_e, c_e), inputs)
+            encoder, h_e = model.encoder(encoder, inputs)
             q = model.latent.posterior(h_e)
             prior = Normal.of(model.prior_head(h_d)) if learned_prior else STANDARD
             z = q.mean + jnp.exp(q.log_scale) * noise[:, t]
             kls.append(q.kl(prior))
             ratio += jnp.sum(prior.log_prob(z) - q.log_prob(z), axis=-1)
-            (h_d, c_d), _ = model.decoder((h_d, c_d), z)
+            decoder, h_d = model.decoder(decoder, z)
             if write_size:
                 window = attention.window(model.point(h_d), 4, 6, write_size)
                 patch = model.patch(h_d).reshape(3, write_size, write_size, 2)

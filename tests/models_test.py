@@ -96,6 +96,10 @@ def test_every_likelihood_and_every_latent_has_finite_gradients(likelihood, late
         {"latent__name": "autoregressive", "latent__chunk": 1},
         {"latent__name": "mixture"},
         {"latent__name": "vamp"},
+        {"name": "mlp"},
+        {"name": "sweep"},
+        {"name": "sweep", "latent__name": "none"},
+        {"name": "sweep", "condition": "add", "above": "backward", "window": 1},
     ],
     ids=str,
 )
@@ -103,7 +107,7 @@ def test_every_option_has_a_gradient_in_every_parameter(changes):
     model, params = build(**changes)
 
     def loss(params):
-        terms = apply(model, params, images(), keys())
+        terms = apply(model, params, binary(), keys())
         return jnp.sum(terms.kl_BTZ) - jnp.sum(terms.log_prob_B)
 
     gradients = jax.jit(jax.grad(loss))(params)

@@ -10,13 +10,13 @@ import pytest
 from rnnae import runtime
 
 
-def devices(batch_size=256, count=0, cores=2, **environment):
+def printed(question, batch_size=256, count=0, cores=2, **environment):
     program = (
         "from rnnae import runtime; import os; "
         f"os.sched_getaffinity = lambda _: range({cores}); "
         f"runtime.setup(compilation_cache='', devices={count}, "
         f"batch_size={batch_size}, keep_memory=False); "
-        "import jax; print(len(jax.devices()))"
+        f"import jax; print({question})"
     )
     clean = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     done = subprocess.run(
@@ -26,13 +26,22 @@ def devices(batch_size=256, count=0, cores=2, **environment):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    return done.stdout.strip()
+
+
+def devices(**settings):
+    return int(printed("len(jax.devices())", **settings))
 
 
 def test_one_virtual_device_a_core_unless_told_otherwise():
     assert devices() == 2
     assert devices(count=3) == 3
     assert devices(XLA_FLAGS="--xla_force_host_platform_device_count=4") == 4
+
+
+def test_products_of_float32_are_not_rounded_where_they_would_be_by_default():
+    lowered = printed("jax.jit(lambda x: x @ x).lower(jax.numpy.ones((2, 2))).as_text()")
+    assert "dot_general" in lowered and "precision = [HIGHEST, HIGHEST]" in lowered
 
 
 @pytest.mark.parametrize(

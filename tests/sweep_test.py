@@ -117,6 +117,17 @@ def test_what_is_seen_without_a_sweep(changes, row_2, row_3):
         assert np.flatnonzero(moved[row]).tolist() == list(expected), row
 
 
+def test_a_window_ends_what_is_seen():
+    """Of segments of two tokens: (0, 2) changes (0, 3), the last of its segment across, and row 1,
+    the last of its segments down."""
+    model, params = tiny.build("sweep", blocks=1, patch=1, likelihood__block=1, window=2)
+    x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
+    before = logits(model, params, z_BZ, x_BHWC)
+    after = logits(model, params, z_BZ, x_BHWC.at[:, 0, 2].add(1.0))
+    moved = (np.abs(after - before) > 1e-7).any(axis=(2, 3))
+    assert [np.flatnonzero(row).tolist() for row in moved] == [[3], [*range(6)], [], []]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
