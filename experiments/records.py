@@ -19,6 +19,7 @@ from experiments.tables import Row, Table
 from rnnae import saved_config, writer
 from rnnae.errors import ConfigError
 
+_SPLIT = ("name", "train_on_all", "train_images")  # of config.data: what a fingerprint is of
 _DRAWN = Path("pictures") / "generated.png"  # of a row's first seed
 
 
@@ -87,23 +88,28 @@ def collect(table: Table, finished: Sequence[Run]) -> list[Result]:
 
 
 def _trained(workdir: Path) -> list[dict]:
-    """The starts that trained what is there: not one that only drew pictures in the end, or whose
-    steps were lost."""
+    """The starts that trained what is there or measured it: not one that only drew pictures in the
+    end, or whose steps were lost."""
     starts = writer.read_starts(workdir)
     last = writer.read_metrics(workdir)[-1]["step"]
-    ends = [min(start["step"], last) for start in starts[1:]] + [last]
-    return [start for start, end in zip(starts, ends, strict=False) if start["step"] < end]
+    measured = [start for start in starts if not start.get("tested")][-1:]
+    trained, end = [], last
+    for start in reversed(starts):
+        if start["step"] < end:
+            trained.insert(0, start)
+            end = start["step"]
+    return trained + [start for start in measured if start not in trained]
 
 
 def find(table: Table, root: Path, kept: Path) -> tuple[Table, list[Run]]:
     """The table with the seeds that there are results of, and its finished runs: those below
     `root`, and where the training is not there to its end, those that were kept. ConfigError for
-    what is not of this table: runs or records of other rows, a row's seeds on different images."""
+    what is not of this table: runs or records of other rows, runs of one set on other images."""
     place, old = _places(table, kept)
     if old.exists() and not place.exists():  # `keep` was stopped
         old.rename(place)
     slugs = {tables.slug(row.label) for row in table.rows}
-    strangers = sorted(path.name for path in place.glob("*") if path.name not in slugs)
+    strangers = sorted(p.name for p in place.glob("*") if p.is_dir() and p.name not in slugs)
     if strangers:
         raise ConfigError(f"{place} has {', '.join(strangers)}, no row of {table.name}: move it")
     directories = [d for where in (root, kept) for d in (where / table.directory).glob("*/seed*")]
@@ -113,13 +119,17 @@ def find(table: Table, root: Path, kept: Path) -> tuple[Table, list[Run]]:
     pairs = zip(run.runs(every, root), run.runs(every, kept), strict=True)
     finished = [r for r in (_either(here, before) for here, before in pairs) if r.result()]
     run.check(finished)
-    images: dict[str, str] = {}
+    images: dict[
+        tuple, tuple[str, Path]
+    ] = {}  # a set and its split -> what it is, and of which run
     for r in finished:
         if r.row.trained:
             continue
-        found = saved_config.read(r.workdir / saved_config.NAME)["data"].get("fingerprint")
-        if images.setdefault(r.row.label, found) != found:
-            raise ConfigError(f"{r.workdir} is of other images than other seeds of its row")
+        own = saved_config.read(r.workdir / saved_config.NAME)["data"]
+        key = tuple(str(own.get(name)) for name in _SPLIT)
+        found, first = images.setdefault(key, (own.get("fingerprint"), r.workdir))
+        if found != own.get("fingerprint"):
+            raise ConfigError(f"{r.workdir} is of other images than {first}: move one away")
     seeds = tuple(sorted({r.seed for r in finished})) or table.seeds
     return dataclasses.replace(table, seeds=seeds), finished
 
@@ -133,9 +143,9 @@ def _either(here: Run, before: Run) -> Run:
     return here
 
 
-def keep(table: Table, finished: Sequence[Run], kept: Path) -> list[Path]:
-    """The records of these runs, instead of those that there were of the table; of which it returns
-    those that are gone, or are of another run now."""
+def keep(table: Table, finished: Sequence[Run], kept: Path) -> list[str]:
+    """The records of these runs, instead of those that there were of the table; a line for each of
+    those that is gone, or is of another run now."""
     place, old = _places(table, kept)
     new = place.with_suffix(".new")
     for left in (new, old):
@@ -158,7 +168,12 @@ def keep(table: Table, finished: Sequence[Run], kept: Path) -> list[Path]:
             shutil.copy(r.workdir / _DRAWN, directory / _DRAWN)
         first.add(r.row.label)
     runs = sorted(place.glob("*/seed*"))
-    changed = [path for path in runs if _texts(path) != _texts(new / path.relative_to(place))]
+    changed = []
+    for path in runs:
+        now = new / path.relative_to(place)
+        if _content(path) != _content(now):
+            what = f"is now of {_origin(now)}" if now.exists() else "is gone"
+            changed.append(f"{path} was of {_origin(path)} and {what}")
     if place.exists():
         place.rename(old)
     new.rename(place)
@@ -172,5 +187,19 @@ def _places(table: Table, kept: Path) -> tuple[Path, Path]:
     return place, place.with_suffix(".old")
 
 
-def _texts(directory: Path) -> list[str]:
-    return [path.read_text() for path in sorted(directory.glob("*.json*"))]
+def _content(directory: Path) -> list[str]:
+    """What was found, and of what: not when, where and how fast."""
+    evaluation = directory / run.EVALUATION
+    kept = [json.loads(evaluation.read_text())["metrics"]] if evaluation.exists() else []
+    config = directory / saved_config.NAME
+    return [*kept, *writer.read_metrics(directory), config.exists() and config.read_text()]
+
+
+def _origin(directory: Path) -> str:
+    """The commits and days of a record."""
+    evaluation = directory / run.EVALUATION
+    if evaluation.exists():
+        starts = [json.loads(evaluation.read_text())["environment"]]
+    else:
+        starts = _trained(directory)
+    return ", ".join(f"commit {s['commit'] or 'unknown'} ({s['date'][:10]})" for s in starts)

@@ -10,7 +10,7 @@ number is the mean over seeds with its standard error, or, of a single seed and 
 images. The best of a column is bold where it is better than every other row by Student's t test of
 the differences at the seeds that both have (two-sided 5 %). Images/s are of the program that
 trained, which on accelerators trains all seeds of a row together. Exit codes: 0 done, 1 nothing to
-report, 2 a flag or a run that was made by another table.
+report, 2 a flag or a run that was made by another table, 7 a file that cannot be read or written.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
 def caption(table: Table, results: list[Result]) -> str:
     """Protocol, commits, machines, dates, minutes."""
     starts = [start for result in results for start in result.starts]
-    commits = ", ".join(sorted({start["commit"] for start in starts if start.get("commit")}))
+    commits = ", ".join(sorted({start["commit"] or "unknown" for start in starts}))
     machines = ", ".join(sorted({f"{start['devices']} on {start['machine']}" for start in starts}))
     dates = sorted(start["date"][:10] for start in starts)
     minutes = _minutes(sum(sum(result.seconds) for result in results))
@@ -89,11 +89,8 @@ def markdown(table: Table, results: list[Result]) -> str:
     text += [_row(line) for line in lines]
     literature = _literature(table, headings)
     text += [_row([f"*{label}*{source}", *rest]) for label, source, *rest in literature]
-    command = f"python -m experiments.run {table.name} --size {table.size}"
-    of_rows = {tuple(sorted(result.by_seed)) for result in results}
-    if of_rows == {table.seeds} != {tables.load(table.name, table.size).seeds}:
-        command += f" --seeds {','.join(map(str, table.seeds))}"
-    return "\n".join([*text, "", caption(table, results), "", f"`{command}`", ""])
+    commands = "\n\n".join(f"`{command}`" for command in _commands(table, results))
+    return "\n".join([*text, "", caption(table, results), "", commands, ""])
 
 
 def latex(table: Table, results: list[Result]) -> str:
@@ -116,7 +113,6 @@ def latex(table: Table, results: list[Result]) -> str:
 def comma_separated(table: Table, results: list[Result]) -> str:
     """Every seed of every row, with all of its test metrics."""
     metrics = sorted({name for r in results for m in r.by_seed.values() for name in m})
-    metrics = [name for name in metrics if name != "seconds"]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["row", "seed", "seconds", *metrics])
@@ -125,6 +121,21 @@ def comma_separated(table: Table, results: list[Result]) -> str:
             row = [result.row.label, seed, f"{seconds:.1f}"]
             writer.writerow([*row, *(values.get(name, "") for name in metrics)])
     return file.getvalue()
+
+
+def _commands(table: Table, results: list[Result]) -> list[str]:
+    """What trains the runs: all rows at the table's seeds, and rows that have others at theirs."""
+    command = f"python -m experiments.run {table.name} --size {table.size}"
+    usual, others = set(tables.load(table.name, table.size).seeds), {}
+    for result in results:
+        if not result.by_seed.keys() <= usual:
+            others.setdefault(tuple(sorted(result.by_seed)), []).append(result.row.label)
+    whole = [result.row.label for result in results]
+    lines = [] if whole in others.values() else [command]
+    for seeds, labels in others.items():
+        rows = "".join(f' --row "{label}"' for label in labels) if labels != whole else ""
+        lines.append(f"{command}{rows} --seeds {','.join(map(str, seeds))}")
+    return lines
 
 
 def _missing(table: Table, results: list[Result]) -> list[str]:
@@ -204,13 +215,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=run.ROOT)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args(argv)
-    kept = arguments.out / "records"
-    table = tables.load(arguments.table, arguments.size)
     try:
-        table, runs = records.find(table, arguments.root, kept)
-    except ConfigError as error:
+        return write(tables.load(arguments.table, arguments.size), arguments.root, arguments.out)
+    except (ConfigError, OSError) as error:
         print(f"experiments.report: {error}", file=sys.stderr)
-        return error.exit_code
+        return getattr(error, "exit_code", 7)
+
+
+def write(table: Table, root: Path, out: Path) -> int:
+    """The exit code of `main`."""
+    kept = out / "records"
+    table, runs = records.find(table, root, kept)
     results = records.collect(table, runs)
     published = {heading for values, _ in table.literature.values() for heading in values}
     had = {
@@ -221,16 +236,14 @@ def main(argv: list[str] | None = None) -> int:
     bold = tuple(heading for heading in table.bold if heading in had)
     table = dataclasses.replace(table, metrics=had, bold=bold)
     if not results:
-        print(
-            f"no finished run of {table.name}, size {table.size}, below {arguments.root} or {kept}"
-        )
+        print(f"no finished run of {table.name}, size {table.size}, below {root} or {kept}")
         return 1
-    for path in records.keep(table, runs, kept):
-        print(f"{path} is of another run than before, or gone", file=sys.stderr)
+    for line in records.keep(table, runs, kept):
+        print(line, file=sys.stderr)
     makers = {"md": markdown, "csv": comma_separated, "tex": latex}
     for suffix, make in makers.items():
-        (arguments.out / f"{table.stem}.{suffix}").write_text(make(table, results))
-    plots.draw(table, results, arguments.out / f"{table.stem}.png")
+        (out / f"{table.stem}.{suffix}").write_text(make(table, results))
+    plots.draw(table, results, out / f"{table.stem}.png")
     print(markdown(table, results))
     return 0
 

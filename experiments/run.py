@@ -258,7 +258,10 @@ def perform_all(chosen: list[Run], extra: list[str]) -> int:
             seeds = ("seed " if len(job) == 1 else "seeds ") + ", ".join(str(r.seed) for r in job)
             name = f"[{index}/{len(by_row)}] {label}, {seeds}"
             print(f"{name}: {job[0].workdir}", flush=True)
-            status, said = perform(job, extra)
+            try:
+                status, said = perform(job, extra)
+            except OSError as error:  # a full disk, a directory that may not be written to
+                status, said = 1, str(error)
             if status in (129, 130, 143):
                 print(f"{name}: stopped; the same command continues", flush=True)
                 return status

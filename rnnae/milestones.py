@@ -55,7 +55,9 @@ class Milestones:
         kinds = ", ".join(sorted({device.device_kind for device in devices}))
         self.say(f"{size(params):,} parameters ({parts}) on {len(devices)} x {kinds}")
         arithmetic = {"parameters": size(params), "training_flop_per_image": flops.training(model)}
-        self.writer.started(int(train_state.step), environment.describe(devices) | arithmetic)
+        tested = any("test/loss" in record for record in self.writer.records())
+        about = environment.describe(devices) | arithmetic | {"tested": tested}
+        self.writer.started(int(train_state.step), about)
 
     def save(self, step: int, train_state: TrainState) -> None:
         """All that was recorded, and the state, survive from here on. NonFiniteError for what no

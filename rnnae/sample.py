@@ -40,7 +40,8 @@ _PAD = 32  # a power of two
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A model with trained parameters. Images are uint8 (N, H, W, C), codes float32 (N, Z)."""
+    """A model with trained parameters. Images are uint8 (N, H, W, C), 0 and 255 where the run
+    binarised its own; codes are float32 (N, Z). ConfigError for others."""
 
     model: nn.Module
     params: Any
@@ -58,6 +59,11 @@ class Run:
             raise ConfigError(
                 f"images must be uint8 of shape (N, {', '.join(map(str, shape))}), "
                 f"not {images_NHWC.dtype} {images_NHWC.shape}"
+            )
+        if self.config.data.binarise != "none" and ((images_NHWC > 0) & (images_NHWC < 255)).any():
+            raise ConfigError(
+                "this run was trained on binary images, 0 and 255, and these are grey: "
+                "rnnae.data.binarise_once(images, seed) draws such images from them"
             )
 
     def decode(self, codes_NZ: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -86,7 +92,7 @@ class Run:
         if self.mixture is None:
             raise CheckpointError(
                 "this run has no mixture to sample codes from; finish its training, or "
-                "Run.with_mixture(images) fits one now"
+                "Run.with_mixture(images, components=100) fits one now"
             )
         return self.mixture.sample(count, seed)
 

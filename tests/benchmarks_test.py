@@ -58,10 +58,10 @@ def test_a_table_says_speeds_ratios_shares_and_failures(tmp_path):
             }
         }
     }
-    text = report.table(CASE, found, cores=2, allocator="keep")
+    text = report.table(CASE, found, "2 cores of one", allocator="keep")
     assert "| rnnae | 20 (10-40) | 2.00 | 0 | 25 % | 1 MiB | 1.0 s |" in text
     assert "| other | did not run: No module named 'other' |" in text
-    assert "jax 1.0" in text and "medians of 3 rounds" in text
+    assert "2 cores of one; jax 1.0" in text and "medians of 3 rounds" in text
     report.chart(CASE, found, tmp_path / "chart.png")
     assert (tmp_path / "chart.png").stat().st_size > 5000
 
@@ -93,10 +93,10 @@ def test_a_contender_that_is_killed_between_its_turns_stops_nobody(monkeypatch):
 
 def test_a_table_without_its_products_has_no_share(tmp_path):
     found = {"small": {"float32": {"rnnae": figures([0.5]), report.PRODUCTS: {"error": "killed"}}}}
-    assert "| rnnae | 20 (20-20) |  | 0 |  | 1 MiB |" in report.table(CASE, found, 2, "keep")
+    assert "| rnnae | 20 (20-20) |  | 0 |  | 1 MiB |" in report.table(CASE, found, "", "keep")
     report.chart(CASE, found, tmp_path / "chart.png")
     found["small"]["float32"]["rnnae"] = {"error": "killed"}
-    assert report.table(CASE, found, 2, "keep").count("did not run: killed") == 2
+    assert report.table(CASE, found, "", "keep").count("did not run: killed") == 2
     report.chart(CASE, found, tmp_path / "chart.png")
 
 

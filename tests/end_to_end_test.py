@@ -41,7 +41,7 @@ def test_everything_a_run_leaves(directory, unbroken):
     for name in ("config.json", "summary.txt", "timing.jsonl", "mixture.npz"):
         assert (workdir / name).stat().st_size > 0, name
     (start,) = read_starts(workdir)
-    assert start["step"] == 0 and start["parameters"] > 1000
+    assert start["step"] == 0 and start["parameters"] > 1000 and not start["tested"]
     assert start["training_flop_per_image"] > 6 * start["parameters"]  # weights used many times
     assert "\x1b" not in (workdir / "summary.txt").read_text()  # colours of a terminal
     pictures = {p.name for p in (workdir / "pictures").iterdir()}

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from experiments import report, run, tables
+from tests import fake_tables, runs
 
 
 def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
@@ -29,6 +30,40 @@ def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
     words = run.command([last], [])
     assert f"--workdir={tmp_path / 'widths-cpu' / 'a' / 'seed2'}" in words
     assert "--mode=evaluate" in words and "train.epochs" not in str(words)
+
+
+@pytest.mark.slow
+def test_runs_of_rnnae_itself_are_continued_evaluated_and_reported(
+    plant, tmp_path, monkeypatch, capsys
+):
+    """The other tests' runs are made up."""
+    row = runs.overrides(tmp_path) | {"train.epochs": 1, "data.binarise": "dynamic"}
+    row |= {"likelihood.name": "bernoulli", "latent.name": "gaussian", "eval.seeds": (0,)}
+    of = {"trained": "row", "eval.importance_samples": 2, "eval.seeds": (0,)}
+    metrics = {"NLL": "test/nll_dynamic_is2", "bound": "test/bound_dynamic"}
+    argv = plant(ROWS={"row": row, "of row": of}, METRICS=metrics, SEEDS=(0,))
+    monkeypatch.setattr(run, "command", fake_tables.COMMAND)
+    assert run.main(argv) == 0, (tmp_path / "root/widths-full/row/seed0/log.txt").read_text()
+    capsys.readouterr()
+    assert run.main(argv) == 0
+    assert capsys.readouterr().out.count("finished before") == 2
+    assert report.main([*argv, "--out", str(tmp_path / "out")]) == 0
+    lines = (tmp_path / "out" / "widths-full.csv").read_text().splitlines()
+    names, of_row, of_evaluation = (line.split(",") for line in lines)
+    bound, estimate = names.index("test/bound_dynamic"), names.index("test/nll_dynamic_is2")
+    assert of_row[0] == "row" and float(of_row[bound]) > 0 and not of_row[estimate]
+    assert of_evaluation[0] == "of row" and float(of_evaluation[estimate]) > 0
+    assert "1 x cpu" in (tmp_path / "out" / "widths-full.md").read_text()
+
+
+def test_a_row_that_cannot_be_written_stops_nobody(plant, tmp_path, capsys):
+    argv = plant(SEEDS=(0,))
+    (tmp_path / "root" / "widths-full").mkdir(parents=True)
+    (tmp_path / "root" / "widths-full" / "narrow").touch()
+    assert run.main(argv) == 1
+    said = capsys.readouterr().out
+    assert "narrow, seed 0: FAILED, exit code 1: " in said and "1 of 2 runs failed" in said
+    assert (tmp_path / "root" / "widths-full" / "wide-very" / "seed0" / "metrics.jsonl").exists()
 
 
 def test_rows_are_run_once_a_failure_stops_nobody_and_is_tried_again(plant, tmp_path, capsys):

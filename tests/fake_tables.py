@@ -5,7 +5,7 @@ import types
 
 from experiments import run, tables
 
-_COMMAND = run.command  # the real one
+COMMAND = run.command  # the real one
 
 SCRIPT = """
 import ast, json, os, pathlib, runpy, sys
@@ -78,7 +78,7 @@ def install(monkeypatch, tmp_path, **changes) -> list[str]:
     script.write_text(SCRIPT)
 
     def command(job, extra):
-        return [sys.executable, str(script), *_COMMAND(job, extra)[3:]]
+        return [sys.executable, str(script), *COMMAND(job, extra)[3:]]
 
     monkeypatch.setattr(tables, "TABLES", {"widths": planted(**changes)})
     monkeypatch.setattr(run, "command", command)

@@ -59,7 +59,9 @@ def test_what_was_evaluated_of_other_weights_is_not_kept(plant, tmp_path, capsys
     assert report.main([*argv, "--out", str(out)]) == 0
     assert "Not run: of a." in (out / "widths-full.md").read_text()
     assert not (out / "records" / "widths-full" / "of-a").exists()
-    assert "of-a/seed0 is of another run than before, or gone" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "of-a/seed0 was of commit abc (2026-01-02) and is gone" in said
+    assert "/a/seed0 was of commit abc (2026-01-02) and is now of commit abc (2026-01-02)" in said
 
 
 def test_an_evaluation_is_kept_as_long_as_its_weights(plant, tmp_path):
@@ -84,14 +86,24 @@ def test_records_of_another_table_are_no_result(plant, tmp_path, capsys):
     assert len(list((out / "records").rglob("metrics.jsonl"))) == 2
 
 
-def test_seeds_of_other_images_are_no_row(plant, tmp_path, capsys):
+@pytest.mark.parametrize("other", ["narrow/seed1", "wide-very/seed0"])
+def test_runs_of_other_images_are_in_no_table(other, plant, tmp_path, capsys):
     argv, out = plant(SEEDS=(0, 1)), tmp_path / "out"
     assert run.main(argv) == 0
-    for seed in (0, 1):
-        path = tmp_path / "root" / "widths-full" / "narrow" / f"seed{seed}" / "config.json"
-        path.write_text(path.read_text().replace('"fingerprint": ""', f'"fingerprint": "{seed}"'))
+    path = tmp_path / "root" / "widths-full" / other / "config.json"
+    path.write_text(path.read_text().replace('"fingerprint": ""', '"fingerprint": "1"'))
     assert report.main([*argv, "--out", str(out)]) == 2
-    assert "seed1 is of other images than other seeds" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{other} is of other images than" in said and "narrow/seed0: move one away" in said
+
+
+def test_rows_of_different_sets_are_of_different_images(plant, tmp_path):
+    rows = {"a": {}, "b": {"data.name": "fashion_mnist"}}
+    argv, out = plant(ROWS=rows, SEEDS=(0,)), tmp_path / "out"
+    assert run.main(argv) == 0
+    path = tmp_path / "root" / "widths-full" / "b" / "seed0" / "config.json"
+    path.write_text(path.read_text().replace('"fingerprint": ""', '"fingerprint": "1"'))
+    assert report.main([*argv, "--out", str(out)]) == 0
 
 
 @pytest.mark.parametrize("name", ["config.json", "timing.jsonl", "environment.jsonl"])
@@ -136,11 +148,27 @@ def test_a_start_that_trained_nothing_is_not_in_the_caption(plant, tmp_path):
     argv, out = plant(SEEDS=(0,)), tmp_path / "out"
     assert run.main(argv) == 0
     path = tmp_path / "root" / "widths-full" / "narrow" / "seed0" / "environment.jsonl"
-    lost, start = (path.read_text().replace('"abc"', f'"{name}"') for name in ("lost", "made"))
-    drawn = start.replace('"step": 0', '"step": 5').replace('"made"', '"drawn"')
-    path.write_text(lost + start + drawn)
+    only = path.read_text()
+
+    def start(commit, step, tested="false"):
+        at = only.replace('"abc"', f'"{commit}"').replace('"step": 0', f'"step": {step}')
+        return at.replace("}", f', "tested": {tested}}}')
+
+    lost = start("lost", 0) + start("lost", 4) + start("lost", 2)
+    made = start("made", 0) + start("measured", 5)
+    path.write_text(lost + made + start("drawn", 5, "true"))
     assert report.main([*argv, "--out", str(out)]) == 0
-    assert "commit abc, made;" in (out / "widths-full.md").read_text()
+    assert "commit abc, made, measured;" in (out / "widths-full.md").read_text()
+
+
+def test_a_finished_run_that_was_opened_again_is_the_same(plant, tmp_path, capsys):
+    argv, out = plant(SEEDS=(0,)), tmp_path / "out"
+    assert run.main(argv) == 0 and report.main([*argv, "--out", str(out)]) == 0
+    path = tmp_path / "root" / "widths-full" / "narrow" / "seed0" / "environment.jsonl"
+    path.write_text(path.read_text() + path.read_text().replace('"step": 0', '"step": 5'))
+    (out / "records" / "widths-full" / ".DS_Store").touch()
+    capsys.readouterr()
+    assert report.main([*argv, "--out", str(out)]) == 0 and not capsys.readouterr().err
 
 
 def test_every_committed_table_has_its_records():

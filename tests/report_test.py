@@ -103,6 +103,23 @@ def test_a_report_says_what_was_not_run(plant, tmp_path, capsys):
     assert "--seeds" not in said
 
 
+def test_a_report_has_the_command_of_every_row(plant, tmp_path):
+    argv = plant(CPU_SEEDS=(0,)) + ["--size", "cpu"]
+    assert run.main(argv) == 0 and run.main([*argv, "--row", "narrow", "--seeds", "0,1"]) == 0
+    assert report.main([*argv, "--out", str(tmp_path / "out")]) == 0
+    command = "python -m experiments.run widths --size cpu"
+    both = f'`{command}`\n\n`{command} --row "narrow" --seeds 0,1`\n'
+    assert (tmp_path / "out" / "widths.md").read_text().endswith(both)
+
+
+def test_a_report_that_cannot_be_written_says_so(plant, tmp_path, capsys):
+    argv = plant(SEEDS=(0,))
+    assert run.main(argv) == 0
+    (tmp_path / "out").touch()
+    assert report.main([*argv, "--out", str(tmp_path / "out")]) == 7
+    assert f"{tmp_path}/out" in capsys.readouterr().err
+
+
 def test_one_seed_has_the_error_over_images_and_is_never_bold(plant, tmp_path, capsys):
     argv = plant(SEEDS=(0,))
     assert run.main(argv) == 0

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from rnnae import evaluate, gallery, sample, saved_config, train
+from rnnae import data, evaluate, gallery, sample, saved_config, train
 from rnnae.config import default
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.writer import read_metrics
@@ -80,6 +80,11 @@ def test_wrong_images_are_refused(run):
         run.encode(images().astype(np.float32))
     with pytest.raises(ConfigError, match="not uint8"):
         run.encode(images()[:, :4])
+    binary = dataclasses.replace(run, config=run.config.copy_and_resolve_references())
+    binary.config.data.binarise = "dynamic"
+    with pytest.raises(ConfigError, match=r"these are grey: rnnae.data.binarise_once"):
+        binary.encode(images())
+    assert binary.encode(data.binarise_once(images(), seed=0)).shape == (7, 4)
 
 
 def test_best_checkpoint_and_no_checkpoint(trained, tmp_path):
@@ -233,6 +238,7 @@ def test_an_evaluation_that_is_stopped_loses_none_before_it(trained, monkeypatch
     config = saved_config.get_config(str(workdir / "config.json"))
     evaluate.main(config, workdir)
     kept = (workdir / "evaluation.json").read_text()
+    assert json.loads(kept).keys() >= {"environment", "eval", "test/mse"}
     said = []
 
     def line(means):

@@ -1,5 +1,6 @@
 """A case's figures as a Markdown table and as a bar chart."""
 
+import datetime
 import statistics
 from pathlib import Path
 
@@ -10,7 +11,13 @@ PRODUCTS = "matrix products alone"
 _WIDE = 30  # ratio of speeds from which bars need a logarithmic axis
 
 
-def table(case: Case, figures: dict, cores: int, allocator: str) -> str:
+def where() -> str:
+    """The processor, the commit and the day."""
+    commit = environment.commit() or "unknown"
+    return f"{environment.processor()}, commit {commit}, {datetime.date.today()}"
+
+
+def table(case: Case, figures: dict, machine: str, allocator: str) -> str:
     """Medians over rounds with their range; `share` is what the step's matrix products take alone,
     at the same shapes and in the same run."""
     lines = [f"## {case.title}", ""]
@@ -31,7 +38,7 @@ def table(case: Case, figures: dict, cores: int, allocator: str) -> str:
     versions = {f"{k} {v}" for found in every for k, v in found.get("versions", {}).items()}
     rounds = max(len(found.get("seconds", ())) for found in every)
     lines.append(
-        f"{cores} cores of {environment.processor()}; {', '.join(sorted(versions))}; "
+        f"{machine}; {', '.join(sorted(versions))}; "
         f"allocator: {allocator}; medians of {rounds} rounds in turns, a process each. "
         "Memory: the most that the process took; first: seconds to build and compile and for the "
         "first steps."

@@ -57,8 +57,10 @@ def main(argv: list[str] | None = None) -> int:
         else:
             case = CASES[name]
             figures = measure(case, arguments.rounds, arguments.cores, arguments.allocator)
-            (_RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
-            text = report.table(case, figures, arguments.cores, arguments.allocator)
+            where = f"{arguments.cores} cores of {report.where()}"
+            made = {"where": where, "allocator": arguments.allocator, "sizes": figures}
+            (_RESULTS / f"{name}.json").write_text(json.dumps(made, indent=1) + "\n")
+            text = report.table(case, figures, where, arguments.allocator)
             report.chart(case, figures, _RESULTS / f"{name}.png")
         (_RESULTS / f"{name}.md").write_text(text)
         print(text, flush=True)

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from rnnae import environment
+from experiments.benchmarks import report
 
 NAME = "startup"
 _IMPORT = "from rnnae import sample"  # what a notebook starts with; `import rnnae` imports nothing
@@ -36,7 +36,7 @@ def measure(rounds: int) -> str:
     for name, seconds in rows.items():
         middle = statistics.median(seconds)
         lines.append(f"| {name} | {middle:.1f} ({min(seconds):.1f}-{max(seconds):.1f}) |")
-    text = f"{environment.processor()}; medians of {rounds} rounds; MNIST is prepared already."
+    text = f"{report.where()}; medians of {rounds} rounds; MNIST is prepared already."
     return "\n".join([*lines, "", text, ""])
 
 
