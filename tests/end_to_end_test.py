@@ -5,12 +5,9 @@ import random
 import signal
 import time
 
-import jax
-import numpy as np
 import pytest
 
-from rnnae import loop, milestones, sample, state, train
-from rnnae.checkpoint import Checkpoints
+from rnnae import loop, milestones, train
 from rnnae.errors import CheckpointError, ConfigError, NonFiniteError, Stopped
 from rnnae.writer import read_metrics, read_starts
 from tests import runs
@@ -121,26 +118,6 @@ def test_what_is_drawn_at_random_continues_to_the_same_bits(directory, tmp_path,
     stopped, whole = (runs.outcome(tmp_path / name, config) for name in ("stopped", "unbroken"))
     runs.assert_same(stopped, whole)
     assert "test/nll_dynamic_is2" in whole[1]
-
-
-def test_the_best_checkpoint_is_that_of_the_lowest_validation(directory, tmp_path, monkeypatch):
-    config, losses = runs.config(directory), {6: 3.0, 12: 1.0, 18: 2.0}
-    measure = milestones.Milestones._measure
-
-    def measuring(self, split, step, *args, **kwargs):
-        means = measure(self, split, step, *args, **kwargs)
-        return means | {"loss": losses[step]} if split == "valid" else means
-
-    monkeypatch.setattr(milestones.Milestones, "_measure", measuring)
-    train.train(config, tmp_path)
-    assert Checkpoints(tmp_path).steps("best") == [12]
-    best, latest = (sample.load(tmp_path, which).params for which in ("best", "latest"))
-    model, optimizer, _ = sample.build(config.copy_and_resolve_references(), 1)
-    like = state.create(model, optimizer, model.image_shape, config.seed)
-    expected = Checkpoints(tmp_path).restore(like, "best")
-    assert int(expected.step) == 12
-    for a, b, c in zip(*map(jax.tree.leaves, (best, expected.ema, latest)), strict=True):
-        assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 
 def test_stopped_during_evaluations(directory, tmp_path, monkeypatch, unbroken):

@@ -34,6 +34,18 @@ def test_a_product_and_its_gradients_are_of_rounded_operands(inputs):
     assert np.abs(y - x @ w).max() > 1e-4  # or the test above says nothing
 
 
+@pytest.mark.parametrize("rows", [1, 7, 211, 400])  # 211 is prime
+@pytest.mark.parametrize("inputs, outputs", [(5, 9), (9, 5), (3, 300), (300, 3), (4, 1)])
+def test_the_gradient_of_weights_is_the_same_in_parts(rows, inputs, outputs):
+    generator = np.random.default_rng(0)
+    shapes = (rows, inputs), (inputs, outputs), (rows, outputs)
+    x, w, dy = (generator.normal(size=shape).astype(np.float32) for shape in shapes)
+    y, pull = jax.vjp(lambda x, w: product(x, w, jnp.float32), x, w)
+    dx, dw = pull(jnp.asarray(dy))
+    for found, expected in ((y, x @ w), (dx, dy @ w.T), (dw, x.T @ dy)):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_dense_layers_and_no_others_are_exchanged(bias):
     x = jax.random.normal(jax.random.key(0), (2, 3, 8))

@@ -4,10 +4,12 @@ import dataclasses
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
-from rnnae import data, evaluate, gallery, sample, saved_config, train
+from rnnae import data, evaluate, gallery, milestones, sample, saved_config, state, train
+from rnnae.checkpoint import Checkpoints
 from rnnae.config import default
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.writer import read_metrics
@@ -92,6 +94,27 @@ def test_best_checkpoint_and_no_checkpoint(trained, tmp_path):
     (tmp_path / "config.json").write_text((trained / "run" / "config.json").read_text())
     with pytest.raises(CheckpointError, match="--mode train"):
         sample.load(tmp_path)
+
+
+def test_the_best_checkpoint_is_that_of_the_lowest_validation(tmp_path, monkeypatch):
+    workdir = tmp_path / "run"
+    config, losses = runs.config(tmp_path), {6: 3.0, 12: 1.0, 18: 2.0}
+    measure = milestones.Milestones._measure
+
+    def measuring(self, split, step, *args, **kwargs):
+        means = measure(self, split, step, *args, **kwargs)
+        return means | {"loss": losses[step]} if split == "valid" else means
+
+    monkeypatch.setattr(milestones.Milestones, "_measure", measuring)
+    train.train(config, workdir)
+    assert Checkpoints(workdir).steps("best") == [12]
+    best, latest = (sample.load(workdir, which).params for which in ("best", "latest"))
+    model, optimizer, _ = sample.build(config.copy_and_resolve_references(), 1)
+    like = state.create(model, optimizer, model.image_shape, config.seed)
+    expected = Checkpoints(workdir).restore(like, "best")
+    assert int(expected.step) == 12
+    for a, b, c in zip(*map(jax.tree.leaves, (best, expected.ema, latest)), strict=True):
+        assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 
 def test_codes_beyond_a_chunk_are_their_own_and_decode_as_they_do_alone(run):
