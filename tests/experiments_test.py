@@ -172,21 +172,21 @@ def test_shards_are_all_runs_once(plant, capsys):
 )
 def test_a_signal_ends_the_child_and_the_rows_after_it(plant, monkeypatch, capsys, number, code):
     """Also one whose child has no handler yet, and dies of it."""
-    argv, before = plant(), signal.getsignal(number)
+    argv = plant()
     sleeping = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
     monkeypatch.setattr(run, "command", lambda job, extra: sleeping)
-
-    def send():
-        time.sleep(1)
-        os.kill(os.getpid(), number)
-
-    thread = threading.Thread(target=send)
+    before = signal.signal(number, signal.default_int_handler)  # nohup's tests ignore SIGHUP
+    thread = threading.Timer(1, os.kill, (os.getpid(), number))
     thread.start()
-    assert run.main(argv) == code
-    thread.join()
+    try:
+        assert run.main(argv) == code
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        thread.join()
+        signal.signal(number, before)
     said = capsys.readouterr().out
     assert "narrow, seeds 0, 1, 2: stopped; the same command continues" in said
-    assert "Wide" not in said and signal.getsignal(number) is before
+    assert "Wide" not in said
 
 
 def test_a_closed_terminal_does_not_stop_what_nohup_started(plant, monkeypatch, capsys):
