@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 
 import pytest
 
