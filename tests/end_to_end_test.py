@@ -85,6 +85,7 @@ def test_stopped_by_signals(directory, tmp_path, monkeypatch, request, steps_per
     runs.assert_same(runs.outcome(tmp_path, config), whole)
 
 
+@pytest.mark.slow
 def test_continues_on_two_devices_to_the_same_bits(directory, tmp_path, monkeypatch):
     config = runs.config(directory, devices=2)
     train.train(config, tmp_path / "unbroken")
@@ -97,6 +98,7 @@ def test_continues_on_two_devices_to_the_same_bits(directory, tmp_path, monkeypa
     runs.assert_same(stopped, whole)
 
 
+@pytest.mark.slow
 def test_what_is_drawn_at_random_continues_to_the_same_bits(directory, tmp_path, monkeypatch):
     """Codes, pixels, importance samples; and what depends on the step."""
     config = runs.config(
@@ -267,6 +269,7 @@ def test_kill_9_at_five_random_moments(directory, tmp_path, unbroken):
     runs.assert_same(runs.outcome(tmp_path, runs.config(directory)), unbroken)
 
 
+@pytest.mark.slow
 def test_command_line_stopped_by_sigterm(directory, tmp_path, unbroken):
     """The process, its exit code and time, and a continued run's outcome."""
     process = runs.start(directory, tmp_path)

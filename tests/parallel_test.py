@@ -88,6 +88,7 @@ def test_pmap_equals_jit_with_named_sharding():
     assert_close(run(2), comparable(*call(replicated, sharded)))
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_one():
     """In a process of its own: the number of virtual devices is fixed when jax starts."""
     program = (

@@ -62,6 +62,7 @@ def test_two_devices_train_them_as_one_does(directory, together):
         )
 
 
+@pytest.mark.slow
 def test_stopped_and_killed_they_continue_to_the_same_bits(
     directory, together, tmp_path, monkeypatch
 ):
