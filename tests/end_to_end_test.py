@@ -122,6 +122,7 @@ def test_what_is_drawn_at_random_continues_to_the_same_bits(directory, tmp_path,
     assert "test/nll_dynamic_is2" in whole[1]
 
 
+@pytest.mark.slow
 def test_stopped_during_evaluations(directory, tmp_path, monkeypatch, unbroken):
     config = runs.config(directory)
     measure = milestones.Milestones._measure

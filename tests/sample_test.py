@@ -124,6 +124,7 @@ def test_codes_beyond_a_chunk_are_their_own_and_decode_as_they_do_alone(run):
     assert not np.array_equal(codes[:20], codes[500:])
 
 
+@pytest.mark.slow
 def test_a_variational_run_samples_its_prior_and_shows_how_it_paints(tmp_path):
     config = default("draw")
     config.update_from_flattened_dict(
