@@ -156,7 +156,8 @@ def test_a_variational_run_samples_its_prior_and_shows_how_it_paints(tmp_path):
     assert again["test/nll_dynamic_is3"] == pytest.approx(result["test/nll_dynamic_is3"])
 
 
-@pytest.mark.parametrize("latent", ["none", pytest.param("gaussian", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("latent", ["none", "gaussian"])
 def test_a_sweep_completes_images_and_needs_no_code(tmp_path, latent):
     config = default("sweep")
     config.update_from_flattened_dict(
