@@ -119,9 +119,7 @@ def find(table: Table, root: Path, kept: Path) -> tuple[Table, list[Run]]:
     pairs = zip(run.runs(every, root), run.runs(every, kept), strict=True)
     finished = [r for r in (_either(here, before) for here, before in pairs) if r.result()]
     run.check(finished)
-    images: dict[
-        tuple, tuple[str, Path]
-    ] = {}  # a set and its split -> what it is, and of which run
+    images: dict[tuple, tuple[str, Path]] = {}  # set and split -> fingerprint, of which run
     for r in finished:
         if r.row.trained:
             continue
@@ -190,7 +188,7 @@ def _places(table: Table, kept: Path) -> tuple[Path, Path]:
 def _content(directory: Path) -> list[str]:
     """What was found, and of what: not when, where and how fast."""
     evaluation = directory / run.EVALUATION
-    kept = [json.loads(evaluation.read_text())["metrics"]] if evaluation.exists() else []
+    kept = [saved_config.read(evaluation)["metrics"]] if evaluation.exists() else []
     config = directory / saved_config.NAME
     return [*kept, *writer.read_metrics(directory), config.exists() and config.read_text()]
 
@@ -199,7 +197,7 @@ def _origin(directory: Path) -> str:
     """The commits and days of a record."""
     evaluation = directory / run.EVALUATION
     if evaluation.exists():
-        starts = [json.loads(evaluation.read_text())["environment"]]
+        starts = [saved_config.read(evaluation)["environment"]]
     else:
         starts = _trained(directory)
     return ", ".join(f"commit {s['commit'] or 'unknown'} ({s['date'][:10]})" for s in starts)

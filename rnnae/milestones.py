@@ -55,9 +55,9 @@ class Milestones:
         kinds = ", ".join(sorted({device.device_kind for device in devices}))
         self.say(f"{size(params):,} parameters ({parts}) on {len(devices)} x {kinds}")
         arithmetic = {"parameters": size(params), "training_flop_per_image": flops.training(model)}
-        tested = any("test/loss" in record for record in self.writer.records())
-        about = environment.describe(devices) | arithmetic | {"tested": tested}
-        self.writer.started(int(train_state.step), about)
+        step = int(train_state.step)
+        about = environment.describe(devices) | arithmetic | {"tested": bool(self._tested(step))}
+        self.writer.started(step, about)
 
     def save(self, step: int, train_state: TrainState) -> None:
         """All that was recorded, and the state, survive from here on. NonFiniteError for what no
@@ -88,12 +88,8 @@ class Milestones:
 
     def finish(self, step: int, train_state: TrainState) -> dict[str, float]:
         """Test metrics of the averaged weights, the mixture over the codes, the last pictures."""
-
-        def recorded():
-            both = [r for r in self.writer.records() if r["step"] == step and "test/loss" in r]
-            return {k: v for k, v in both[0].items() if k.startswith("test/")} if both else None
-
-        result, last = processes.on_primary(recorded), self._pictures / gallery.LAST_PICTURE
+        result = processes.on_primary(lambda: self._tested(step))
+        last = self._pictures / gallery.LAST_PICTURE
         if result:
             means = {name.removeprefix("test/"): value for name, value in result.items()}
             self.say(f"already trained; test: {evaluate.line(means)}")
@@ -117,6 +113,11 @@ class Milestones:
     @property
     def _pictures(self) -> Path:
         return self.workdir / "pictures"
+
+    def _tested(self, step: int) -> dict[str, float] | None:
+        """The test metrics that were recorded after `step` steps."""
+        both = [r for r in self.writer.records() if r["step"] == step and "test/loss" in r]
+        return {k: v for k, v in both[0].items() if k.startswith("test/")} if both else None
 
     def _measure(
         self, split: str, step: int, train_state: TrainState, weighted: bool = False
