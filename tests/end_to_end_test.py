@@ -85,17 +85,22 @@ def test_stopped_by_signals(directory, tmp_path, monkeypatch, request, steps_per
     runs.assert_same(runs.outcome(tmp_path, config), whole)
 
 
+def assert_continues(config, directory, monkeypatch, step):
+    """Stopped after `step` steps, to the bits of the unbroken run, which it returns."""
+    train.train(config, directory / "unbroken")
+    with monkeypatch.context() as patch:
+        stop_in_training(patch, step, signal.SIGTERM)
+        with pytest.raises(Stopped):
+            train.train(config, directory / "stopped")
+    train.train(config, directory / "stopped")
+    stopped, whole = (runs.outcome(directory / name, config) for name in ("stopped", "unbroken"))
+    runs.assert_same(stopped, whole)
+    return whole
+
+
 @pytest.mark.slow
 def test_continues_on_two_devices_to_the_same_bits(directory, tmp_path, monkeypatch):
-    config = runs.config(directory, devices=2)
-    train.train(config, tmp_path / "unbroken")
-    with monkeypatch.context() as patch:
-        stop_in_training(patch, 6, signal.SIGTERM)
-        with pytest.raises(Stopped):
-            train.train(config, tmp_path / "stopped")
-    train.train(config, tmp_path / "stopped")
-    stopped, whole = (runs.outcome(tmp_path / name, config) for name in ("stopped", "unbroken"))
-    runs.assert_same(stopped, whole)
+    assert_continues(runs.config(directory, devices=2), tmp_path, monkeypatch, 6)
 
 
 @pytest.mark.slow
@@ -111,14 +116,7 @@ def test_what_is_drawn_at_random_continues_to_the_same_bits(directory, tmp_path,
         objective__anneal_steps=9,
         objective__free_bits=0.1,
     )
-    train.train(config, tmp_path / "unbroken")
-    with monkeypatch.context() as patch:
-        stop_in_training(patch, 7, signal.SIGTERM)
-        with pytest.raises(Stopped):
-            train.train(config, tmp_path / "stopped")
-    train.train(config, tmp_path / "stopped")
-    stopped, whole = (runs.outcome(tmp_path / name, config) for name in ("stopped", "unbroken"))
-    runs.assert_same(stopped, whole)
+    whole = assert_continues(config, tmp_path, monkeypatch, 7)
     assert "test/nll_dynamic_is2" in whole[1]
 
 
