@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.tables import Table
+from rnnae.pictures import curve
 from rnnae.writer import read_metrics
 
 
@@ -132,8 +133,7 @@ def _learning(axes, results, colours, legend) -> None:
     key = "valid/loss" if held_out else "train/loss"
     lines = {}
     for label, of_row in records.items():
-        points = [(r["epoch"], r[key]) for r in of_row if key in r]
-        if points:
+        if points := curve(of_row, key):
             epochs, losses = zip(*points, strict=True)
             axes.plot(epochs, losses, label=label, color=colours.get(label), lw=1.2)
             lines[label] = np.array(losses)

@@ -128,11 +128,24 @@ def curves(path: str | Path, records: list[dict]) -> None:
     _finish(path, figure, all_axes)
 
 
+def curve(records: list[dict], key: str) -> list[tuple[float, float]]:
+    """(epoch, value) of a metric, where records of a run have it.
+
+    Those of training are means over the steps since the one before. Left out are means over less
+    than half of the usual number, as an epoch's end leaves them: they jump.
+    """
+    having = [record for record in records if key in record]
+    if key.startswith("train/") and having:
+        steps = np.diff([record["step"] for record in having], prepend=0)
+        enough = 2 * steps >= np.median(steps)
+        having = [record for record, kept in zip(having, enough, strict=True) if kept]
+    return [(record["epoch"], record[key]) for record in having]
+
+
 def _lines(axes, series: list[tuple[str, str, dict]], records: list[dict]) -> None:
     """A line for each (key, label, style) that records have."""
     for key, label, style in series:
-        points = [(r["epoch"], r[key]) for r in records if key in r]
-        if points:
+        if points := curve(records, key):
             axes.plot(*zip(*points, strict=True), label=label, **style)
     if axes.lines:
         axes.legend(frameon=False)

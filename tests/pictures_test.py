@@ -66,6 +66,16 @@ def test_curves_of_little_or_negative_loss(tmp_path, records):
         assert picture.size[0] > 500
 
 
+def test_curve_leaves_out_what_an_epoch_left_over():
+    losses = {10: 5.0, 20: 4.0, 30: 3.0, 31: 1.0, 41: 2.0}
+    records = [{"step": n, "epoch": n / 31, "train/loss": loss} for n, loss in losses.items()]
+    records.append({"step": 41, "epoch": 41 / 31, "valid/loss": 2.5})
+    assert pictures.curve(records, "train/loss") == [(n / 31, losses[n]) for n in (10, 20, 30, 41)]
+    assert pictures.curve(records, "valid/loss") == [(41 / 31, 2.5)]
+    assert pictures.curve(records[:1], "train/loss") == [(10 / 31, 5.0)]
+    assert pictures.curve([], "train/loss") == []
+
+
 def test_canvas_animates_every_glimpse_and_ends_without_boxes(tmp_path):
     frames = np.zeros((3, 4, 28, 28, 1), np.uint8)
     windows = np.full((3, 4, 3), (10.0, 20.0, 6.0))
