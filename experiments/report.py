@@ -198,7 +198,8 @@ def _best(results: list[Result], names: tuple[str, ...]) -> Result | None:
 
 
 def _row(words: list[str]) -> str:
-    return f"| {' | '.join(words)} |"
+    cells = (word.replace("|", "\\|") for word in words)
+    return f"| {' | '.join(cells)} |"
 
 
 def _tex(text: str) -> str:

@@ -219,7 +219,10 @@ def main(argv: list[str] | None = None) -> int:
         if not (word.startswith("--config.") and equals and key in OF_THE_MACHINE):
             names = ", ".join(OF_THE_MACHINE)
             parser.error(f"{word} makes another row; after -- are --config.KEY=VALUE of {names}")
-    table = tables.load(arguments.table, arguments.size)
+    try:
+        table = tables.load(arguments.table, arguments.size)
+    except ConfigError as error:
+        parser.error(str(error))
     if arguments.seeds:
         table = dataclasses.replace(table, seeds=arguments.seeds)
     labels = [row.label for row in table.rows]

@@ -205,6 +205,13 @@ def check(config: ConfigDict) -> None:
         if not ok:
             raise ConfigError(f"config.{path} must be {words}, not {get(path)!r}")
 
+    name = config.model.name
+    strange = config.model.keys() - choose(_MODELS, "config.model.name", name)().keys()
+    if strange:
+        raise ConfigError(
+            f"a {name} model has no {', '.join(sorted(strange))}: config.model.name is not a flag; "
+            "take a config file of that model"
+        )
     for path in _POSITIVE:
         require(get(path) > 0, path, "positive")
     for path in _NOT_NEGATIVE:
@@ -213,12 +220,16 @@ def check(config: ConfigDict) -> None:
         require(0 <= get(path) < 1, path, "at least 0 and below 1")
     for path, choices in _CHOICES.items():
         choose(dict.fromkeys(choices), f"config.{path}", get(path))
+    for key in ("encoder_direction", "decoder_direction"):
+        if key in config.model:
+            ways = dict.fromkeys(("forward", "backward", "both"))
+            choose(ways, f"config.model.{key}", config.model[key])
     for split in config.eval.splits:
         choose(dict.fromkeys(("valid", "test")), "config.eval.splits", split)
     words = f"from 0 to {MAX_SEED:,}"
     require(0 <= config.seed <= MAX_SEED, "seed", words)
     seeds = config.eval.seeds
-    ok = bool(seeds) and min(seeds) >= 0 and max(seeds) <= MAX_SEED
+    ok = bool(seeds) and all(isinstance(s, int) and 0 <= s <= MAX_SEED for s in seeds)
     require(ok, "eval.seeds", f"one or more numbers {words}")
     for key in ("width", "layers", "patch", "steps", "canvas", "blocks", "expansion", "view"):
         if key in config.model:

@@ -242,22 +242,21 @@ def check_protocol(model: Autoencoder, images: data.Source, binarise: str) -> No
 def main(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, float]:
     """`--mode evaluate`: validation and test split of a trained run, printed and kept in
     `workdir`/evaluation.json, there with the KL of each step of a code drawn in several, the
-    settings, and where and with what it was made."""
+    settings, the step of the weights, and where and with what it was made."""
     run, splits = sample.load_with_splits(config, workdir)
     check_protocol(run.model, splits.test, config.data.binarise)
     devices = parallel.choose_devices(config.devices)
     evaluator = Evaluator(run.model, devices, config)
     settings = config.eval.to_dict()
-    result = {"environment": environment.describe(devices), "eval": settings}
+    where = environment.describe(devices)
+    result = {"environment": where, "eval": settings, "step": run.step}
     for split in config.eval.splits:
         if split == "valid" and config.data.train_on_all:
             print("valid: none, the run was trained on these images too")
             continue
         images = getattr(splits, split)
         means, kl_T = evaluator(run.params, images, weighted=True)
-        print(
-            f"{split} ({len(images):,} images, {config.eval.checkpoint} checkpoint): {line(means)}"
-        )
+        print(f"{split} ({len(images):,} images, weights of step {run.step:,}): {line(means)}")
         result |= {f"{split}/{name}": value for name, value in means.items()}
         if len(kl_T) > 1:
             result[f"{split}/kl_by_step"] = kl_T.tolist()

@@ -103,8 +103,10 @@ def fit(image: Image.Image, shape: tuple[int, int, int], name: str) -> np.ndarra
         )
     image = image.convert("L" if channels == 1 else "RGB")
     scale = min(image.width / width, image.height / height)
-    left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
-    box = (left, top, left + scale * width, top + scale * height)
+    # Rounding may take a part as large as the image a hair beyond it, which Pillow refuses.
+    across, down = min(scale * width, image.width), min(scale * height, image.height)
+    left, top = (image.width - across) / 2, (image.height - down) / 2
+    box = (left, top, min(left + across, image.width), min(top + down, image.height))
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.LANCZOS, box=box)
     return np.asarray(image, np.uint8).reshape(height, width, channels)

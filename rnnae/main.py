@@ -92,9 +92,7 @@ def _with_saved_config(argv: list[str]) -> list[str]:
     workdir = _value(argv, "workdir")
     if _value(argv, "config") or not workdir or _value(argv, "mode") in (None, "train"):
         return argv
-    saved = Path(workdir) / saved_config.NAME
-    if not saved.exists():
-        raise ConfigError(f"{workdir} has no run (no {saved_config.NAME}); train one there first")
+    saved = saved_config.find(workdir)
     return [argv[0], f"--config={saved_config.__file__}:{saved}", *argv[1:]]
 
 

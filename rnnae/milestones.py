@@ -140,7 +140,8 @@ class Milestones:
         self, train_state: TrainState, images: int, components: int, final: bool = False
     ) -> sample.Run:
         """The run as it is now, with a mixture over the codes where the model has no prior."""
-        run = sample.Run(self.model, jax.device_get(train_state.ema), self.config)
+        params = jax.device_get(train_state.ema)
+        run = sample.Run(self.model, params, self.config, int(train_state.step))
         if self.model.has_prior:
             return run
         if final:

@@ -69,10 +69,7 @@ class Layer(nn.Module):
     direction: str = "forward"
 
     def setup(self):
-        if self.direction not in DIRECTIONS:
-            raise ConfigError(
-                f"unknown direction {self.direction!r}; choose one of {', '.join(DIRECTIONS)}"
-            )
+        choose(dict.fromkeys(DIRECTIONS), "a direction", self.direction)
         new = cell_type(self.cell)
         if self.direction != "backward":
             self.forward = new(self.width)

@@ -29,7 +29,7 @@ from rnnae import (
     state,
 )
 from rnnae.checkpoint import Checkpoints
-from rnnae.errors import CheckpointError, ConfigError
+from rnnae.errors import CheckpointError, ConfigError, choose
 from rnnae.mixture import Mixture
 
 MIXTURE_IMAGES = 50_000  # codes that a mixture is fitted to, at most
@@ -40,12 +40,13 @@ _PAD = 32  # a power of two
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A model with trained parameters. Images are uint8 (N, H, W, C), 0 and 255 where the run
+    """A model with the parameters of a step. Images are uint8 (N, H, W, C), 0 and 255 where the run
     binarised its own; codes are float32 (N, Z). ConfigError for others."""
 
     model: nn.Module
     params: Any
     config: ml_collections.ConfigDict
+    step: int
     mixture: Mixture | None = None
 
     def encode(self, images_NHWC: np.ndarray) -> np.ndarray:
@@ -54,12 +55,7 @@ class Run:
         return self._each("encode", images_NHWC)
 
     def _check(self, images_NHWC: np.ndarray) -> None:
-        shape = self.model.image_shape
-        if images_NHWC.dtype != np.uint8 or images_NHWC.shape[1:] != shape:
-            raise ConfigError(
-                f"images must be uint8 of shape (N, {', '.join(map(str, shape))}), "
-                f"not {images_NHWC.dtype} {images_NHWC.shape}"
-            )
+        _check_array("images", images_NHWC, np.uint8, self.model.image_shape)
         if self.config.data.binarise != "none" and ((images_NHWC > 0) & (images_NHWC < 255)).any():
             raise ConfigError(
                 "this run was trained on binary images, 0 and 255, and these are grey: "
@@ -68,6 +64,7 @@ class Run:
 
     def decode(self, codes_NZ: np.ndarray, seed: int = 0) -> np.ndarray:
         """Mean images of the codes; `seed` matters to a decoder fed its own random output."""
+        _check_array("codes", codes_NZ, np.float32, (self.model.code_size,))
         return _to_uint8(self._each("decode", codes_NZ, _keys(seed, max(len(codes_NZ), 1))))
 
     def reconstruct(self, images_NHWC: np.ndarray) -> np.ndarray:
@@ -87,6 +84,8 @@ class Run:
 
     def codes(self, count: int, seed: int = 0) -> np.ndarray:
         """New codes from the prior or the mixture."""
+        if count < 0:
+            raise ConfigError(f"the number of new codes or images must be 0 or more, not {count}")
         if self.model.has_prior:
             return self._each("prior", _keys(seed, max(count, 1), stream=1))[:count]
         if self.mixture is None:
@@ -130,11 +129,17 @@ class Run:
         """
         if not isinstance(self.model, models.Draw):
             raise ConfigError("only config.model.name=draw paints its images step by step")
+        _check_array("codes", codes_NZ, np.float32, (self.model.code_size,))
         mean, where = _frames(self.model)({"params": self.params}, codes_NZ)
         return _to_uint8(np.asarray(mean)), np.asarray(where)
 
     def with_mixture(self, images_NHWC: np.ndarray, components: int) -> "Run":
-        """The same run with a mixture of `components` Gaussians fitted to the images' codes."""
+        """The same run with a mixture of `components` Gaussians fitted to the images' codes.
+        ConfigError for a model without a code."""
+        if not self.model.code_size:
+            raise ConfigError(
+                "this model has no code (config.latent.name=none) to fit a mixture to"
+            )
         mixture = Mixture.fit(self.encode(images_NHWC), components, self.config.seed)
         return dataclasses.replace(self, mixture=mixture)
 
@@ -172,6 +177,18 @@ def _frames(model: nn.Module) -> Callable:
 
 
 _READ = {"uint8": data.to_unit, "uint32": jax.random.wrap_key_data}
+
+
+def _check_array(what: str, x: np.ndarray, dtype: type, shape: tuple[int, ...]) -> None:
+    """ConfigError unless x is an array of that type of shape (N, *shape)."""
+    if not isinstance(x, np.ndarray | jax.Array):
+        has = f"a {type(x).__name__}"
+    elif x.dtype != dtype or x.shape[1:] != shape or not x.ndim:
+        has = f"{x.dtype} {x.shape}"
+    else:
+        return
+    sides = ", ".join(map(str, shape))
+    raise ConfigError(f"{what} must be {np.dtype(dtype)} of shape (N, {sides}), not {has}")
 
 
 def _to_uint8(x: np.ndarray) -> np.ndarray:
@@ -224,18 +241,19 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
     version of this package. A density over the codes comes with the weights that it was fitted to.
     """
     workdir = Path(workdir)
-    if not (workdir / saved_config.NAME).exists():
-        raise CheckpointError(f"{workdir} has no run: train one there first")
-    config = saved_config.get_config(str(workdir / saved_config.NAME))
+    choose(dict.fromkeys(("latest", "best")), "the checkpoint", checkpoint)
+    config = saved_config.get_config(str(saved_config.find(workdir)))
     model, optimizer, _ = build(config, total_steps=1)
     like = state.create(model, optimizer, model.image_shape, config.seed)
     restored = Checkpoints(workdir).restore(like, kind=checkpoint)
     if restored is None:
         raise CheckpointError(
-            f"{workdir} has no {checkpoint!r} checkpoint; train it first with --mode train"
+            f"{workdir} has no {checkpoint!r} checkpoint: "
+            + ("nothing was validated; take latest" if checkpoint == "best" else "train it first")
         )
-    mixture = Mixture.load(workdir / "mixture.npz", int(restored.step))
-    return Run(model, jax.device_get(restored.ema), config, mixture)
+    step = int(restored.step)
+    mixture = Mixture.load(workdir / "mixture.npz", step)
+    return Run(model, jax.device_get(restored.ema), config, step, mixture)
 
 
 def load_with_splits(

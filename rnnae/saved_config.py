@@ -7,9 +7,19 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from rnnae.config import changes, default
-from rnnae.errors import ConfigError
+from rnnae.errors import CheckpointError, ConfigError
 
 NAME = "config.json"
+
+
+def find(workdir: str | Path) -> Path:
+    """The file of the run in `workdir`; CheckpointError if there is none."""
+    path = Path(workdir) / NAME
+    if path.exists():
+        return path
+    seeds = sorted(str(below.parent) for below in Path(workdir).glob(f"seed*/{NAME}"))
+    hint = f"; there are {', '.join(seeds)}" if seeds else ": train one there first"
+    raise CheckpointError(f"{workdir} has no run (no {NAME}){hint}")
 
 
 def read(path: Path) -> dict:

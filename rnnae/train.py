@@ -147,7 +147,11 @@ def train_seeds(
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             print("no room for all seeds on the device: one after another", flush=True)
-    return [train(own, directory) for own, directory in zip(configs, workdirs, strict=True)]
+    results = []
+    for own, directory in zip(configs, workdirs, strict=True):
+        print(f"seed {own.seed}, in {directory}", flush=True)
+        results.append(train(own, directory))
+    return results
 
 
 def train_together(

@@ -47,6 +47,12 @@ def test_covers_then_crops_the_centre(size, tmp_path):
     assert (inner[..., 1] > 240).all() and (inner[..., [0, 2]] < 15).all()
 
 
+@pytest.mark.parametrize("side, to", [(29, 28), (55, 100), (58, 28), (7, 100)])
+def test_rounding_takes_no_part_beyond_the_image(side, to):
+    grey = folder.fit(Image.new("L", (side, side), 9), (to, to, 1), "x")
+    assert grey.shape == (to, to, 1) and (grey == 9).all()
+
+
 def test_exif_orientation_is_applied(tmp_path):
     image = np.zeros((16, 16, 3), np.uint8)
     image[:8] = 255

@@ -49,6 +49,10 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--config.train.epochs=0"), "config.train.epochs"),
         ((MNIST, "--config.optim.schedule=warm_cosine"), "did you mean 'warmup_cosine'"),
         ((MNIST, "--config.optim.precision=bf16"), "one of float32, bfloat16"),
+        ((MNIST, "--config.model.name=draw"), "a draw model has no connections"),
+        ((MNIST, "--config.model.encoder_direction=bakward"), "did you mean 'backward'"),
+        ((MNIST, '--config.eval.seeds=("a",)'), "config.eval.seeds must be one or more numbers"),
+        ((MNIST, "--config.eval.seeds=(1.5,)"), "config.eval.seeds must be one or more numbers"),
         ((MNIST, "--mode=sampel"), "train|evaluate|sample"),
         ((MNIST, "--wrkdir=x"), "did you mean --workdir"),
         ((MNIST, "epochs=3"), "what is 'epochs=3'"),
@@ -56,7 +60,6 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--seeds=0,one"), "--seeds=0,one: different numbers"),
         ((MNIST, "--seeds=0,1", "--mode=evaluate"), "--seeds is for training"),
         ((), "--config is needed"),
-        (("--mode=sample", "--workdir=/nowhere"), "has no run"),
     ],
     ids=str,
 )
@@ -67,6 +70,16 @@ def test_a_wrong_flag_is_one_line_and_exit_2(flags, words):
     assert code == 2 and out == ""
     assert err.startswith("rnnae: ") and err.count("\n") == 1
     assert words in err
+
+
+def test_no_run_is_one_line_and_exit_3(tmp_path):
+    for flags in [("--mode=sample",), ("--mode=evaluate", MNIST)]:
+        code, _, err = run(*flags, f"--workdir={tmp_path / 'none'}")
+        assert code == 3 and err.count("\n") == 1 and "has no run (no config.json): train" in err
+    (tmp_path / "seed1").mkdir()
+    (tmp_path / "seed1" / "config.json").write_text("{}")
+    code, _, err = run("--mode=evaluate", f"--workdir={tmp_path}")
+    assert code == 3 and f"there are {tmp_path / 'seed1'}" in err
 
 
 def test_choices_of_other_modules_are_told_too(tmp_path):

@@ -43,6 +43,22 @@ def test_a_report_says_means_errors_and_what_is_better(plant, tmp_path, capsys):
     assert "| 1.0 | 3 | 1 x cpu, 1 x gpu | 88.01 ± 0.01 |" in capsys.readouterr().out
 
 
+def test_every_row_needs_a_directory_of_its_own(plant, capsys):
+    for labels, words in [(("α = 1", "β = 1"), "'α = 1' has '1' too"), (("λ",), "'λ' of widths")]:
+        argv = plant(ROWS={label: {} for label in labels})
+        with pytest.raises(SystemExit, match="2"):
+            run.main(argv)
+        assert report.main(argv) == 2
+        said = capsys.readouterr().err
+        assert said.count("needs a name of its own") == 2 and said.count(words) == 2
+
+
+def test_a_bar_in_a_label_is_no_cell(plant, tmp_path, capsys):
+    argv = plant(ROWS={"of |h|": {}}, SEEDS=(0,))
+    assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path / "out")]) == 0
+    assert r"| of \|h\| | 1,234 |" in (tmp_path / "out" / "widths-full.md").read_text()
+
+
 def test_only_what_exceeds_the_noise_is_bold(plant, tmp_path, capsys):
     rows = {"one": {"model.width": 3}, "other": {"model.width": 3, "optim.learning_rate": 0.01}}
     argv = plant(ROWS=rows)

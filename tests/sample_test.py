@@ -60,7 +60,7 @@ def test_two_devices_draw_what_one_does(run, monkeypatch):
     drawn = [dataclasses.replace(run, config=c).decode(codes[0]) for c in (alone, both)]
     assert np.abs(np.subtract(*drawn, dtype=int)).max() <= 1
     model, params = tiny.build("sweep")  # whose pixels are drawn
-    drawn = [sample.Run(model, params["params"], c).sample(40, seed=1) for c in (alone, both)]
+    drawn = [sample.Run(model, params["params"], c, 0).sample(40, seed=1) for c in (alone, both)]
     assert np.array_equal(*drawn) and len(np.unique(drawn[0], axis=0)) > 35
     monkeypatch.setattr(sample.parallel, "map_examples", lambda function, devices: len(devices))
     made = sample._over_devices.__wrapped__
@@ -89,11 +89,23 @@ def test_wrong_images_are_refused(run):
     assert binary.encode(data.binarise_once(images(), seed=0)).shape == (7, 4)
 
 
+def test_wrong_codes_and_numbers_are_refused(run):
+    for wrong in (np.zeros((2, 5), np.float32), np.zeros((2, 4)), np.zeros(4, np.float32), [0.0]):
+        with pytest.raises(ConfigError, match=r"codes must be float32 of shape \(N, 4\), not"):
+            run.decode(wrong)
+    for call, wrong, words in [(run.encode, [], "not a list"), (run.sample, -1, "or more, not -1")]:
+        with pytest.raises(ConfigError, match=words):
+            call(wrong)
+
+
 def test_best_checkpoint_and_no_checkpoint(trained, tmp_path):
     assert sample.load(trained / "run", "best").encode(images()).shape == (7, 4)
     (tmp_path / "config.json").write_text((trained / "run" / "config.json").read_text())
-    with pytest.raises(CheckpointError, match="--mode train"):
-        sample.load(tmp_path)
+    for kind, words in [("latest", "train it first"), ("best", "nothing was validated")]:
+        with pytest.raises(CheckpointError, match=words):
+            sample.load(tmp_path, kind)
+    with pytest.raises(ConfigError, match="did you mean 'best'"):
+        sample.load(tmp_path, "bets")
 
 
 def test_the_best_checkpoint_is_that_of_the_lowest_validation(tmp_path, monkeypatch):
@@ -195,7 +207,7 @@ def test_a_sweep_completes_images_and_needs_no_code(tmp_path, latent):
 
 def test_a_completion_takes_the_code_that_explains_the_rows(monkeypatch):
     model, params = tiny.build("sweep")
-    run, count = sample.Run(model, params["params"], tiny.config("sweep")), 3
+    run, count = sample.Run(model, params["params"], tiny.config("sweep"), 0), 3
     given = np.zeros((count, *tiny.SHAPE), np.uint8)
     assert run.complete(given[:0], 2).shape == (0, *tiny.SHAPE)
     codes_KNZ = run.codes(sample._CANDIDATES * count, seed=5).reshape(-1, count, 5)
@@ -283,5 +295,6 @@ def test_images_that_were_trained_on_are_no_validation(tmp_path, capsys):
     train.train(config, tmp_path / "run")
     config = saved_config.get_config(str(tmp_path / "run" / "config.json"))
     result = evaluate.main(config, tmp_path / "run")
+    assert result["step"] == sample.load(tmp_path / "run").step > 0
     assert "test/mse" in result and not any(name.startswith("valid/") for name in result)
     assert "valid: none" in capsys.readouterr().out

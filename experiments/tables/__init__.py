@@ -9,7 +9,7 @@ answers and whose table it follows; its first line is the title.
     METRICS     heading -> name in metrics.jsonl, or several names, of which a row has one
     SEEDS       values of config.seed, a run each
     PROTOCOL    what the numbers are of, for the caption
-    CPU         overrides of every row at `--size cpu`
+    CPU         overrides at `--size cpu`, of what a row does not set itself
     CPU_ROWS    label -> overrides of that row at `--size cpu`, and CPU_SEEDS, where they differ
     SWEPT       the key whose value is the x axis of the plot; without it rows stand side by side
     BOLD        headings under which rows are rivals, whose best is bold; without it all
@@ -39,6 +39,7 @@ from experiments.tables import (
     recipe,
     scan_order,
 )
+from rnnae.errors import ConfigError
 
 TABLES: dict[str, ModuleType] = {
     "main": main,
@@ -108,15 +109,22 @@ def slug(label: str) -> str:
 
 
 def load(name: str, size: str) -> Table:
-    """The table `name` of `TABLES` at a size of `SIZES`."""
+    """The table `name` of `TABLES` at a size of `SIZES`; ConfigError for labels that do not give
+    every row a directory of its own."""
     data = TABLES[name]
     title, _, question = inspect.getdoc(data).partition("\n")
     small = size == "cpu"
     shared = getattr(data, "CPU", {}) if small else {}
     own = getattr(data, "CPU_ROWS", {}) if small else {}
     metrics = {k: (v,) if isinstance(v, str) else tuple(v) for k, v in data.METRICS.items()}
-    rows = []
+    rows, labels = [], {}
     for label, overrides in data.ROWS.items():
+        other = labels.setdefault(slug(label), label)
+        if not slug(label) or other != label:
+            raise ConfigError(
+                f"row {label!r} of {name} needs a name of its own in letters and digits"
+                + (f": {other!r} has {slug(label)!r} too" if slug(label) else "")
+            )
         merged = {**shared, **overrides, **own.get(label, {})}
         if trained := overrides.get("trained", ""):
             merged = overrides

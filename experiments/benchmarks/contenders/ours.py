@@ -159,7 +159,7 @@ def images(size: dict) -> Program:
     codes_BZ = jax.random.normal(jax.random.key(1), (size["batch"], model.code_size))
     if size.get("anew"):
         return timed(_anew(model, params, codes_BZ, key_B))
-    run = sample.Run(model, params, config)
+    run = sample.Run(model, params, config, step=0)
     return timed(lambda: run.decode(np.asarray(codes_BZ)))
 
 
