@@ -112,7 +112,7 @@ def _side_by_side(axes, results, names, colours) -> None:
         axes.errorbar(mean, index, xerr=reach, marker="o", capsize=3, color=colour)
     axes.set_yticks(range(len(results)), [result.row.label for result in results])
     axes.set_ylim(len(results) - 0.5, -0.5)
-    axes.locator_params("x", nbins=5)  # more run into each other
+    axes.locator_params("x", nbins=6)  # more run into each other
 
 
 def _colours(groups: dict[str, list]) -> dict[str, tuple]:
