@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from rnnae import processes
-from rnnae.errors import CheckpointError
+from rnnae.errors import CheckpointError, choose
 from rnnae.writer import free
 
 _KEEP = {"latest": 2, "best": 1}
@@ -72,8 +72,9 @@ class Checkpoints:
 
         None if there has never been a checkpoint. Steps that do not verify are named in a printed
         line each; with `repair` they are moved to checkpoints/refused. Raises CheckpointError if
-        no step verifies, or if the state is of another model.
+        no step verifies, or if the state is of another model; ConfigError for an unknown `kind`.
         """
+        choose(_KEEP, "the checkpoint", kind)
         newest = processes.on_primary(lambda: self._newest(kind, repair))
         return None if newest is None else self._read(*newest, like)
 

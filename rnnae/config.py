@@ -220,10 +220,6 @@ def check(config: ConfigDict) -> None:
         require(0 <= get(path) < 1, path, "at least 0 and below 1")
     for path, choices in _CHOICES.items():
         choose(dict.fromkeys(choices), f"config.{path}", get(path))
-    for key in ("encoder_direction", "decoder_direction"):
-        if key in config.model:
-            ways = dict.fromkeys(("forward", "backward", "both"))
-            choose(ways, f"config.model.{key}", config.model[key])
     for split in config.eval.splits:
         choose(dict.fromkeys(("valid", "test")), "config.eval.splits", split)
     words = f"from 0 to {MAX_SEED:,}"

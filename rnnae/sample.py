@@ -29,7 +29,7 @@ from rnnae import (
     state,
 )
 from rnnae.checkpoint import Checkpoints
-from rnnae.errors import CheckpointError, ConfigError, choose
+from rnnae.errors import CheckpointError, ConfigError
 from rnnae.mixture import Mixture
 
 MIXTURE_IMAGES = 50_000  # codes that a mixture is fitted to, at most
@@ -241,7 +241,6 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
     version of this package. A density over the codes comes with the weights that it was fitted to.
     """
     workdir = Path(workdir)
-    choose(dict.fromkeys(("latest", "best")), "the checkpoint", checkpoint)
     config = saved_config.get_config(str(saved_config.find(workdir)))
     model, optimizer, _ = build(config, total_steps=1)
     like = state.create(model, optimizer, model.image_shape, config.seed)

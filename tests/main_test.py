@@ -50,7 +50,6 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--config.optim.schedule=warm_cosine"), "did you mean 'warmup_cosine'"),
         ((MNIST, "--config.optim.precision=bf16"), "one of float32, bfloat16"),
         ((MNIST, "--config.model.name=draw"), "a draw model has no connections"),
-        ((MNIST, "--config.model.encoder_direction=bakward"), "did you mean 'backward'"),
         ((MNIST, '--config.eval.seeds=("a",)'), "config.eval.seeds must be one or more numbers"),
         ((MNIST, "--config.eval.seeds=(1.5,)"), "config.eval.seeds must be one or more numbers"),
         ((MNIST, "--mode=sampel"), "train|evaluate|sample"),

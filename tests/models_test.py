@@ -183,6 +183,8 @@ def test_the_code_reaches_the_image(feed):
     [
         ({"feed": "always"}, "initial_state, every_step, both"),
         ({"readout": "first"}, "last, all"),
+        ({"encoder_direction": "bakward"}, "model.encoder_direction.*did you mean 'backward'"),
+        ({"decoder_direction": "bakward"}, "model.decoder_direction.*did you mean 'backward'"),
         ({"order": "patches", "patch": 5}, "divide"),
         ({"own_output": True}, "decoder_direction='forward'"),
         ({"cell": "lstn"}, "simple, gru, lstm.*did you mean 'lstm'"),

@@ -13,11 +13,15 @@ from flax import linen as nn
 from rnnae.cells import cell_type, dense_2d
 from rnnae.errors import ConfigError, choose
 from rnnae.models.autoencoder import Autoencoder
-from rnnae.recurrence import Stack
+from rnnae.recurrence import DIRECTIONS, Stack
 from rnnae.scan_order import ScanOrder, scan_order
 
-FEEDS = ("initial_state", "every_step", "both")
-READOUTS = ("last", "all")
+_CHOICES = {
+    "encoder_direction": DIRECTIONS,
+    "decoder_direction": DIRECTIONS,
+    "readout": ("last", "all"),
+    "feed": ("initial_state", "every_step", "both"),
+}
 
 
 class Encoder(nn.Module):
@@ -128,8 +132,8 @@ class Sequence(Autoencoder):
     own_output: bool
 
     def setup(self):
-        choose(dict.fromkeys(FEEDS), "config.model.feed", self.feed)
-        choose(dict.fromkeys(READOUTS), "config.model.readout", self.readout)
+        for key, choices in _CHOICES.items():
+            choose(dict.fromkeys(choices), f"config.model.{key}", getattr(self, key))
         if self.own_output and self.decoder_direction != "forward":
             raise ConfigError(
                 "config.model.own_output needs config.model.decoder_direction='forward': "
