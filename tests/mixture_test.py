@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 from rnnae.mixture import Mixture
 
@@ -61,3 +62,12 @@ def test_a_seed_is_a_sample_and_a_file_keeps_it(tmp_path):
 def test_few_codes_get_fewer_components():
     assert len(Mixture.fit(codes(20), 100, seed=0).weights_M) == 3
     assert len(Mixture.fit(codes(4), 100, seed=0).weights_M) == 1
+
+
+def test_the_number_of_threads_does_not_change_the_mixture():
+    data = np.random.default_rng(0).normal(size=(2000, 64)).astype(np.float32)
+    mixtures = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            mixtures.append(Mixture.fit(data, 4, seed=0))
+    assert np.array_equal(mixtures[0].means_MZ, mixtures[1].means_MZ)
