@@ -62,7 +62,7 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
     except flags.Error as error:
         raise ConfigError(_explain(error)) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(_no_such_key(error)) from error
+        raise ConfigError(_no_such_key(error, file)) from error
     except (OSError, SyntaxError, ImportError, NameError) as error:
         raise ConfigError(f"cannot read the config {file}: {_one_line(error)}") from error
     if len(rest) > 1:
@@ -119,11 +119,13 @@ def _explain(error: Exception) -> str:
     return f"there is no flag --{name}" + (f"; did you mean --{near[0]}?" if near else "")
 
 
-def _no_such_key(error: Exception) -> str:
-    """ml_collections' error for a key that does not exist, on one line."""
+def _no_such_key(error: Exception, file: str) -> str:
+    """ml_collections' error for a key that does not exist, on one line, or another of `file`."""
     text = _one_line(error)
     near = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', text)
-    return f"the config has no key {near[2]!r}; did you mean {near[1]!r}?" if near else text
+    if near:
+        return f"the config has no key {near[2]!r}; did you mean {near[1]!r}?"
+    return f"cannot make a config of {file} and the flags: {type(error).__name__}: {text}"
 
 
 def _paths(config: ConfigDict, prefix: str = "") -> list[str]:

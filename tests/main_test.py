@@ -71,6 +71,17 @@ def test_a_wrong_flag_is_one_line_and_exit_2(flags, words):
     assert words in err
 
 
+@pytest.mark.parametrize(
+    "text, words",
+    [("x = 1", "get_config"), ("def get_config():\n    return {}['key']", "KeyError: key")],
+)
+def test_a_config_file_that_gives_no_config_is_named(text, words, tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(text)
+    code, _, err = run(f"--config={file}")
+    assert code == 2 and f"{file} and the flags" in err and words in err and err.count("\n") == 1
+
+
 def test_no_run_is_one_line_and_exit_3(tmp_path):
     for flags in [("--mode=sample",), ("--mode=evaluate", MNIST)]:
         code, _, err = run(*flags, f"--workdir={tmp_path / 'none'}")
