@@ -4,6 +4,8 @@ A config file in `configs/` is `default()` plus its differences. The config is l
 not here does not exist. `config.model` holds the hyperparameters of one model only.
 """
 
+import math
+
 from ml_collections import ConfigDict
 
 from rnnae.errors import ConfigError, choose
@@ -213,7 +215,7 @@ def check(config: ConfigDict) -> None:
             "take a config file of that model"
         )
     for path in _POSITIVE:
-        require(get(path) > 0, path, "positive")
+        require(0 < get(path) < math.inf, path, "positive and finite")
     for path in _NOT_NEGATIVE:
         require(get(path) >= 0, path, "0 or more")
     for path in _DECAYS:

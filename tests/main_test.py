@@ -145,6 +145,7 @@ def test_every_error_has_its_exit_code_and_one_line(error, code, monkeypatch, ca
         ("train.steps_per_call", 0),
         ("optim.ema", 1.0),
         ("optim.learning_rate", -1.0),
+        ("optim.learning_rate", float("inf")),
         ("eval.checkpoint", "newest"),
         ("data.binarise", "static"),
         ("model.width", 0),
