@@ -26,8 +26,9 @@ _ROWS = 256
 def linear(
     a_TBD: jax.Array, b_TBD: jax.Array, h_BD: jax.Array, reverse: bool = False, form: str = ""
 ) -> jax.Array:
-    """h_TBD of h_t = a_t h_(t-1) + b_t, element by element, from the state h_BD before the first
-    step; `reverse` runs from the last to the first, its outputs aligned with its inputs.
+    """h_TBD of h_t = a_t h_(t-1) + b_t, element by element, real or complex, from the state h_BD
+    before the first step; `reverse` runs from the last to the first, its outputs aligned with its
+    inputs.
 
     Its gradient is such a recurrence in the other direction, and keeps nothing but a_TBD and h_TBD.
     `form` is a key of `FORMS`, which give the same; by default what is faster where it runs: few

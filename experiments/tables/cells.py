@@ -3,8 +3,8 @@
 The recurrent variational autoencoder of configs/mnist_vae.py with every cell of
 `rnnae.cells.CELLS`, each as wide as makes its training FLOP per image those of an LSTM of width 128
 (at `--size cpu`, 64) to within 2 %. Cells that are linear in their state have no product with it,
-and are so much wider. As the tables of minGRU and minLSTM (Feng et al. 2024), on pixels, for which
-most of these have no published likelihood.
+and are so much wider. As the tables of minGRU and minLSTM (Feng et al. 2024; here their candidates
+have a tanh), on pixels, for which most of these have no published likelihood.
 """
 
 CONFIG = "configs/mnist_vae.py"

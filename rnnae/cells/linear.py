@@ -13,7 +13,8 @@ from rnnae.errors import ConfigError
 class LinearCell(Cell):
     """Interface of cells whose gates see the input only: h' = a h + b, element by element.
 
-    `input` is the layer of the gates; `coefficients`: p_XG -> (a_XD, b_XD), any leading axes X.
+    `input` is the layer of the gates; `coefficients`: p_XG -> (a_XN, b_XN), any leading axes X. The
+    N numbers of the recurrence are the D of the state, unless `numbers` and `parts` say otherwise.
     """
 
     state_size: ClassVar[int] = 1
@@ -24,15 +25,24 @@ class LinearCell(Cell):
     def coefficients(self, projected_XG: jax.Array) -> tuple[jax.Array, jax.Array]:
         raise NotImplementedError
 
+    def numbers(self, h_XD: jax.Array) -> jax.Array:
+        """A state as the numbers of the recurrence, h_XN."""
+        return h_XD
+
+    def parts(self, h_XN: jax.Array) -> jax.Array:
+        """And back."""
+        return h_XN
+
     def step(self, carry, projected_BG):
-        a_BD, b_BD = self.coefficients(projected_BG)
-        h_BD = a_BD * carry[0] + b_BD
+        a_BN, b_BN = self.coefficients(projected_BG)
+        h_BD = self.parts(a_BN * self.numbers(carry[0]) + b_BN)
         return (h_BD,), h_BD
 
 
 class MinGRUCell(LinearCell):
-    """Feng et al. (2024), section 3.1, its candidate within (-1, 1): f = sigmoid(W_f x + b),
-    u = tanh(W_u x + c), h' = h + f (u - h). Gates start with memories of 1 to 20 steps."""
+    """Feng et al. (2024), section 3.1: f = sigmoid(W_f x + b), u = tanh(W_u x + c),
+    h' = h + f (u - h); the paper's candidate u has no tanh. Gates start with memories of 1 to 20
+    steps."""
 
     def setup(self):
         self.input = nn.Dense(2 * self.width, bias_init=gate_bias(2, g0=(-3.0, 1.0)))
@@ -45,7 +55,7 @@ class MinGRUCell(LinearCell):
 
 class MinLSTMCell(LinearCell):
     """Feng et al. (2024), section 3.2: f, i = sigmoid(W x + b), both divided by their sum;
-    u = tanh(W_u x + c), h' = f h + i u."""
+    u = tanh(W_u x + c), h' = f h + i u; the paper's candidate u has no tanh."""
 
     def setup(self):
         self.input = nn.Dense(3 * self.width, bias_init=gate_bias(3, g0=(-1.0, 3.0)))
@@ -59,8 +69,8 @@ class MinLSTMCell(LinearCell):
 
 class RGLRUCell(LinearCell):
     """The real-gated linear recurrent unit of Griffin (De et al. 2024, equations 1-4):
-    r, i = sigmoid(W x + b), log a = -8 softplus(L) r, h' = a h + sqrt(1 - a^2) (i u), u = W_u x.
-    At r = 1, a starts between 0.9 and 0.999."""
+    r, i = sigmoid(W x + b), log a = -8 softplus(L) r, u = W_u x + c,
+    h' = a h + sqrt(1 - a^2) (i u). At r = 1, a starts between 0.9 and 0.999."""
 
     def setup(self):
         self.input = nn.Dense(3 * self.width)
@@ -78,15 +88,14 @@ class RGLRUCell(LinearCell):
         return jnp.exp(log_a), size * (nn.sigmoid(i) * u)
 
 
-class LRUCell(Cell):
+class LRUCell(LinearCell):
     """The linear recurrent unit (Orvieto et al. 2023, section 3): D / 2 complex numbers,
     h' = lambda h + sqrt(1 - |lambda|^2) B x, lambda = exp(-exp(nu) + i theta).
 
     The state and the output are the real parts, then the imaginary ones. |lambda| starts between
-    0.5 and 0.99, theta between 0 and pi / 5; the paper's map back to reals is the next layer.
+    0.5 and 0.99, theta between 0 and pi / 5; the paper's map back to reals is the next layer. The
+    factor of the input follows lambda (the paper starts there and learns it apart).
     """
-
-    state_size: ClassVar[int] = 1
 
     def setup(self):
         if self.width % 2:
@@ -100,15 +109,14 @@ class LRUCell(Cell):
         self.log_decay = self.param("log_decay", log_decay, half)
         self.phase = self.param("phase", nn.initializers.uniform(jnp.pi / 5), half)
 
-    def project(self, x_XI):
-        p_XD = dense_2d(self.input, x_XI)
-        scale_D = jnp.tile(jnp.sqrt(-jnp.expm1(-2 * jnp.exp(self.log_decay))), 2)
-        return p_XD * scale_D.reshape((1,) * (p_XD.ndim - 1) + (-1,))
+    def coefficients(self, projected_XG):
+        one = (1,) * (projected_XG.ndim - 1)
+        decay_N = jnp.exp(self.log_decay).reshape(*one, -1)
+        lambda_N = jnp.exp(jax.lax.complex(-decay_N, self.phase.reshape(*one, -1)))
+        return lambda_N, jnp.sqrt(-jnp.expm1(-2 * decay_N)) * self.numbers(projected_XG)
 
-    def step(self, carry, projected_BG):
-        re, im = jnp.split(carry[0], 2, axis=-1)
-        size = jnp.exp(-jnp.exp(self.log_decay))
-        cos, sin = (size * jnp.cos(self.phase))[None], (size * jnp.sin(self.phase))[None]
-        turned_BD = jnp.concatenate([cos * re - sin * im, sin * re + cos * im], axis=-1)
-        h_BD = turned_BD + projected_BG
-        return (h_BD,), h_BD
+    def numbers(self, h_XD):
+        return jax.lax.complex(*jnp.split(h_XD, 2, axis=-1))
+
+    def parts(self, h_XN):
+        return jnp.concatenate([h_XN.real, h_XN.imag], axis=-1)
