@@ -10,6 +10,8 @@ from experiments.tables import Table
 from rnnae.pictures import curve
 from rnnae.writer import read_metrics
 
+_UNITS = {"nll": "nats", "bound": "nats", "kl": "nats", "bits": "bits per dimension"}
+
 
 def draw(table: Table, results: list, path: Path) -> None:
     """One PNG; `results` are those of `records.collect`."""
@@ -25,7 +27,9 @@ def draw(table: Table, results: list, path: Path) -> None:
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(1 + len(strips), 2, height_ratios=[top, *[0.75] * len(strips)])
     colours = _colours(lines or {result.row.label: [result] for result in results})
-    own = grid[0, 0].subgridspec(len(shown), 1)
+    if len(results) == 1:  # a point says nothing
+        shown = {}
+    own = grid[0, 0].subgridspec(max(1, len(shown)), 1)
     compared: dict[str, list] = {}  # panels of one scale, whose rows' losses are alike too
     for index, (heading, of_heading) in enumerate(shown.items()):
         names = table.metrics[heading]
@@ -38,11 +42,13 @@ def draw(table: Table, results: list, path: Path) -> None:
             _side_by_side(axes, of_heading, names, colours)
         axes.set(title=heading)
         alike.append((axes, of_heading))
-    learning = grid[0, 1].subgridspec(len(compared), 1)
-    for index, panels in enumerate(compared.values()):
+    compared = compared or {"": [(None, results)]}
+    learning = grid[0, 1 if shown else slice(None)].subgridspec(len(compared), 1)
+    for index, (unit, panels) in enumerate(compared.items()):
         rows = [result for _, of_heading in panels for result in of_heading]
         axes = figure.add_subplot(learning[index, 0])
-        _learning(axes, rows, colours, legend=len(lines) == 1 and len(results) <= 10)
+        _learning(axes, rows, colours, _shades(lines), len(lines) == 1 and len(results) <= 10)
+        axes.set(ylabel=unit * (unit == "nats"))
     for axes in figure.axes:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -51,6 +57,10 @@ def draw(table: Table, results: list, path: Path) -> None:
         axes.imshow(strip)
         axes.set_axis_off()
         axes.set_title(result.row.label, loc="left", fontsize=9, pad=2)
+    if strips:
+        figure.supxlabel(
+            "Images of the first seed; pixels' means where all pixels are drawn at once", fontsize=8
+        )
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
@@ -97,9 +107,10 @@ def _against(axes, swept, lines, names, colours) -> None:
         reach = [0.0 if math.isnan(e) else e for e in error]
         axes.errorbar(x, mean, reach, marker="o", capsize=3, label=label, color=colours[label])
         places += x
-    axes.set(xlabel=f"config.{swept}")
+    axes.set(xlabel=f"config.{swept}", ylabel=_unit(names))
     if min(places) > 0 and max(places) >= 16 * min(places):
         axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted({*places}), [str(place) for place in sorted({*places})])
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize=8)
 
@@ -113,6 +124,12 @@ def _side_by_side(axes, results, names, colours) -> None:
     axes.set_yticks(range(len(results)), [result.row.label for result in results])
     axes.set_ylim(len(results) - 0.5, -0.5)
     axes.locator_params("x", nbins=6)  # more run into each other
+    axes.set(xlabel=_unit(names))
+
+
+def _unit(names: tuple[str, ...]) -> str:
+    short = names[0].split("/")[-1]
+    return next((unit for start, unit in _UNITS.items() if short.startswith(start)), "")
 
 
 def _colours(groups: dict[str, list]) -> dict[str, tuple]:
@@ -126,7 +143,17 @@ def _colours(groups: dict[str, list]) -> dict[str, tuple]:
     return found
 
 
-def _learning(axes, results, colours, legend) -> None:
+def _shades(lines: dict[str, list]) -> dict[str, float]:
+    """Of the rows of a group of several, paler the smaller the swept number is."""
+    return {
+        result.row.label: shade
+        for group in lines.values()
+        if len(lines) > 1
+        for result, shade in zip(group, np.linspace(0.3, 1, len(group)), strict=True)
+    }
+
+
+def _learning(axes, results, colours, shades, legend) -> None:
     """Validation loss against epochs, or training loss where that was seldom; first seeds."""
     trained = [result for result in results if not result.row.trained]
     records = {result.row.label: read_metrics(result.workdirs[0]) for result in trained}
@@ -136,7 +163,8 @@ def _learning(axes, results, colours, legend) -> None:
     for label, of_row in records.items():
         if points := curve(of_row, key):
             epochs, losses = zip(*points, strict=True)
-            axes.plot(epochs, losses, label=label, color=colours.get(label), lw=1.2)
+            shade = {"alpha": shades.get(label, 1.0), "color": colours.get(label)}
+            axes.plot(epochs, losses, label=label, lw=1.2, **shade)
             lines[label] = np.array(losses)
     if not lines:
         return
@@ -145,7 +173,8 @@ def _learning(axes, results, colours, legend) -> None:
     highest = np.median(last) + 3 * (np.median(last) - last.min())
     alike = [line for line in lines.values() if line[-1] <= highest]
     tails = np.concatenate([line[len(line) // 3 :] for line in alike])
-    axes.set(title="Validation loss" if held_out else "Training loss", xlabel="epoch")
+    title = "Validation loss of an image" if held_out else "Training loss of an image"
+    axes.set(title=title + ", paler for less" * bool(shades), xlabel="epoch")
     axes.set_ylim(tails.min() - 0.02 * np.ptp(tails), np.percentile(tails, 98))
     highest = axes.get_ylim()[1]
     if off := [label for label, line in lines.items() if line[-1] > highest]:

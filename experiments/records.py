@@ -36,8 +36,8 @@ class Result:
     workdirs: list[Path]
 
     @property
-    def devices(self) -> str:
-        return ", ".join(sorted({str(start["devices"]) for start in self.starts}))
+    def places(self) -> str:
+        return places(self.starts)
 
     def values(self, names: tuple[str, ...]) -> dict[int, float]:
         """seed -> the one of the metrics `names` that the row has."""
@@ -57,6 +57,11 @@ class Result:
         (metrics,) = self.by_seed.values() if len(self.by_seed) == 1 else ({},)
         errors = [metrics[f"{name}_se"] for name in names if f"{name}_se" in metrics]
         return (*values, math.nan)[0], (*errors, math.nan)[0]
+
+
+def places(starts: Sequence[dict]) -> str:
+    """The devices of these starts, and their machines."""
+    return ", ".join(sorted({f"{start['devices']} on {start['machine']}" for start in starts}))
 
 
 def collect(table: Table, finished: Sequence[Run]) -> list[Result]:
@@ -80,7 +85,7 @@ def collect(table: Table, finished: Sequence[Run]) -> list[Result]:
                 starts,
                 trainings[-1] if trainings else {},
                 seconds,
-                [statistics.median(s) for s in speeds if s],
+                [] if row.trained else [statistics.median(s) for s in speeds if s],
                 [r.weights for r in done],
             )
         )
@@ -157,7 +162,7 @@ def keep(table: Table, finished: Sequence[Run], kept: Path) -> list[str]:
             shutil.copy(r.workdir / name, directory / name)
         if not r.row.trained:
             config = saved_config.read(r.workdir / saved_config.NAME)
-            for key in {*run.OF_THE_MACHINE} - {"data.fingerprint"}:
+            for key in {*tables.OF_THE_MACHINE} - {"data.fingerprint"}:
                 section, _, name = key.rpartition(".")
                 (config[section] if section else config).pop(name, None)
             (directory / saved_config.NAME).write_text(json.dumps(config, indent=2) + "\n")

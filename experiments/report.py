@@ -13,7 +13,6 @@ trained, which on accelerators trains all seeds of a row together. Exit codes: 0
 report, 2 a flag or a run that was made by another table, 7 a file that cannot be read or written.
 """
 
-import argparse
 import csv
 import dataclasses
 import io
@@ -43,7 +42,7 @@ _DIGITS = {"mse": 5, "mae": 4, "ssim": 4, "bits": 3, "active": 1}  # others 2
 def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str]]]:
     """(headings, a list of texts for each row), bold as **text**."""
     headings = ["", "parameters", "train MFLOP/image", "images/s", "minutes", "seeds"]
-    several = len({result.devices for result in results}) > 1  # or the caption says it
+    several = len({result.places for result in results}) > 1  # or the caption says it
     headings += ["on"] * several
     bold = {heading: _best(results, table.metrics[heading]) for heading in table.bold}
     lines = []
@@ -55,7 +54,7 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
             f"{statistics.median(result.speeds):,.0f}" if result.speeds else "",
             _minutes(statistics.mean(result.seconds)),
             str(len(result.by_seed)),
-            *[result.devices] * several,
+            *[result.places] * several,
         ]
         for heading, names in table.metrics.items():
             text = _number(result, names)
@@ -65,22 +64,37 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
 
 
 def caption(table: Table, results: list[Result]) -> str:
-    """Protocol, commits, machines, dates, minutes."""
+    """Question, protocol, length of training, commits, machines, dates, minutes."""
     starts = [start for result in results for start in result.starts]
     commits = ", ".join(sorted({start["commit"] or "unknown" for start in starts}))
-    machines = ", ".join(sorted({f"{start['devices']} on {start['machine']}" for start in starts}))
     dates = sorted(start["date"][:10] for start in starts)
     minutes = _minutes(sum(sum(result.seconds) for result in results))
     when = dates[0] if dates and dates[0] == dates[-1] else " to ".join(dates[:1] + dates[-1:])
     missing = _missing(table, results)
-    title = table.title if table.title.endswith("?") else f"{table.title}."
+    protocol = table.protocol[0].upper() + table.protocol[1:]
     return (
-        f"{title} {table.question} {table.protocol}. ± standard error over seeds; * over "
-        f"test images. Size {table.size}; commit {commits}; {machines}; {when}; "
-        f"{minutes} minutes of training and separate evaluation."
-        + f" Not run: {'; '.join(missing)}."
-        * bool(missing)
+        f"{table.question} {protocol}. {_length(results)} ± standard error over seeds; * over test "
+        f"images. Size {table.size}; commit {commits}; {records.places(starts)}; {when}; {minutes} "
+        "minutes of training and separate evaluation (these and images/s beside whatever else the "
+        "machine did)." + f" Not run: {'; '.join(missing)}." * bool(missing)
     )
+
+
+def _length(results: list[Result]) -> str:
+    """How long rows were trained, and in which precision if not in float32."""
+    lengths: dict[str, list[str]] = {}
+    rounded = []
+    for row in (result.row for result in results if not result.row.trained):
+        config = row.made()
+        steps, epochs = config.train.max_steps, config.train.epochs
+        length = f"{steps:,} steps" if steps else f"{epochs} epoch{'s' * (epochs != 1)}"
+        lengths.setdefault(length, []).append(row.label)
+        rounded += [row.label] * (config.optim.precision != "float32")
+    several = len(lengths) > 1
+    words = [k + f" ({'; '.join(labels)})" * several for k, labels in lengths.items()]
+    every = len(rounded) == sum(map(len, lengths.values()))
+    some = f" ({'; '.join(rounded)})" * (not every)
+    return f"Trained for {', '.join(words)}" + f", in bfloat16{some}" * bool(rounded) + "."
 
 
 def markdown(table: Table, results: list[Result]) -> str:
@@ -105,7 +119,8 @@ def latex(table: Table, results: list[Result]) -> str:
         body.append(r"\midrule")
     body += [line([label + source, *rest]) for label, source, *rest in _literature(table, headings)]
     columns = "l" + "r" * (len(headings) - 1)
-    top = [r"\begin{table}", rf"\caption{{{_tex(caption(table, results))}}}"]
+    title = table.title if table.title.endswith("?") else f"{table.title}."
+    top = [r"\begin{table}", rf"\caption{{{_tex(f'{title} {caption(table, results)}')}}}"]
     top += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
     return "\n".join([*top, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
@@ -124,17 +139,18 @@ def comma_separated(table: Table, results: list[Result]) -> str:
 
 
 def _commands(table: Table, results: list[Result]) -> list[str]:
-    """What trains the runs: all rows at the table's seeds, and rows that have others at theirs."""
+    """What trains the runs: rows that have the same seeds by one command."""
     command = f"python -m experiments.run {table.name} --size {table.size}"
-    usual, others = set(tables.load(table.name, table.size).seeds), {}
+    asked = tables.load(table.name, table.size)
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
     for result in results:
-        if not result.by_seed.keys() <= usual:
-            others.setdefault(tuple(sorted(result.by_seed)), []).append(result.row.label)
-    whole = [result.row.label for result in results]
-    lines = [] if whole in others.values() else [command]
-    for seeds, labels in others.items():
-        rows = "".join(f' --row "{label}"' for label in labels) if labels != whole else ""
-        lines.append(f"{command}{rows} --seeds {','.join(map(str, seeds))}")
+        by_seeds.setdefault(tuple(sorted(result.by_seed)), []).append(result.row.label)
+    lines = []
+    for seeds, labels in by_seeds.items():
+        some = labels != [row.label for row in asked.rows]
+        rows = "".join(f' --row "{label}"' for label in labels) * some
+        numbers = f" --seeds {','.join(map(str, seeds))}" * (set(seeds) != set(asked.seeds))
+        lines.append(f"{command}{rows}{numbers}")
     return lines
 
 
@@ -166,8 +182,8 @@ def _minutes(seconds: float) -> str:
 
 def _number(result: Result, names: tuple[str, ...]) -> str:
     mean, error = result.estimate(names)
-    if math.isnan(mean):
-        return ""
+    if math.isnan(mean) or not any(result.values(names).values()):
+        return ""  # as the KL of a model without a code
     short = names[0].split("/")[-1]
     digits = next((d for start, d in _DIGITS.items() if short.startswith(start)), 2)
     text = f"{mean:.{digits}f}"
@@ -210,11 +226,9 @@ def _tex(text: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=tables.TABLES)
-    parser.add_argument("--size", choices=tables.SIZES, default="full")
-    parser.add_argument("--root", type=Path, default=run.ROOT)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser = tables.parser("report", __doc__)
+    parser.add_argument("--root", type=Path, default=run.ROOT, help="where the runs are")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the table goes")
     arguments = parser.parse_args(argv)
     try:
         return write(tables.load(arguments.table, arguments.size), arguments.root, arguments.out)
@@ -237,7 +251,11 @@ def write(table: Table, root: Path, out: Path) -> int:
     bold = tuple(heading for heading in table.bold if heading in had)
     table = dataclasses.replace(table, metrics=had, bold=bold)
     if not results:
-        print(f"no finished run of {table.name}, size {table.size}, below {root} or {kept}")
+        others = [f"{table.name}-{size}" for size in tables.SIZES if size != table.size]
+        there = [other for other in others if (root / other).exists() or (kept / other).exists()]
+        said = f"no finished run of {table.directory} below {root} or {kept}"
+        hint = f"; there is {there[0]}, of the other --size" if there else ""
+        print(f"experiments.report: {said}{hint}", file=sys.stderr)
         return 1
     for line in records.keep(table, runs, kept):
         print(line, file=sys.stderr)

@@ -34,21 +34,6 @@ ROOT = Path("runs/tables")
 _TO_CHILD = {n: n for n in (signal.SIGINT, signal.SIGTERM)} | {signal.SIGHUP: signal.SIGTERM}
 _LAST_PICTURE = "curves.png"
 EVALUATION = "evaluation.json"
-# Of a config: where things are and how they are done, not what is done.
-OF_THE_MACHINE = (
-    "data.data_dir",
-    "data.source_dir",
-    "data.shape",  # as the data turned out, like its fingerprint
-    "data.fingerprint",
-    "data.in_memory_gib",
-    "train.checkpoint_every_seconds",
-    "train.tensorboard",
-    "eval.batch_size",
-    "compilation_cache",
-    "keep_memory",
-    "cpu_microbatch",
-    "devices",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +78,7 @@ class Run:
         return ", ".join(
             f"config.{key}: {old.get(key)} there, {new.get(key)} in the table"
             for key in sorted(old.keys() | new.keys())
-            if key not in OF_THE_MACHINE and old.get(key) != new.get(key)
+            if key not in tables.OF_THE_MACHINE and old.get(key) != new.get(key)
         )
 
 
@@ -142,7 +127,9 @@ def command(job: Sequence[Run], extra: list[str]) -> list[str]:
     else:
         seed = f"--config.seed={run.seed}"
         which = [f"--workdir={run.workdir}", f"--config={row.config}", seed]
-    return [sys.executable, "-m", "rnnae.main", *which, *settings, *extra]
+    # Each shard has rows of its own, though SLURM or Open MPI may have started all as one program.
+    alone = "--processes=1"
+    return [sys.executable, "-m", "rnnae.main", *which, *settings, *extra, alone]
 
 
 def perform(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
@@ -182,7 +169,8 @@ def perform(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
     if run.row.trained and not status and not keep(run, time.monotonic() - begin):
         return 1, f"{run.weights} was evaluated by somebody else at the same time"
     lines = (directory / "log.txt").read_text(errors="replace").strip().splitlines()
-    return 128 + received if received else status, lines[-1] if lines else ""
+    said = [*lines[-1:], f"more in {directory / 'log.txt'}"]
+    return 128 + received if received else status, "; ".join(said)
 
 
 def keep(run: Run, seconds: float) -> bool:
@@ -206,18 +194,20 @@ def keep(run: Run, seconds: float) -> bool:
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     split = argv.index("--") if "--" in argv else len(argv)
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=tables.TABLES)
-    parser.add_argument("--size", choices=tables.SIZES, default="full")
+    parser = tables.parser("run", __doc__)
     parser.add_argument("--row", action="append", help="only this row; may be repeated")
     parser.add_argument("--seeds", type=_seeds, help="instead of the table's", metavar="N,N")
-    parser.add_argument("--shard", default="0/1", type=_shard, metavar="I/N")
-    parser.add_argument("--root", type=Path, default=ROOT)
+    parser.add_argument(
+        "--shard", default="0/1", type=_shard, metavar="I/N", help="every N-th row from the I-th on"
+    )
+    parser.add_argument("--root", type=Path, default=ROOT, help="where the runs are: %(default)s")
+    if settings := [word for word in argv[:split] if word.startswith("--config")]:
+        parser.error(f"{settings[0]}: flags of every run come last, after --")
     arguments, extra = parser.parse_args(argv[:split]), argv[split + 1 :]
     for word in extra:
         key, equals, _ = word.removeprefix("--config.").partition("=")
-        if not (word.startswith("--config.") and equals and key in OF_THE_MACHINE):
-            names = ", ".join(OF_THE_MACHINE)
+        if not (word.startswith("--config.") and equals and key in tables.OF_THE_MACHINE):
+            names = ", ".join(tables.OF_THE_MACHINE)
             parser.error(f"{word} makes another row; after -- are --config.KEY=VALUE of {names}")
     try:
         table = tables.load(arguments.table, arguments.size)
@@ -228,12 +218,15 @@ def main(argv: list[str] | None = None) -> int:
     labels = [row.label for row in table.rows]
     for label in arguments.row or ():
         if label not in labels:
-            parser.error(f"no row {label!r} in {table.name}; its rows: {', '.join(labels)}")
+            names = ", ".join(map(repr, labels))
+            parser.error(f"no row {label!r} in {table.name}; its rows: {names}")
     first, shards = arguments.shard
     rows = [row for row in table.rows if row.label in (arguments.row or labels)]
     # Whoever trains a row evaluates it too.
     trained = list(dict.fromkeys(row.trained or row.label for row in rows))[first::shards]
     chosen = [row for row in rows if (row.trained or row.label) in trained]
+    if not chosen:
+        print(f"no row is left for shard {first}/{shards}", flush=True)
     every = runs(table, arguments.root)
     todo = [r for r in every if r.row in chosen]
     try:
@@ -280,9 +273,11 @@ def perform_all(chosen: list[Run], extra: list[str]) -> int:
 
 
 def _seeds(text: str) -> tuple[int, ...]:
-    if not re.fullmatch(r"\d+(,\d+)*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of seeds: 0,1,2")
-    return tuple(sorted({int(seed) for seed in text.split(",")}))
+    numbers = {int(seed) for seed in text.split(",") if seed.isdecimal()}
+    if not re.fullmatch(r"\d+(,\d+)*", text) or max(numbers) > config_lib.MAX_SEED:
+        words = f"a list of seeds up to {config_lib.MAX_SEED:,}: 0,1,2"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+    return tuple(sorted(numbers))
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -59,7 +59,7 @@ def _sweep() -> dict:
         "encoder_blocks": 2,
         "expansion": 2,  # hidden units of a block's MLP, in widths
         "condition": "film",  # how the code enters every block: film, add
-        "window": 0,  # the decoder's sweeps see segments of so many tokens; 0 = whole lines
+        "window": 0,  # its sweeps down and to the left see segments of so many tokens; 0 = lines
         "above": "both",  # sweeps across the rows above: both, forward, backward, none
         "sees_down": True,  # a sweep down the rows above; else one of them is seen
         "sees_left": True,  # a sweep across the tokens to the left; else one of them is seen

@@ -7,11 +7,11 @@ The same command in the same workdir continues a stopped run. Without --config, 
 use the config kept in --workdir. --seeds=0,1,2 trains a run with each in WORKDIR/seed0 and so on,
 as one program on accelerators, one after another on CPUs; --together and --notogether decide.
 Several processes train one model where SLURM, Open MPI or GKE starts them, on a TPU pod with
---distributed, else with --coordinator=HOST:PORT --processes=N --process_id=I in each. Exit codes: 0
-done, 1 a bug, with its traceback, 2 a flag or config value, 3 no run there, no checkpoint that can
-be trusted or none that can be written, 4 a loss that is not finite, 5 data missing or damaged, 6
-another process of the run is gone or was started otherwise, 7 a file that cannot be read or
-written, 130 SIGINT, 143 SIGTERM.
+--distributed, else with --coordinator=HOST:PORT --processes=N --process_id=I in each; --processes=1
+is one that trains alone among them. Exit codes: 0 done, 1 a bug, with its traceback, 2 a flag or
+config value, 3 no run there, no checkpoint that can be trusted or none that can be written, 4 a
+loss that is not finite, 5 data missing or damaged, 6 another process of the run is gone or was
+started otherwise, 7 a file that cannot be read or written, 130 SIGINT, 143 SIGTERM.
 """
 
 import difflib

@@ -22,6 +22,7 @@ def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
     order = ("--config=configs/mnist.py", "--config.train.epochs=1", "--x=1")
     assert sorted(order, key=words.index) == [*order]
     assert "--config.seed=0" in words
+    assert "--processes=1" in words  # shards that SLURM starts together train apart
     assert f"--workdir={tmp_path / 'widths-cpu' / 'a' / 'seed0'}" in words
     words = run.command([first, second], [])
     assert f"--workdir={tmp_path / 'widths-cpu' / 'a'}" in words and "--seeds=0,1" in words
@@ -80,9 +81,16 @@ def test_rows_are_run_once_a_failure_stops_nobody_and_is_tried_again(plant, tmp_
     said = capsys.readouterr().out
     assert "bad, seeds 0, 1:" in said and "good: finished before" in said
     assert run.main([*argv, "--row", "good"]) == 0
-    with pytest.raises(SystemExit):
-        run.main([*argv, "--row", "god"])
-    assert "its rows: bad, good" in capsys.readouterr().err
+    for flags, words in [
+        (["--row", "god"], "its rows: 'bad', 'good'"),
+        (["--config.devices=1"], "flags of every run come last, after --"),
+        (["--seeds", "4294967296"], "is not a list of seeds up to 2,147,483,647: 0,1,2"),
+    ]:
+        with pytest.raises(SystemExit):
+            run.main([*argv, *flags])
+        assert words in capsys.readouterr().err
+    assert run.main([*argv, "--shard", "6/7"]) == 0
+    assert "no row is left for shard 6/7" in capsys.readouterr().out
 
 
 def test_a_run_made_by_another_table_is_no_result(plant, tmp_path, capsys):
@@ -208,7 +216,7 @@ def test_a_row_may_evaluate_the_weights_of_another(plant, tmp_path, capsys, monk
     assert run.main(argv) == 0
     report.main([*argv, "--out", str(tmp_path)])
     said = capsys.readouterr().out
-    assert "| K = 8 | 1,234 | 5.0 | 123 | 0.00 | 2 | **72.00 ± 0.00** |" in said
+    assert "| K = 8 | 1,234 | 5.0 |  | 0.00 | 2 | **72.00 ± 0.00** |" in said
     kept = tmp_path / "root" / "widths-full" / "k-1" / "seed1" / "evaluation.json"
     made = json.loads(kept.read_text())
     assert made["metrics"]["test/nll_dynamic"] == 79 and made["weights"]["test/kl"] == 4

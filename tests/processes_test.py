@@ -11,7 +11,7 @@ import types
 import jax
 import pytest
 
-from rnnae import processes
+from rnnae import processes, saved_config
 from rnnae.errors import ConfigError, ProcessError, Stopped
 from rnnae.interrupt import Interrupt
 from rnnae.loop import Pause
@@ -65,11 +65,13 @@ def ends(pair):
 
 @pytest.mark.slow
 def test_two_processes_stopped_and_killed_are_one_that_was_not(tmp_path):
-    """By SIGTERM to one of them, then by SIGKILL of the other; against two devices of a process."""
-    one, two = tmp_path / "one", tmp_path / "two"
-    whole = runs.start(tmp_path, one, "--config.devices=2")
-    codes, errors = ends([whole])
+    """By SIGTERM to one of them, by SIGKILL of one and of the other; bit for bit what two unbroken
+    processes give, and close to two devices of a process."""
+    one, unbroken, two = tmp_path / "one", tmp_path / "unbroken", tmp_path / "two"
+    codes, errors = ends([runs.start(tmp_path, one, "--config.devices=2")])
     assert codes == [0], errors
+    codes, errors = ends(start_two(tmp_path, unbroken))
+    assert codes == [0, 0], errors
 
     pair = start_two(tmp_path, two)
     wait_for(pair[0], "valid")
@@ -78,18 +80,22 @@ def test_two_processes_stopped_and_killed_are_one_that_was_not(tmp_path):
     assert codes == [143, 143], errors
     assert all("the same command continues" in error for error in errors)
 
-    pair = start_two(tmp_path, two)
-    wait_for(pair[0], "valid")
-    pair[0].send_signal(signal.SIGKILL)
-    codes, errors = ends(pair)
-    assert codes == [-signal.SIGKILL, 6], errors
-    # By the exchange that failed, or by jax, which noticed first.
-    assert "lost contact with another" in errors[1] or "coordination service" in errors[1]
+    for killed in (1, 0):
+        pair = start_two(tmp_path, two)
+        wait_for(pair[0], "valid")
+        pair[killed].send_signal(signal.SIGKILL)
+        codes, errors = ends(pair)
+        assert (codes[killed], codes[1 - killed]) == (-signal.SIGKILL, 6), errors
+        # By the exchange that failed, or by jax, which noticed first.
+        said = errors[1 - killed]
+        assert "lost contact with another" in said or "coordination service" in said
 
     pair = start_two(tmp_path, two)
     codes, errors = ends(pair)
     assert codes == [0, 0], errors
     assert not (two / "metrics.jsonl.old").exists()
+    made = saved_config.get_config(str(two / saved_config.NAME))
+    runs.assert_same(runs.outcome(two, made), runs.outcome(unbroken, made))
     runs.assert_close(read_metrics(two), read_metrics(one))
 
 
@@ -190,7 +196,7 @@ def test_who_starts_several_processes(environment, expected):
     assert processes.started_together(environment) is expected
 
 
-def test_a_process_alone_asks_nobody():
+def test_a_process_alone_asks_nobody(monkeypatch):
     assert not processes.several() and processes.is_primary()
     assert processes.part(8) == slice(0, 8)
     assert processes.greatest(3) == 3
@@ -198,5 +204,7 @@ def test_a_process_alone_asks_nobody():
     processes.check_same("anything", "text")
     with pytest.raises(ConfigError, match="go together"):
         processes.connect("127.0.0.1:1", None, 0, detect=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
+    assert processes.connect(None, 1, None, detect=False) == 1
     with processes.in_contact(), pytest.raises(ValueError, match="Gloo"):
         raise ValueError("Gloo")

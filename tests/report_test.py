@@ -40,7 +40,9 @@ def test_a_report_says_means_errors_and_what_is_better(plant, tmp_path, capsys):
     elsewhere = picture.parents[1] / "environment.jsonl"
     elsewhere.write_text(elsewhere.read_text().replace("1 x cpu", "1 x gpu"))
     report.main([*argv, "--out", str(tmp_path / "out")])
-    assert "| 1.0 | 3 | 1 x cpu, 1 x gpu | 88.01 ± 0.01 |" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "| 1.0 | 3 | 1 x cpu on A & B_1, 1 x gpu on A & B_1 | 88.01 ± 0.01 |" in said
+    assert "| 1.0 | 3 | 1 x cpu on A & B_1 | **86.01 ± 0.01** |" in said
 
 
 def test_every_row_needs_a_directory_of_its_own(plant, capsys):
@@ -109,14 +111,47 @@ def test_a_report_says_what_was_not_run(plant, tmp_path, capsys):
     argv = plant()
     assert run.main([*argv, "--row", "narrow"]) == 0
     assert report.main([*argv, "--out", str(tmp_path)]) == 0
-    assert "evaluation. Not run: Wide, very." in capsys.readouterr().out
+    said, command = capsys.readouterr().out, "`python -m experiments.run widths --size full"
+    assert "Not run: Wide, very." in said and f'{command} --row "narrow"`' in said
     assert run.main([*argv, "--seeds", "0"]) == 0
     assert report.main([*argv, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert (
-        "Not run: seed 1, 2 of Wide, very." in said and "`python -m experiments.run widths" in said
+    assert "Not run: seed 1, 2 of Wide, very." in said and f'{command} --row "narrow"`' in said
+    assert f'{command} --row "Wide, very" --seeds 0`' in said
+
+
+def test_a_caption_says_how_long_was_trained_and_how_exactly(plant, tmp_path, capsys):
+    rows = {
+        "one": {"train.max_steps": 1200},
+        "other": {"train.epochs": 1, "optim.precision": "bfloat16"},
+    }
+    argv = plant(ROWS=rows, SEEDS=(0,))
+    assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "Made up. Trained for 1,200 steps (one), 1 epoch (other), in bfloat16 (other)." in said
+    argv = plant(ROWS={"Wide, very": {}}, SEEDS=(0,))
+    assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path / "out")]) == 0
+    assert "Made up. Trained for 50 epochs. ±" in capsys.readouterr().out
+
+
+def test_what_a_model_has_not_is_blank(plant, tmp_path, capsys):
+    argv = plant(SEEDS=(0,))
+    assert run.main([*argv, "--row", "narrow"]) == 0
+    records_of_run = tmp_path / "root/widths-full/narrow/seed0/metrics.jsonl"
+    records_of_run.write_text(
+        records_of_run.read_text().replace('"test/kl": 3.0', '"test/kl": 0.0')
     )
-    assert "--seeds" not in said
+    capsys.readouterr()
+    assert report.main([*argv, "--out", str(tmp_path)]) == 0
+    assert "| 1 | 88.00 ± 0.20* |  |" in capsys.readouterr().out
+
+
+def test_a_size_that_was_not_run_names_the_other(plant, tmp_path, capsys):
+    argv = plant(SEEDS=(0,))
+    assert run.main(argv) == 0
+    capsys.readouterr()
+    assert report.main([*argv, "--size", "cpu", "--out", str(tmp_path / "out")]) == 1
+    assert "there is widths-full, of the other --size" in capsys.readouterr().err
 
 
 def test_a_report_has_the_command_of_every_row(plant, tmp_path):
@@ -124,7 +159,7 @@ def test_a_report_has_the_command_of_every_row(plant, tmp_path):
     assert run.main(argv) == 0 and run.main([*argv, "--row", "narrow", "--seeds", "0,1"]) == 0
     assert report.main([*argv, "--out", str(tmp_path / "out")]) == 0
     command = "python -m experiments.run widths --size cpu"
-    both = f'`{command}`\n\n`{command} --row "narrow" --seeds 0,1`\n'
+    both = f'`{command} --row "narrow" --seeds 0,1`\n\n`{command} --row "Wide, very"`\n'
     assert (tmp_path / "out" / "widths.md").read_text().endswith(both)
 
 

@@ -16,6 +16,7 @@ answers and whose table it follows; its first line is the title.
     LITERATURE  label -> ({heading: value}, source)
 """
 
+import argparse
 import dataclasses
 import inspect
 import re
@@ -57,6 +58,21 @@ TABLES: dict[str, ModuleType] = {
     "data": data,
 }
 SIZES = ("full", "cpu")
+# Of a config: where things are and how they are done, not what is done.
+OF_THE_MACHINE = (
+    "data.data_dir",
+    "data.source_dir",
+    "data.shape",  # as the data turned out, like its fingerprint
+    "data.fingerprint",
+    "data.in_memory_gib",
+    "train.checkpoint_every_seconds",
+    "train.tensorboard",
+    "eval.batch_size",
+    "compilation_cache",
+    "keep_memory",
+    "cpu_microbatch",
+    "devices",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +122,19 @@ class Table:
 def slug(label: str) -> str:
     """A row's label as the name of its directory."""
     return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+
+
+def parser(module: str, doc: str) -> argparse.ArgumentParser:
+    """Of the command line of `experiments.<module>`, whose docstring is its help."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m experiments.{module}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("table", choices=TABLES)
+    sizes = "full, for an accelerator (the default), or cpu, for two cores"
+    made.add_argument("--size", choices=SIZES, default=SIZES[0], help=sizes)
+    return made
 
 
 def load(name: str, size: str) -> Table:

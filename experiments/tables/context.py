@@ -3,7 +3,8 @@
 configs/mnist_sweep.py without a code, and without one or another of its decoder's sweeps. What a
 token sees is exact (tests/sweep_test.py): without a sweep down, one row above; without one to the
 left, one token; with none across the rows above, no column to its right, PixelCNN's blind spot
-(van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, figure 1).
+(van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, figure 1). The last
+row cuts the sweeps down and to the left into segments; those across the rows above stay whole.
 """
 
 CONFIG = "configs/mnist_sweep.py"
@@ -17,7 +18,8 @@ ROWS = {
     "across the rows above: none": {"model.above": "none"},
     "no sweep down": {"model.sees_down": False},
     "no sweep to the left": {"model.sees_left": False},
-    "segments of 7 tokens": {"model.window": 7},
+    "a sweep down alone": {"model.above": "none", "model.sees_left": False},
+    "down and to the left by segments of 7": {"model.window": 7},
 }
 ROWS = {label: {"latent.name": "none", **changes} for label, changes in ROWS.items()}
 CPU = {"train.max_steps": 600, "eval.seeds": (0,)}

@@ -1,10 +1,11 @@
 """The code: what do its size and the decoder's reach do to a recurrent autoencoder?
 
 configs/mnist_sweep.py without a code, with codes of several sizes at the same free bits in all, and
-with a decoder that sees less of its own pixels. Prior and posterior write 4 numbers one by one,
-more of them 8 at a time. As the variational lossy autoencoder (Chen et al.
-2016) has it: information that the decoder can have from its neighbours is not in the code. Without
-a code the likelihood is exact; a bound is above it by what the posterior misses.
+with a decoder that sees less of its own pixels (sweeps down and to the left in segments of 7
+tokens). Prior and posterior write 4 numbers one by one, more of them 8 at a time. As the
+variational lossy autoencoder (Chen et al. 2016) has it: information that the decoder can have from
+its neighbours is not in the code. Without a code the likelihood is exact; a bound is above it by
+what the posterior misses.
 """
 
 CONFIG = "configs/mnist_sweep.py"

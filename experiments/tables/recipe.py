@@ -2,7 +2,8 @@
 
 configs/mnist_sweep.py without a code, each part of its training changed alone: averaged weights,
 schedule, batch, clipping, optimizer, weight decay; and the images' pixels drawn once for all
-(binarized_mnist) instead of anew at every visit, on other test images, whose column is its own.
+(binarized_mnist) instead of anew at every visit, on other test images, whose column is its own. No
+paper has this table; each part is one that some papers credit.
 """
 
 CONFIG = "configs/mnist_sweep.py"

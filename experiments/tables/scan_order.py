@@ -1,7 +1,8 @@
 """Scan order: in which order should a recurrence read and write an image?
 
-The autoencoder of configs/mnist_vae.py over rows, columns, patches and single pixels, one way and
-both. Long sequences of small tokens against short ones of large tokens, at equal width.
+The autoencoder of configs/mnist_vae.py over rows, columns, patches and single pixels, both ways,
+and over rows one way, too. Long sequences of small tokens against short ones of large tokens, at
+equal width. PixelRNN (van den Oord et al. 2016) compares orders so: rows against diagonals.
 """
 
 CONFIG = "configs/mnist_vae.py"
