@@ -126,14 +126,17 @@ def latex(table: Table, results: list[Result]) -> str:
 
 
 def comma_separated(table: Table, results: list[Result]) -> str:
-    """Every seed of every row, with all of its test metrics."""
+    """Every seed of every row, with all of its test metrics; images/s of its row."""
     metrics = sorted({name for r in results for m in r.by_seed.values() for name in m})
+    arithmetic = ["parameters", "training_flop_per_image"]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["row", "seed", "seconds", *metrics])
+    writer.writerow(["row", "seed", *arithmetic, "images_per_second", "seconds", *metrics])
     for result in results:
+        speed = f"{statistics.median(result.speeds):.1f}" if result.speeds else ""
+        model = [f"{result.arithmetic.get(name, 0):.0f}" for name in arithmetic]
         for (seed, values), seconds in zip(result.by_seed.items(), result.seconds, strict=True):
-            row = [result.row.label, seed, f"{seconds:.1f}"]
+            row = [result.row.label, seed, *model, speed, f"{seconds:.1f}"]
             writer.writerow([*row, *(values.get(name, "") for name in metrics)])
     return file.getvalue()
 
