@@ -90,6 +90,8 @@ def _length(results: list[Result]) -> str:
         length = f"{steps:,} steps" if steps else f"{epochs} epoch{'s' * (epochs != 1)}"
         lengths.setdefault(length, []).append(row.label)
         rounded += [row.label] * (config.optim.precision != "float32")
+    if not lengths:
+        return ""
     several = len(lengths) > 1
     words = [k + f" ({'; '.join(labels)})" * several for k, labels in lengths.items()]
     every = len(rounded) == sum(map(len, lengths.values()))
@@ -185,9 +187,9 @@ def _minutes(seconds: float) -> str:
 
 def _number(result: Result, names: tuple[str, ...]) -> str:
     mean, error = result.estimate(names)
-    if math.isnan(mean) or not any(result.values(names).values()):
-        return ""  # as the KL of a model without a code
     short = names[0].split("/")[-1]
+    if math.isnan(mean) or (short == "kl" and mean == 0):  # of a model without a random code
+        return ""
     digits = next((d for start, d in _DIGITS.items() if short.startswith(start)), 2)
     text = f"{mean:.{digits}f}"
     if math.isnan(error):
