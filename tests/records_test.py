@@ -11,7 +11,7 @@ from experiments import plots, report, run, tables
 
 _COMMITTED = sorted(p for p in (report.RESULTS / "records").glob("*-*") if not p.suffix)
 # Committed before records were; each goes from here when it is run anew.
-_WITHOUT = {"blog", "data"}
+_WITHOUT = {"blog"}
 
 
 def _files(directory: Path) -> dict[str, bytes]:
