@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.tables import Table
+from experiments.tables import Table, of_metric
 from rnnae.pictures import curve
 from rnnae.writer import read_metrics
 
-_UNITS = {"nll": "nats", "bound": "nats", "kl": "nats", "bits": "bits per dimension"}
+# Of the metrics that have one, by what their names begin with.
+_UNITS = dict.fromkeys(("nll", "bound", "kl", "mutual"), "nats") | {"bits": "bits per dimension"}
 
 
 def draw(table: Table, results: list, path: Path) -> None:
@@ -22,13 +23,12 @@ def draw(table: Table, results: list, path: Path) -> None:
     strips = [(result, strip) for result, strip in strips if strip is not None]
     lines = swept_lines(table, results)
     shown = {_first(table): results} if lines else _panels(table, results)
+    shown = shown if len(results) > 1 else {}  # a point says nothing
     top = max(4, 2.4 * len(shown), 0.22 * len(results) + 1)
     figure = Figure(figsize=(11, top + 0.75 * len(strips)), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(1 + len(strips), 2, height_ratios=[top, *[0.75] * len(strips)])
     colours = _colours(lines or {result.row.label: [result] for result in results})
-    if len(results) == 1:  # a point says nothing
-        shown = {}
     own = grid[0, 0].subgridspec(max(1, len(shown)), 1)
     compared: dict[str, list] = {}  # panels of one scale, whose rows' losses are alike too
     for index, (heading, of_heading) in enumerate(shown.items()):
@@ -42,13 +42,12 @@ def draw(table: Table, results: list, path: Path) -> None:
             _side_by_side(axes, of_heading, names, colours)
         axes.set(title=heading)
         alike.append((axes, of_heading))
-    compared = compared or {"": [(None, results)]}
-    learning = grid[0, 1 if shown else slice(None)].subgridspec(len(compared), 1)
-    for index, (unit, panels) in enumerate(compared.items()):
-        rows = [result for _, of_heading in panels for result in of_heading]
+    losses = [[r for _, rows in panels for r in rows] for panels in compared.values()] or [results]
+    learning = grid[0, 1 if shown else slice(None)].subgridspec(len(losses), 1)
+    for index, rows in enumerate(losses):
+        legend = len(lines) == 1 and len(rows) <= 10
         axes = figure.add_subplot(learning[index, 0])
-        _learning(axes, rows, colours, _shades(lines), len(lines) == 1 and len(results) <= 10)
-        axes.set(ylabel=unit * (unit == "nats"))
+        _learning(axes, rows, colours, _shades(lines, table.swept), legend)
     for axes in figure.axes:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -107,10 +106,11 @@ def _against(axes, swept, lines, names, colours) -> None:
         reach = [0.0 if math.isnan(e) else e for e in error]
         axes.errorbar(x, mean, reach, marker="o", capsize=3, label=label, color=colours[label])
         places += x
-    axes.set(xlabel=f"config.{swept}", ylabel=_unit(names))
+    axes.set(xlabel=f"config.{swept}", ylabel=of_metric(_UNITS, names[0]))
     if min(places) > 0 and max(places) >= 16 * min(places):
         axes.set_xscale("log", base=2)
-        axes.set_xticks(sorted({*places}), [str(place) for place in sorted({*places})])
+        ticks = sorted({*places})
+        axes.set_xticks(ticks, map(str, ticks))
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize=8)
 
@@ -124,12 +124,7 @@ def _side_by_side(axes, results, names, colours) -> None:
     axes.set_yticks(range(len(results)), [result.row.label for result in results])
     axes.set_ylim(len(results) - 0.5, -0.5)
     axes.locator_params("x", nbins=6)  # more run into each other
-    axes.set(xlabel=_unit(names))
-
-
-def _unit(names: tuple[str, ...]) -> str:
-    short = names[0].split("/")[-1]
-    return next((unit for start, unit in _UNITS.items() if short.startswith(start)), "")
+    axes.set(xlabel=of_metric(_UNITS, names[0]))
 
 
 def _colours(groups: dict[str, list]) -> dict[str, tuple]:
@@ -143,14 +138,14 @@ def _colours(groups: dict[str, list]) -> dict[str, tuple]:
     return found
 
 
-def _shades(lines: dict[str, list]) -> dict[str, float]:
-    """Of the rows of a group of several, paler the smaller the swept number is."""
-    return {
-        result.row.label: shade
-        for group in lines.values()
-        if len(lines) > 1
-        for result, shade in zip(group, np.linspace(0.3, 1, len(group)), strict=True)
-    }
+def _shades(lines: dict[str, list], swept: str) -> dict[str, float]:
+    """Of the rows of a group, by label: paler the smaller the swept number is."""
+    found = {}
+    for group in lines.values():
+        ordered = sorted(group, key=lambda result: -result.row.overrides[swept])
+        shades = np.linspace(1, 0.3, len(ordered))
+        found |= {r.row.label: shade for r, shade in zip(ordered, shades, strict=True)}
+    return found
 
 
 def _learning(axes, results, colours, shades, legend) -> None:
@@ -173,8 +168,10 @@ def _learning(axes, results, colours, shades, legend) -> None:
     highest = np.median(last) + 3 * (np.median(last) - last.min())
     alike = [line for line in lines.values() if line[-1] <= highest]
     tails = np.concatenate([line[len(line) // 3 :] for line in alike])
-    title = "Validation loss of an image" if held_out else "Training loss of an image"
-    axes.set(title=title + ", paler for less" * bool(shades), xlabel="epoch")
+    title = "Validation loss" if held_out else "Training loss"
+    several = sum(label in shades for label in lines) > 1
+    title += ", paler for smaller numbers" * several
+    axes.set(title=title, xlabel="epoch", ylabel="nats per image")
     axes.set_ylim(tails.min() - 0.02 * np.ptp(tails), np.percentile(tails, 98))
     highest = axes.get_ylim()[1]
     if off := [label for label, line in lines.items() if line[-1] > highest]:

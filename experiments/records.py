@@ -32,20 +32,21 @@ class Result:
     starts: list[dict]  # where and with what each seed was trained, or evaluated
     arithmetic: dict[str, float]  # of the model: parameters, FLOP
     seconds: list[float]  # of training, or of another row's weights of evaluation, by seed
-    speeds: list[float]  # images/s, the median of each seed
+    speeds: list[float]  # images/s in training, the median of each seed; nan where it has none
     workdirs: list[Path]
 
     @property
-    def places(self) -> str:
-        return places(self.starts)
+    def machines(self) -> str:
+        return machines(self.starts)
 
     def values(self, names: tuple[str, ...]) -> dict[int, float]:
-        """seed -> the one of the metrics `names` that the row has."""
+        """seed -> the one of the metrics `names` that the row has. A KL of exactly 0 is of a model
+        without a random code, which has none."""
         return {
             seed: metrics[name]
             for seed, metrics in self.by_seed.items()
             for name in names
-            if name in metrics
+            if name in metrics and (name != "test/kl" or metrics[name])
         }
 
     def estimate(self, names: tuple[str, ...]) -> tuple[float, float]:
@@ -59,9 +60,10 @@ class Result:
         return (*values, math.nan)[0], (*errors, math.nan)[0]
 
 
-def places(starts: Sequence[dict]) -> str:
-    """The devices of these starts, and their machines."""
-    return ", ".join(sorted({f"{start['devices']} on {start['machine']}" for start in starts}))
+def machines(starts: Sequence[dict]) -> str:
+    """The devices of these starts, and the machines that have them."""
+    found = {f"{start['devices']} on {start['machine']}" for start in starts}
+    return " and ".join(sorted(found))
 
 
 def collect(table: Table, finished: Sequence[Run]) -> list[Result]:
@@ -85,7 +87,7 @@ def collect(table: Table, finished: Sequence[Run]) -> list[Result]:
                 starts,
                 trainings[-1] if trainings else {},
                 seconds,
-                [] if row.trained else [statistics.median(s) for s in speeds if s],
+                [statistics.median(s) if s and not row.trained else math.nan for s in speeds],
                 [r.weights for r in done],
             )
         )

@@ -42,7 +42,7 @@ _DIGITS = {"mse": 5, "mae": 4, "ssim": 4, "bits": 3, "active": 1}  # others 2
 def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str]]]:
     """(headings, a list of texts for each row), bold as **text**."""
     headings = ["", "parameters", "train MFLOP/image", "images/s", "minutes", "seeds"]
-    several = len({result.places for result in results}) > 1  # or the caption says it
+    several = len({result.machines for result in results}) > 1  # or the caption says it
     headings += ["on"] * several
     bold = {heading: _best(results, table.metrics[heading]) for heading in table.bold}
     lines = []
@@ -51,10 +51,10 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
             result.row.label,
             f"{result.arithmetic.get('parameters', 0):,}",
             f"{result.arithmetic.get('training_flop_per_image', 0) / 1e6:,.1f}",
-            f"{statistics.median(result.speeds):,.0f}" if result.speeds else "",
+            "" if math.isnan(speed := statistics.median(result.speeds)) else f"{speed:,.0f}",
             _minutes(statistics.mean(result.seconds)),
             str(len(result.by_seed)),
-            *[result.places] * several,
+            *[result.machines] * several,
         ]
         for heading, names in table.metrics.items():
             text = _number(result, names)
@@ -74,29 +74,29 @@ def caption(table: Table, results: list[Result]) -> str:
     protocol = table.protocol[0].upper() + table.protocol[1:]
     return (
         f"{table.question} {protocol}. {_length(results)} ± standard error over seeds; * over test "
-        f"images. Size {table.size}; commit {commits}; {records.places(starts)}; {when}; {minutes} "
-        "minutes of training and separate evaluation (these and images/s beside whatever else the "
-        "machine did)." + f" Not run: {'; '.join(missing)}." * bool(missing)
+        f"images. Size {table.size}; commit {commits}; {records.machines(starts)}; {when}; "
+        f"{minutes} minutes of training and separate evaluation (these and images/s beside "
+        "whatever else the machine did)." + f" Not run: {'; '.join(missing)}." * bool(missing)
     )
 
 
 def _length(results: list[Result]) -> str:
-    """How long rows were trained, and in which precision if not in float32."""
+    """How long rows were trained, and by which products if not of float32."""
     lengths: dict[str, list[str]] = {}
-    rounded = []
+    rounded: dict[str, list[str]] = {}
     for row in (result.row for result in results if not result.row.trained):
         config = row.made()
         steps, epochs = config.train.max_steps, config.train.epochs
         length = f"{steps:,} steps" if steps else f"{epochs} epoch{'s' * (epochs != 1)}"
         lengths.setdefault(length, []).append(row.label)
-        rounded += [row.label] * (config.optim.precision != "float32")
-    if not lengths:
-        return ""
-    several = len(lengths) > 1
-    words = [k + f" ({'; '.join(labels)})" * several for k, labels in lengths.items()]
-    every = len(rounded) == sum(map(len, lengths.values()))
-    some = f" ({'; '.join(rounded)})" * (not every)
-    return f"Trained for {', '.join(words)}" + f", in bfloat16{some}" * bool(rounded) + "."
+        if (precision := config.optim.precision) != "float32":
+            rounded.setdefault(f"by products in {precision}", []).append(row.label)
+    every = sum(map(len, lengths.values()))
+    words = [
+        text + f" ({'; '.join(labels)})" * (len(labels) < every)
+        for text, labels in [*lengths.items(), *rounded.items()]
+    ]
+    return f"Trained for {', '.join(words)}."
 
 
 def markdown(table: Table, results: list[Result]) -> str:
@@ -128,16 +128,17 @@ def latex(table: Table, results: list[Result]) -> str:
 
 
 def comma_separated(table: Table, results: list[Result]) -> str:
-    """Every seed of every row, with all of its test metrics; images/s of its row."""
+    """Every seed of every row, with all of its test metrics."""
     metrics = sorted({name for r in results for m in r.by_seed.values() for name in m})
     arithmetic = ["parameters", "training_flop_per_image"]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["row", "seed", *arithmetic, "images_per_second", "seconds", *metrics])
     for result in results:
-        speed = f"{statistics.median(result.speeds):.1f}" if result.speeds else ""
         model = [f"{result.arithmetic.get(name, 0):.0f}" for name in arithmetic]
-        for (seed, values), seconds in zip(result.by_seed.items(), result.seconds, strict=True):
+        seeds = zip(result.by_seed.items(), result.speeds, result.seconds, strict=True)
+        for (seed, values), speed, seconds in seeds:
+            speed = "" if math.isnan(speed) else f"{speed:.1f}"
             row = [result.row.label, seed, *model, speed, f"{seconds:.1f}"]
             writer.writerow([*row, *(values.get(name, "") for name in metrics)])
     return file.getvalue()
@@ -187,10 +188,9 @@ def _minutes(seconds: float) -> str:
 
 def _number(result: Result, names: tuple[str, ...]) -> str:
     mean, error = result.estimate(names)
-    short = names[0].split("/")[-1]
-    if math.isnan(mean) or (short == "kl" and mean == 0):  # of a model without a random code
+    if math.isnan(mean):
         return ""
-    digits = next((d for start, d in _DIGITS.items() if short.startswith(start)), 2)
+    digits = tables.of_metric(_DIGITS, names[0]) or 2
     text = f"{mean:.{digits}f}"
     if math.isnan(error):
         return text
@@ -199,8 +199,7 @@ def _number(result: Result, names: tuple[str, ...]) -> str:
 
 def _best(results: list[Result], names: tuple[str, ...]) -> Result | None:
     """The row whose metric is better than every other's by more than the noise."""
-    short = names[0].split("/")[-1]
-    sign = next((s for start, s in _BETTER.items() if short.startswith(start)), 0)
+    sign = tables.of_metric(_BETTER, names[0])
     rows = [(result, result.values(names)) for result in results]
     rows = [(result, values) for result, values in rows if values]
     if not sign or len(rows) < 2:
@@ -232,8 +231,12 @@ def _tex(text: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = tables.parser("report", __doc__)
-    parser.add_argument("--root", type=Path, default=run.ROOT, help="where the runs are")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the table goes")
+    parser.add_argument(
+        "--root", type=Path, default=run.ROOT, help="where the runs are: %(default)s"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, help="where the table goes: %(default)s"
+    )
     arguments = parser.parse_args(argv)
     try:
         return write(tables.load(arguments.table, arguments.size), arguments.root, arguments.out)
@@ -256,10 +259,10 @@ def write(table: Table, root: Path, out: Path) -> int:
     bold = tuple(heading for heading in table.bold if heading in had)
     table = dataclasses.replace(table, metrics=had, bold=bold)
     if not results:
-        others = [f"{table.name}-{size}" for size in tables.SIZES if size != table.size]
-        there = [other for other in others if (root / other).exists() or (kept / other).exists()]
+        (size,) = {*tables.SIZES} - {table.size}
+        other = dataclasses.replace(table, size=size).directory
+        hint = f"; there is {other}: --size {size}" if (kept / other).exists() else ""
         said = f"no finished run of {table.directory} below {root} or {kept}"
-        hint = f"; there is {there[0]}, of the other --size" if there else ""
         print(f"experiments.report: {said}{hint}", file=sys.stderr)
         return 1
     for line in records.keep(table, runs, kept):

@@ -127,9 +127,7 @@ def command(job: Sequence[Run], extra: list[str]) -> list[str]:
     else:
         seed = f"--config.seed={run.seed}"
         which = [f"--workdir={run.workdir}", f"--config={row.config}", seed]
-    # Each shard has rows of its own, though SLURM or Open MPI may have started all as one program.
-    alone = "--processes=1"
-    return [sys.executable, "-m", "rnnae.main", *which, *settings, *extra, alone]
+    return [sys.executable, "-m", "rnnae.main", *which, *settings, *extra]
 
 
 def perform(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
@@ -138,8 +136,8 @@ def perform(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
     run = job[0]
     if run.row.trained and not trained_to(run.weights):
         return 1, f"{run.weights} is not trained to the end; run the row {run.row.trained!r} first"
-    directory = run.workdir if len(job) == 1 else run.workdir.parent
-    directory.mkdir(parents=True, exist_ok=True)
+    file = log_of(job)
+    file.parent.mkdir(parents=True, exist_ok=True)
     begin, received, passed, process = time.monotonic(), 0, False, None
 
     def pass_on(number, frame):
@@ -155,7 +153,7 @@ def perform(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
         if signal.getsignal(number) is not signal.SIG_IGN  # as nohup leaves SIGHUP
     }
     try:
-        with (directory / "log.txt").open("a", encoding="utf-8") as log:
+        with file.open("a", encoding="utf-8") as log:
             # Of a session of its own: Ctrl-C reaches it once, from here.
             process = subprocess.Popen(
                 command(job, extra), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -168,9 +166,13 @@ def perform(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
             signal.signal(number, handler)
     if run.row.trained and not status and not keep(run, time.monotonic() - begin):
         return 1, f"{run.weights} was evaluated by somebody else at the same time"
-    lines = (directory / "log.txt").read_text(errors="replace").strip().splitlines()
-    said = [*lines[-1:], f"more in {directory / 'log.txt'}"]
-    return 128 + received if received else status, "; ".join(said)
+    lines = file.read_text(errors="replace").strip().splitlines()
+    return 128 + received if received else status, lines[-1] if lines else ""
+
+
+def log_of(job: Sequence[Run]) -> Path:
+    """What the process of a job says."""
+    return (job[0].workdir if len(job) == 1 else job[0].workdir.parent) / "log.txt"
 
 
 def keep(run: Run, seconds: float) -> bool:
@@ -221,6 +223,8 @@ def main(argv: list[str] | None = None) -> int:
             names = ", ".join(map(repr, labels))
             parser.error(f"no row {label!r} in {table.name}; its rows: {names}")
     first, shards = arguments.shard
+    # A shard has rows of its own, though SLURM or Open MPI may have started all as one program.
+    extra += ["--processes=1"] * (shards > 1)
     rows = [row for row in table.rows if row.label in (arguments.row or labels)]
     # Whoever trains a row evaluates it too.
     trained = list(dict.fromkeys(row.trained or row.label for row in rows))[first::shards]
@@ -262,7 +266,7 @@ def perform_all(chosen: list[Run], extra: list[str]) -> int:
                 print(f"{name}: stopped; the same command continues", flush=True)
                 return status
             if status:
-                print(f"{name}: FAILED, exit code {status}: {said}", flush=True)
+                print(f"{name}: FAILED, exit code {status}: {said} ({log_of(job)})", flush=True)
                 if len(job) > 1:  # each alone: one may have failed all
                     todo += [[run] for run in job if not run.finished]
                 else:
@@ -273,11 +277,11 @@ def perform_all(chosen: list[Run], extra: list[str]) -> int:
 
 
 def _seeds(text: str) -> tuple[int, ...]:
-    numbers = {int(seed) for seed in text.split(",") if seed.isdecimal()}
-    if not re.fullmatch(r"\d+(,\d+)*", text) or max(numbers) > config_lib.MAX_SEED:
+    match = re.fullmatch(r"\d+(,\d+)*", text)
+    if not match or max(map(int, text.split(","))) > config_lib.MAX_SEED:
         words = f"a list of seeds up to {config_lib.MAX_SEED:,}: 0,1,2"
         raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
-    return tuple(sorted(numbers))
+    return tuple(sorted({int(seed) for seed in text.split(",")}))
 
 
 def _shard(text: str) -> tuple[int, int]:

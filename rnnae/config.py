@@ -59,7 +59,7 @@ def _sweep() -> dict:
         "encoder_blocks": 2,
         "expansion": 2,  # hidden units of a block's MLP, in widths
         "condition": "film",  # how the code enters every block: film, add
-        "window": 0,  # its sweeps down and to the left see segments of so many tokens; 0 = lines
+        "window": 0,  # tokens of a segment, of the decoder's sweeps down and left; 0 = whole lines
         "above": "both",  # sweeps across the rows above: both, forward, backward, none
         "sees_down": True,  # a sweep down the rows above; else one of them is seen
         "sees_left": True,  # a sweep across the tokens to the left; else one of them is seen
@@ -180,6 +180,7 @@ _NOT_NEGATIVE = (
     "cpu_microbatch",
     "devices",
 )
+_MAY_BE_INFINITE = ("data.in_memory_gib", "optim.clip_norm", "train.checkpoint_every_seconds")
 MAX_SEED = 2**31 - 1  # jax takes 32 bits of a larger one: others would be the same
 _DECAYS = ("optim.b1", "optim.b2", "optim.ema")
 _CHOICES = {
@@ -215,9 +216,11 @@ def check(config: ConfigDict) -> None:
             "take a config file of that model"
         )
     for path in _POSITIVE:
-        require(0 < get(path) < math.inf, path, "positive and finite")
+        require(get(path) > 0, path, "positive")
     for path in _NOT_NEGATIVE:
         require(get(path) >= 0, path, "0 or more")
+    for path in (*_POSITIVE, *_NOT_NEGATIVE):
+        require(path in _MAY_BE_INFINITE or math.isfinite(get(path)), path, "finite")
     for path in _DECAYS:
         require(0 <= get(path) < 1, path, "at least 0 and below 1")
     for path, choices in _CHOICES.items():

@@ -8,10 +8,11 @@ use the config kept in --workdir. --seeds=0,1,2 trains a run with each in WORKDI
 as one program on accelerators, one after another on CPUs; --together and --notogether decide.
 Several processes train one model where SLURM, Open MPI or GKE starts them, on a TPU pod with
 --distributed, else with --coordinator=HOST:PORT --processes=N --process_id=I in each; --processes=1
-is one that trains alone among them. Exit codes: 0 done, 1 a bug, with its traceback, 2 a flag or
-config value, 3 no run there, no checkpoint that can be trusted or none that can be written, 4 a
-loss that is not finite, 5 data missing or damaged, 6 another process of the run is gone or was
-started otherwise, 7 a file that cannot be read or written, 130 SIGINT, 143 SIGTERM.
+is one that trains alone although SLURM or Open MPI started others. Exit codes: 0 done, 1 a bug,
+with its traceback, 2 a flag or config value, 3 no run there, no checkpoint that can be trusted or
+none that can be written, 4 a loss that is not finite, 5 data missing or damaged, 6 another process
+of the run is gone or was started otherwise, 7 a file that cannot be read or written, 130 SIGINT,
+143 SIGTERM.
 """
 
 import difflib
@@ -28,6 +29,9 @@ from rnnae import saved_config
 from rnnae.errors import ConfigError, RnnaeError
 
 _MODES = ("train", "evaluate", "sample")
+# What running a config file, or setting its keys, may raise.
+_OF_CONFIGS = (AttributeError, ImportError, LookupError, NameError, OSError, SyntaxError)
+_OF_CONFIGS += (TypeError, ValueError)
 
 FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
@@ -61,10 +65,8 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
         config_lib.check(config)
     except flags.Error as error:
         raise ConfigError(_explain(error)) from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(_no_such_key(error, file)) from error
-    except (OSError, SyntaxError, ImportError, NameError) as error:
-        raise ConfigError(f"cannot read the config {file}: {_one_line(error)}") from error
+    except _OF_CONFIGS as error:
+        raise ConfigError(_of_config(error, file)) from error
     if len(rest) > 1:
         raise ConfigError(f"what is {rest[1]!r}? Every setting is a flag: --name=value")
     _check_seeds(_MODE.value, _SEEDS.value)
@@ -119,8 +121,8 @@ def _explain(error: Exception) -> str:
     return f"there is no flag --{name}" + (f"; did you mean --{near[0]}?" if near else "")
 
 
-def _no_such_key(error: Exception, file: str) -> str:
-    """ml_collections' error for a key that does not exist, on one line, or another of `file`."""
+def _of_config(error: Exception, file: str) -> str:
+    """An error of ml_collections, for a key that does not exist, or of `file`, on one line."""
     text = _one_line(error)
     near = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', text)
     if near:

@@ -43,7 +43,7 @@ class Mixture:
             warnings.simplefilter("ignore", ConvergenceWarning)
             # In float32: three times as fast as float64, and as likely held-out codes.
             model.fit((codes_NZ / scale_Z).astype(np.float32))
-        factors = np.linalg.cholesky(model.covariances_.astype(np.float64))
+            factors = np.linalg.cholesky(model.covariances_.astype(np.float64))
         weights = model.weights_.astype(np.float64)
         return cls(weights / weights.sum(), model.means_ * scale_Z, factors * scale_Z[:, None])
 

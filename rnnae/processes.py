@@ -37,11 +37,11 @@ def connect(address: str | None, count: int | None, index: int | None, detect: b
 
     By the address of process 0 (host:port), their number and this one's index; else by what SLURM,
     Open MPI or a TPU pod says in the environment; with `detect` by whatever jax finds, which on
-    TPU VMs asks a server. A `count` of 1 alone is a process alone, whatever the environment says.
-    Raises ConfigError for some of the three, ProcessError if the others do not come.
+    TPU VMs asks a server. A `count` of 1 and nothing else is a process alone, whatever SLURM and
+    Open MPI say. Raises ConfigError for some of the three, ProcessError if the others do not come.
     """
     given = [value is not None for value in (address, count, index)]
-    if count == 1 and sum(given) == 1:
+    if count == 1 and sum(given) == 1 and not detect:
         return 1
     if any(given) and not all(given):
         raise ConfigError("--coordinator, --processes and --process_id go together")

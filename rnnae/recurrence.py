@@ -24,10 +24,10 @@ def scan_cell(
     """Runs `cell` along the leading axis of x_TBI; h_TBD is aligned with it, also in reverse.
     Inputs that are the same for all examples may be x_T1I."""
     if isinstance(cell, LinearCell):
-        h_BN = cell.numbers(carry[0])
+        h_BE = cell.from_state(carry[0])
         coefficients = cell.coefficients(cell.project(x_TBI))
-        a_TBN, b_TBN = (jnp.broadcast_to(y, (len(x_TBI), *h_BN.shape)) for y in coefficients)
-        h_TBD = cell.parts(scans.linear(a_TBN, b_TBN, h_BN, reverse))
+        a_TBE, b_TBE = (jnp.broadcast_to(y, (len(x_TBI), *h_BE.shape)) for y in coefficients)
+        h_TBD = cell.to_state(scans.linear(a_TBE, b_TBE, h_BE, reverse))
         return (h_TBD[0 if reverse else -1],), h_TBD
     if isinstance(cell, GatedCell) and not cell.is_initializing():
         return _scan_gated(cell, carry, x_TBI, reverse)

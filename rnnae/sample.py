@@ -237,8 +237,9 @@ def build(config: ml_collections.ConfigDict, total_steps: int) -> tuple[nn.Modul
 def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
     """The run in `workdir` with its averaged parameters, `latest` or `best` on validation.
 
-    Raises CheckpointError if there is none that verifies, ConfigError if the run is of another
-    version of this package. A density over the codes comes with the weights that it was fitted to.
+    Raises CheckpointError if there is none that verifies, ConfigError for another `checkpoint`, or
+    if the run is of another version of this package. A density over the codes comes with the
+    weights that it was fitted to.
     """
     workdir = Path(workdir)
     config = saved_config.get_config(str(saved_config.find(workdir)))

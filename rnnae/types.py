@@ -8,7 +8,7 @@
     Z  latent width                    S      strip or step of an interpolation
     X  any leading axes                1      an axis of size one, for broadcasting
     R  row of a grid of tokens         Q      column of a grid of tokens
-    L  line (row or column) of a grid
+    L  line (row or column) of a grid  E      number of a linear recurrence
 
 So `h_TBD` outside a scan is `h_BD` inside it.
 """

@@ -22,7 +22,6 @@ def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
     order = ("--config=configs/mnist.py", "--config.train.epochs=1", "--x=1")
     assert sorted(order, key=words.index) == [*order]
     assert "--config.seed=0" in words
-    assert "--processes=1" in words  # shards that SLURM starts together train apart
     assert f"--workdir={tmp_path / 'widths-cpu' / 'a' / 'seed0'}" in words
     words = run.command([first, second], [])
     assert f"--workdir={tmp_path / 'widths-cpu' / 'a'}" in words and "--seeds=0,1" in words
@@ -71,7 +70,8 @@ def test_rows_are_run_once_a_failure_stops_nobody_and_is_tried_again(plant, tmp_
     argv = plant(ROWS=rows)
     assert run.main(argv) == 1
     said = capsys.readouterr().out
-    assert "bad, seeds 0, 1, 2: FAILED, exit code 1: a width cannot be negative (seed 0)" in said
+    failed = "bad, seeds 0, 1, 2: FAILED, exit code 1: a width cannot be negative (seed 0)"
+    assert f"{failed} ({tmp_path / 'root' / 'widths-full' / 'bad' / 'log.txt'})" in said
     assert "bad, seed 1: FAILED, exit code 1: a width cannot be negative (seed 1)" in said
     assert "bad, seed 2: FAILED" not in said and "good, seeds 0, 1, 2: FAILED" not in said
     assert "2 of 6 runs failed" in said

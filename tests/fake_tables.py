@@ -45,7 +45,8 @@ for seed, workdir in made.items():
     (workdir / "pictures").mkdir(exist_ok=True)
     (workdir / "pictures" / "curves.png").write_text("")
     nll = 90 - width + 0.01 * seed * (-1 if width % 1 else 1)
-    records = [{"step": s, "epoch": s, "valid/loss": nll + 5 - s} for s in range(1, 5)]
+    losses = [(s, nll + 5 - s) for s in range(1, 5)]
+    records = [{"step": s, "epoch": s, "valid/loss": x, "train/loss": x} for s, x in losses]
     test = {"test/nll_dynamic": nll, "test/nll_dynamic_se": 0.2, "test/kl": 3.0 + seed}
     records.append({"step": 5, "epoch": 5, **test})
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(r) + "\\n" for r in records))

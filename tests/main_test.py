@@ -146,6 +146,7 @@ def test_every_error_has_its_exit_code_and_one_line(error, code, monkeypatch, ca
         ("optim.ema", 1.0),
         ("optim.learning_rate", -1.0),
         ("optim.learning_rate", float("inf")),
+        ("objective.beta", float("inf")),
         ("eval.checkpoint", "newest"),
         ("data.binarise", "static"),
         ("model.width", 0),

@@ -61,8 +61,8 @@ def test_dense_layers_and_no_others_are_exchanged(bias):
         assert np.array_equal(found, exact) == (layer is norm)
 
 
-@pytest.mark.parametrize("name", ["simple", "gru", "lstm", "slstm"])
-def test_a_cell_that_multiplies_by_itself_rounds_as_its_layer_does(name):
+@pytest.mark.parametrize("name", ["simple", "gru", "lstm", "slstm", "min_gru", "lru"])
+def test_a_cell_rounds_in_a_step_as_its_layer_does(name):
     stack = Stack(name, 8)
     x_TBI = jax.random.normal(jax.random.key(0), (4, 2, 8))
     params = tiny.random_like(stack.init(jax.random.key(1), x_TBI))
@@ -73,7 +73,7 @@ def test_a_cell_that_multiplies_by_itself_rounds_as_its_layer_does(name):
         for x_BI, h_BD in zip(x_TBI, found, strict=True):
             carries, stepped_BD = stack.apply(params, carries, x_BI, method="step")
             np.testing.assert_allclose(h_BD, stepped_BD, rtol=1e-3, atol=1e-4)
-    # The first state is zero: only later steps multiply by it.
+    # The first state is zero: only later steps multiply by it, of cells that do.
     assert np.abs(found[1:] - exact[1:]).max() > 1e-3
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments import plots, records, report, run, tables
@@ -40,7 +41,7 @@ def test_a_report_says_means_errors_and_what_is_better(plant, tmp_path, capsys):
     elsewhere.write_text(elsewhere.read_text().replace("1 x cpu", "1 x gpu"))
     report.main([*argv, "--out", str(tmp_path / "out")])
     said = capsys.readouterr().out
-    assert "| 1.0 | 3 | 1 x cpu on A & B_1, 1 x gpu on A & B_1 | 88.01 ± 0.01 |" in said
+    assert "| 1.0 | 3 | 1 x cpu on A & B_1 and 1 x gpu on A & B_1 | 88.01 ± 0.01 |" in said
     assert "| 1.0 | 3 | 1 x cpu on A & B_1 | **86.01 ± 0.01** |" in said
 
 
@@ -87,6 +88,28 @@ def test_a_swept_number_is_the_axis_of_a_line_for_each_group(plant, tmp_path):
     lines = plots.swept_lines(table, records.collect(table, run.runs(table, tmp_path / "root")))
     widths = {k: [r.row.overrides["model.width"] for r in group] for k, group in lines.items()}
     assert widths == {"one layer": [2, 4], "two layers": [2, 4]}
+    groups = {"a": lines["one layer"][::-1], "b": lines["two layers"][:1]}
+    shades = plots._shades(groups, table.swept)
+    pale, dark = (shades[f"{width} units, one layer"] for width in (2, 4))
+    assert pale < dark == shades["2 units, two layers"] == 1
+
+
+def test_a_picture_says_its_units_and_the_numbers_that_were_swept(plant, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    rows = {f"{width} units": {"model.width": width} for width in (1, 3, 48)}
+    argv = plant(ROWS=rows, SWEPT="model.width", SEEDS=(0,))
+    assert run.main(argv) == 0
+    table = tables.load("widths", "full")
+    results = records.collect(table, run.runs(table, tmp_path / "root"))
+    plots.draw(table, results, tmp_path)
+    swept, learning = drawn[0].axes
+    assert [tick.get_text() for tick in swept.get_xticklabels()] == ["1", "3", "48"]
+    assert swept.get_ylabel() == "nats" and learning.get_ylabel() == "nats per image"
+    assert "paler" in learning.get_title() and len(learning.get_legend().get_texts()) == 3
+    plots.draw(table, results[:1], tmp_path)
+    (learning,) = drawn[1].axes  # a point has no panel
+    assert "paler" not in learning.get_title()
 
 
 @pytest.mark.parametrize(
@@ -127,10 +150,14 @@ def test_a_caption_says_how_long_was_trained_and_how_exactly(plant, tmp_path, ca
     argv = plant(ROWS=rows, SEEDS=(0,))
     assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "Made up. Trained for 1,200 steps (one), 1 epoch (other), in bfloat16 (other)." in said
-    argv = plant(ROWS={"Wide, very": {}}, SEEDS=(0,))
+    assert (
+        "Made up. Trained for 1,200 steps (one), 1 epoch (other), by products in bfloat16 (other)."
+        in said
+    )
+    argv = plant(ROWS={"Wide, very": {"optim.precision": "bfloat16"}}, SEEDS=(0,))
     assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path / "out")]) == 0
-    assert "Made up. Trained for 50 epochs. ±" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Made up. Trained for 50 epochs, by products in bfloat16. ±" in said
 
 
 def test_what_a_model_has_not_is_blank(plant, tmp_path, capsys):
@@ -142,7 +169,8 @@ def test_what_a_model_has_not_is_blank(plant, tmp_path, capsys):
     )
     capsys.readouterr()
     assert report.main([*argv, "--out", str(tmp_path)]) == 0
-    assert "| 1 | 88.00 ± 0.20* |  |" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "| seeds | NLL |\n" in said and "| 1 | 88.00 ± 0.20* |\n" in said
 
 
 def test_a_size_that_was_not_run_names_the_other(plant, tmp_path, capsys):
@@ -150,7 +178,10 @@ def test_a_size_that_was_not_run_names_the_other(plant, tmp_path, capsys):
     assert run.main(argv) == 0
     capsys.readouterr()
     assert report.main([*argv, "--size", "cpu", "--out", str(tmp_path / "out")]) == 1
-    assert "there is widths-full, of the other --size" in capsys.readouterr().err
+    assert "there is widths-full" not in capsys.readouterr().err
+    assert report.main([*argv, "--out", str(tmp_path / "out")]) == 0
+    assert report.main([*argv, "--size", "cpu", "--out", str(tmp_path / "out")]) == 1
+    assert "there is widths-full: --size full" in capsys.readouterr().err
 
 
 def test_a_report_has_the_command_of_every_row(plant, tmp_path):

@@ -21,7 +21,9 @@ import dataclasses
 import inspect
 import re
 import runpy
+from collections.abc import Mapping
 from types import ModuleType
+from typing import TypeVar
 
 from ml_collections import ConfigDict
 
@@ -41,6 +43,8 @@ from experiments.tables import (
     scan_order,
 )
 from rnnae.errors import ConfigError
+
+T = TypeVar("T")
 
 TABLES: dict[str, ModuleType] = {
     "main": main,
@@ -122,6 +126,12 @@ class Table:
 def slug(label: str) -> str:
     """A row's label as the name of its directory."""
     return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+
+
+def of_metric(choices: Mapping[str, T], name: str) -> T | None:
+    """What is chosen for a metric as `test/nll_dynamic`, by what its last part begins with."""
+    last = name.split("/")[-1]
+    return next((choice for start, choice in choices.items() if last.startswith(start)), None)
 
 
 def parser(module: str, doc: str) -> argparse.ArgumentParser:

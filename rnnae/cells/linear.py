@@ -13,8 +13,8 @@ from rnnae.errors import ConfigError
 class LinearCell(Cell):
     """Interface of cells whose gates see the input only: h' = a h + b, element by element.
 
-    `input` is the layer of the gates; `coefficients`: p_XG -> (a_XN, b_XN), any leading axes X. The
-    N numbers of the recurrence are the D of the state, unless `numbers` and `parts` say otherwise.
+    `input` is the layer of the gates; `coefficients`: p_XG -> (a_XE, b_XE), any leading axes X. The
+    E numbers of the recurrence are the D of the state, unless `from_state` and `to_state` differ.
     """
 
     state_size: ClassVar[int] = 1
@@ -25,17 +25,17 @@ class LinearCell(Cell):
     def coefficients(self, projected_XG: jax.Array) -> tuple[jax.Array, jax.Array]:
         raise NotImplementedError
 
-    def numbers(self, h_XD: jax.Array) -> jax.Array:
-        """A state as the numbers of the recurrence, h_XN."""
+    def from_state(self, h_XD: jax.Array) -> jax.Array:
+        """The numbers of the recurrence, h_XE, of a state."""
         return h_XD
 
-    def parts(self, h_XN: jax.Array) -> jax.Array:
-        """And back."""
-        return h_XN
+    def to_state(self, h_XE: jax.Array) -> jax.Array:
+        """The state, h_XD, of the numbers of the recurrence."""
+        return h_XE
 
     def step(self, carry, projected_BG):
-        a_BN, b_BN = self.coefficients(projected_BG)
-        h_BD = self.parts(a_BN * self.numbers(carry[0]) + b_BN)
+        a_BE, b_BE = self.coefficients(projected_BG)
+        h_BD = self.to_state(a_BE * self.from_state(carry[0]) + b_BE)
         return (h_BD,), h_BD
 
 
@@ -111,12 +111,12 @@ class LRUCell(LinearCell):
 
     def coefficients(self, projected_XG):
         one = (1,) * (projected_XG.ndim - 1)
-        decay_N = jnp.exp(self.log_decay).reshape(*one, -1)
-        lambda_N = jnp.exp(jax.lax.complex(-decay_N, self.phase.reshape(*one, -1)))
-        return lambda_N, jnp.sqrt(-jnp.expm1(-2 * decay_N)) * self.numbers(projected_XG)
+        decay_E = jnp.exp(self.log_decay).reshape(*one, -1)
+        lambda_E = jnp.exp(jax.lax.complex(-decay_E, self.phase.reshape(*one, -1)))
+        return lambda_E, jnp.sqrt(-jnp.expm1(-2 * decay_E)) * self.from_state(projected_XG)
 
-    def numbers(self, h_XD):
+    def from_state(self, h_XD):
         return jax.lax.complex(*jnp.split(h_XD, 2, axis=-1))
 
-    def parts(self, h_XN):
-        return jnp.concatenate([h_XN.real, h_XN.imag], axis=-1)
+    def to_state(self, h_XE):
+        return jnp.concatenate([h_XE.real, h_XE.imag], axis=-1)
