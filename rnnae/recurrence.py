@@ -25,8 +25,8 @@ def scan_cell(
     Inputs that are the same for all examples may be x_T1I."""
     if isinstance(cell, LinearCell):
         h_BE = cell.from_state(carry[0])
-        coefficients = cell.coefficients(cell.project(x_TBI))
-        a_TBE, b_TBE = (jnp.broadcast_to(y, (len(x_TBI), *h_BE.shape)) for y in coefficients)
+        a_TBE, b_TBE = cell.coefficients(cell.project(x_TBI))
+        b_TBE = jnp.broadcast_to(b_TBE, (len(x_TBI), *h_BE.shape))
         h_TBD = cell.to_state(scans.linear(a_TBE, b_TBE, h_BE, reverse))
         return (h_TBD[0 if reverse else -1],), h_TBD
     if isinstance(cell, GatedCell) and not cell.is_initializing():

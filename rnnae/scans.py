@@ -28,7 +28,7 @@ def linear(
 ) -> jax.Array:
     """h_TBD of h_t = a_t h_(t-1) + b_t, element by element, real or complex, from the state h_BD
     before the first step; `reverse` runs from the last to the first, its outputs aligned with its
-    inputs.
+    inputs. Coefficients that are the same at all steps, or for all examples, have axes of size one.
 
     Its gradient is such a recurrence in the other direction, and keeps nothing but a_TBD and h_TBD.
     `form` is a key of `FORMS`, which give the same; by default what is faster where it runs: few
@@ -51,37 +51,59 @@ linear.defvjp(_linear_forward, _linear_backward)
 
 def _of_form(which, form, reverse, *arrays):
     """The recurrence (0) or its gradient (1)."""
-    if not form and len(arrays[0]) <= _UNROLL:
+    if not form and len(arrays[1]) <= _UNROLL:
         form = "unrolled"
     if form:
-        return FORMS[form][which](*arrays, reverse)
-    cpu, other = (lambda *x, f=FORMS[f][which]: f(*x, reverse) for f in ("in_order", "associative"))
+        return _by(which, form, reverse, *arrays)
+    cpu, other = (functools.partial(_by, which, f, reverse) for f in ("in_order", "associative"))
     return jax.lax.platform_dependent(*arrays, cpu=cpu, default=other)
 
 
+def _by(which, form, reverse, a_TBD, *arrays):
+    """Coefficients of fewer axes are spread for the forms that need it, their derivative summed."""
+    spread_TBD = a_TBD if form == "in_order" else jnp.broadcast_to(a_TBD, arrays[0].shape)
+    found = FORMS[form][which](spread_TBD, *arrays, reverse)
+    if which == 0:
+        return found
+    d_a_TBD, *others = found
+    axes = [axis for axis in (0, 1) if a_TBD.shape[axis] < d_a_TBD.shape[axis]]
+    return d_a_TBD.sum(axes, keepdims=True) if axes else d_a_TBD, *others
+
+
 def _in_order(a_TBD, b_TBD, h_BD, reverse, unroll=1):
-    def step(h_BD, ab):
-        h_BD = ab[0] * h_BD + ab[1]
+    fixed = len(a_TBD) < len(b_TBD)
+
+    def step(h_BD, inputs):
+        a_BD, b_BD = (a_TBD[0], *inputs) if fixed else inputs
+        h_BD = a_BD * h_BD + b_BD
         return h_BD, h_BD
 
-    return jax.lax.scan(step, h_BD, (a_TBD, b_TBD), reverse=reverse, unroll=unroll)[1]
+    inputs = (b_TBD,) if fixed else (a_TBD, b_TBD)
+    return jax.lax.scan(step, h_BD, inputs, reverse=reverse, unroll=unroll)[1]
 
 
 def _in_order_gradient(a_TBD, h_TBD, h_BD, g_TBD, reverse):
-    """In one pass: the states before the steps are read where they lie, not copied first."""
-    first, earlier = (len(a_TBD) - 1, 1) if reverse else (0, -1)
+    """In one pass: the states before the steps are read where they lie, not copied first, and the
+    derivative of coefficients that are the same at all steps is added up."""
+    fixed = len(a_TBD) < len(h_TBD)
+    first, earlier = (len(h_TBD) - 1, 1) if reverse else (0, -1)
 
-    def step(later_BD, inputs):
-        t, a_BD, g_BD = inputs
+    def step(carry, inputs):
+        later_BD, d_fixed_BD = carry
+        t, g_BD, a_BD = (*inputs, a_TBD[0]) if fixed else inputs
         d_BD = g_BD + later_BD  # the loss's derivative by h_t, along all paths
         before_BD = jnp.where(t == first, h_BD, h_TBD[jnp.where(t == first, t, t + earlier)])
-        return a_BD * d_BD, (d_BD * before_BD, d_BD)
+        d_a_BD = d_BD * before_BD
+        if fixed:
+            return (a_BD * d_BD, d_fixed_BD + d_a_BD), (None, d_BD)
+        return (a_BD * d_BD, None), (d_a_BD, d_BD)
 
-    inputs = jnp.arange(len(a_TBD)), a_TBD, g_TBD
-    d_h_BD, (d_a_TBD, d_b_TBD) = jax.lax.scan(
-        step, jnp.zeros_like(h_BD), inputs, reverse=not reverse
+    zero_BD = jnp.zeros_like(h_BD)
+    inputs = (jnp.arange(len(h_TBD)), g_TBD) + (() if fixed else (a_TBD,))
+    (d_h_BD, d_fixed_BD), (d_a_TBD, d_b_TBD) = jax.lax.scan(
+        step, (zero_BD, zero_BD if fixed else None), inputs, reverse=not reverse
     )
-    return d_a_TBD, d_b_TBD, d_h_BD
+    return d_fixed_BD[None] if fixed else d_a_TBD, d_b_TBD, d_h_BD
 
 
 def _unrolled(a_TBD, b_TBD, h_BD, reverse):

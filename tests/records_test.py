@@ -10,8 +10,6 @@ from PIL import Image
 from experiments import plots, report, run, tables
 
 _COMMITTED = sorted(p for p in (report.RESULTS / "records").glob("*-*") if not p.suffix)
-# Committed before records were; each goes from here when it is run anew.
-_WITHOUT = {"blog"}
 
 
 def _files(directory: Path) -> dict[str, bytes]:
@@ -170,7 +168,7 @@ def test_a_finished_run_that_was_opened_again_is_the_same(plant, tmp_path, capsy
 
 def test_every_committed_table_has_its_records():
     have = [path.name.removesuffix("-cpu") for path in _COMMITTED]
-    assert sorted([*have, *_WITHOUT]) == sorted(path.stem for path in report.RESULTS.glob("*.md"))
+    assert have == sorted(path.stem for path in report.RESULTS.glob("*.md"))
 
 
 @pytest.mark.parametrize("records", _COMMITTED, ids=[path.name for path in _COMMITTED])

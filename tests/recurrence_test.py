@@ -124,21 +124,31 @@ def test_unknown_direction_and_stepping_backward_are_refused():
         layer.init(jax.random.key(0), carry, inputs()[0], method="step")
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("form", ["", *scans.FORMS])
-@pytest.mark.parametrize("steps", [5, 40])
-def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(steps, form, reverse, dtype):
-    """By coefficients, inputs and first state; 40 steps are more than are written out."""
+@pytest.mark.parametrize(
+    "steps, own, dtype",
+    [
+        (5, (5, BATCH), jnp.float32),
+        (40, (40, BATCH), jnp.complex64),
+        (40, (1, 1), jnp.complex64),
+        (40, (40, 1), jnp.float32),
+        (5, (1, BATCH), jnp.float32),
+    ],
+)
+def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(steps, own, form, reverse, dtype):
+    """By coefficients, inputs and first state; 40 steps are more than are written out, and `own`
+    are the axes along which coefficients differ."""
     keys = jax.random.split(jax.random.key(0), 4)
-    a_TBD, b_TBD, weights = (jax.random.normal(k, (steps, BATCH, WIDTH), dtype) for k in keys[:3])
+    b_TBD, weights = (jax.random.normal(k, (steps, BATCH, WIDTH), dtype) for k in keys[:2])
+    a_TBD = jax.random.normal(keys[2], (*own, WIDTH), dtype)
     a_TBD *= 0.9 / jnp.maximum(1, jnp.abs(a_TBD))
     inputs = a_TBD, b_TBD, jax.random.normal(keys[3], (BATCH, WIDTH), dtype)
 
     def loop(a_TBD, b_TBD, h_BD):
         outputs = [None] * steps
         for t in reversed(range(steps)) if reverse else range(steps):
-            h_BD = a_TBD[t] * h_BD + b_TBD[t]
+            h_BD = a_TBD[t % len(a_TBD)] * h_BD + b_TBD[t]
             outputs[t] = h_BD
         return jnp.stack(outputs)
 
