@@ -51,13 +51,14 @@ def main(argv: list[str] | None = None) -> int:
     if not 1 <= arguments.cores <= len(there):
         parser.error(f"--cores {arguments.cores}: there are {len(there)}")
     _RESULTS.mkdir(exist_ok=True)
+    machine = report.where()  # before there are new results, or the commit is no longer clean
     for name in arguments.cases or names:
         if name == startup.NAME:
-            text = startup.measure(arguments.rounds)
+            text = startup.measure(arguments.rounds, machine)
         else:
             case = CASES[name]
             figures = measure(case, arguments.rounds, arguments.cores, arguments.allocator)
-            where = f"{arguments.cores} cores of {report.where()}"
+            where = f"{arguments.cores} cores of {machine}"
             made = {"where": where, "allocator": arguments.allocator, "sizes": figures}
             (_RESULTS / f"{name}.json").write_text(json.dumps(made, indent=1) + "\n")
             text = report.table(case, figures, where, arguments.allocator)
