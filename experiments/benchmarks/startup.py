@@ -8,7 +8,6 @@ import tempfile
 import time
 from pathlib import Path
 
-
 NAME = "startup"
 _IMPORT = "from rnnae import sample"  # what a notebook starts with; `import rnnae` imports nothing
 _ROOT = Path(__file__).parents[2]
