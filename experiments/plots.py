@@ -22,6 +22,7 @@ def draw(table: Table, results: list, path: Path) -> None:
     strips = [(result, _strip(result)) for result in results]
     strips = [(result, strip) for result, strip in strips if strip is not None]
     lines = swept_lines(table, results)
+    shades = _shades(lines, table.swept)
     shown = {_first(table): results} if lines else _panels(table, results)
     shown = shown if len(results) > 1 else {}  # a point says nothing
     top = max(4, 2.4 * len(shown), 0.22 * len(results) + 1)
@@ -47,7 +48,7 @@ def draw(table: Table, results: list, path: Path) -> None:
     for index, rows in enumerate(losses):
         legend = len(lines) == 1 and len(rows) <= 10
         axes = figure.add_subplot(learning[index, 0])
-        _learning(axes, rows, colours, _shades(lines, table.swept), legend)
+        _learning(axes, rows, colours, shades, legend)
     for axes in figure.axes:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

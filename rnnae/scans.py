@@ -74,11 +74,11 @@ def _in_order(a_TBD, b_TBD, h_BD, reverse, unroll=1):
     fixed = len(a_TBD) < len(b_TBD)
 
     def step(h_BD, inputs):
-        a_BD, b_BD = (a_TBD[0], *inputs) if fixed else inputs
-        h_BD = a_BD * h_BD + b_BD
+        a_BD, b_BD = inputs
+        h_BD = (a_TBD[0] if fixed else a_BD) * h_BD + b_BD
         return h_BD, h_BD
 
-    inputs = (b_TBD,) if fixed else (a_TBD, b_TBD)
+    inputs = None if fixed else a_TBD, b_TBD
     return jax.lax.scan(step, h_BD, inputs, reverse=reverse, unroll=unroll)[1]
 
 
@@ -90,16 +90,16 @@ def _in_order_gradient(a_TBD, h_TBD, h_BD, g_TBD, reverse):
 
     def step(carry, inputs):
         later_BD, d_fixed_BD = carry
-        t, g_BD, a_BD = (*inputs, a_TBD[0]) if fixed else inputs
+        t, a_BD, g_BD = inputs
         d_BD = g_BD + later_BD  # the loss's derivative by h_t, along all paths
         before_BD = jnp.where(t == first, h_BD, h_TBD[jnp.where(t == first, t, t + earlier)])
         d_a_BD = d_BD * before_BD
         if fixed:
-            return (a_BD * d_BD, d_fixed_BD + d_a_BD), (None, d_BD)
+            return (a_TBD[0] * d_BD, d_fixed_BD + d_a_BD), (None, d_BD)
         return (a_BD * d_BD, None), (d_a_BD, d_BD)
 
     zero_BD = jnp.zeros_like(h_BD)
-    inputs = (jnp.arange(len(h_TBD)), g_TBD) + (() if fixed else (a_TBD,))
+    inputs = jnp.arange(len(h_TBD)), None if fixed else a_TBD, g_TBD
     (d_h_BD, d_fixed_BD), (d_a_TBD, d_b_TBD) = jax.lax.scan(
         step, (zero_BD, zero_BD if fixed else None), inputs, reverse=not reverse
     )
