@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.tables import Table, of_metric
-from rnnae.pictures import curve
-from rnnae.writer import read_metrics
+from rnnae.evaluation.image_grids import curve
+from rnnae.records.writer import read_metrics
 
 # Of the metrics that have one, by what their names begin with.
 _UNITS = dict.fromkeys(("nll", "bound", "kl", "mutual"), "nats") | {"bits": "bits per dimension"}

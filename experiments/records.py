@@ -16,8 +16,9 @@ from pathlib import Path
 from experiments import run, tables
 from experiments.run import Run
 from experiments.tables import Row, Table
-from rnnae import saved_config, writer
+from rnnae.config import saved_config
 from rnnae.errors import ConfigError
+from rnnae.records import writer
 
 _SPLIT = ("name", "train_on_all", "train_images")  # of config.data: what a fingerprint is of
 _DRAWN = Path("pictures") / "generated.png"  # of a row's first seed

@@ -25,9 +25,9 @@ from pathlib import Path
 from experiments import tables
 from experiments.tables import Row, Table
 from rnnae import config as config_lib
-from rnnae import saved_config
+from rnnae.config import saved_config
 from rnnae.errors import ConfigError
-from rnnae.writer import RECORDS, read_metrics, replace_text
+from rnnae.records.writer import RECORDS, read_metrics, replace_text
 
 ROOT = Path("runs/tables")
 # A closed terminal stops the child as SIGTERM does.

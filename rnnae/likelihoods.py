@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnae import keys
+from rnnae import rng
 from rnnae.errors import ConfigError, choose
 
 
@@ -231,7 +231,7 @@ class LogisticMixture(Likelihood):
 
     def sample(self, params_BHWP, key_B):
         logits_BHWM, means, log_scales, coefficients = self._split(params_BHWP)
-        chosen_key, noise_key = keys.split(key_B)
+        chosen_key, noise_key = rng.split(key_B)
         chosen = jax.vmap(jax.random.categorical)(chosen_key, logits_BHWM)[..., None]
         shape = (*logits_BHWM.shape[1:3], self.channels)
         noise_BHWC = jax.vmap(lambda key: jax.random.logistic(key, shape))(noise_key)

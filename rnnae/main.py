@@ -25,7 +25,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from rnnae import config as config_lib
-from rnnae import saved_config
+from rnnae.config import saved_config
 from rnnae.errors import ConfigError, RnnaeError
 
 _MODES = ("train", "evaluate", "sample")
@@ -145,9 +145,9 @@ def _one_line(error: Exception) -> str:
 
 def run(mode: str, config: ConfigDict, workdir: Path) -> None:
     """Imports what `mode` needs and does it. Late, so that a wrong flag is told at once."""
-    from rnnae import processes, runtime
+    from rnnae.devices import distributed, runtime
 
-    count = processes.connect(
+    count = distributed.connect(
         _COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value, detect=_DISTRIBUTED.value
     )
     runtime.setup(
@@ -159,22 +159,22 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
     if count > 1 and mode != "train":
         raise ConfigError(f"--mode {mode} is work for one process")
     if mode == "train":
-        from rnnae import train
+        from rnnae.training import train
 
-        with processes.in_contact():
+        with distributed.in_contact():
             if _SEEDS.value is None:
                 train.train(config, workdir)
             else:
                 seeds = [int(seed) for seed in _SEEDS.value]
                 train.train_seeds(config, workdir, seeds, together=_TOGETHER.value)
     elif mode == "evaluate":
-        from rnnae import evaluate
+        from rnnae.evaluation import evaluate
 
         evaluate.main(config, workdir)
     else:
-        from rnnae import gallery
+        from rnnae.evaluation import figures
 
-        gallery.main(config, workdir)
+        figures.main(config, workdir)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -200,6 +200,6 @@ if __name__ == "__main__":
     except Exception:
         traceback.print_exc()
         code = 1
-    if code and "rnnae.processes" in sys.modules:
-        sys.modules["rnnae.processes"].leave(code)
+    if code and "rnnae.devices.distributed" in sys.modules:
+        sys.modules["rnnae.devices.distributed"].leave(code)
     sys.exit(code)

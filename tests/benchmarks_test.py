@@ -8,7 +8,7 @@ import pytest
 from experiments.benchmarks import report, run, turns
 from experiments.benchmarks.cases import CASES, Case
 from experiments.benchmarks.contenders import ours
-from rnnae import flops, sample
+from rnnae.evaluation import flops, trained_run
 
 CONFIGS = {
     "lstm": ours.row_config,
@@ -26,7 +26,7 @@ def test_the_products_of_a_case_are_those_of_the_model(name, size):
     case = CASES[name]
     made = CONFIGS[name](case.sizes[size])
     made.data.shape = (28, 28, 1)
-    model, _, _ = sample.build(made, 1)
+    model, _, _ = trained_run.build(made, 1)
     counted = sum(2 * m * k * n * times for m, k, n, times in case.products(case.sizes[size]))
     assert counted / case.sizes[size]["batch"] == pytest.approx(flops.forward(model), rel=0.02)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from rnnae.cells import CELLS, cell_type
 from rnnae.errors import ConfigError
+from rnnae.nn.cells import CELLS, cell_type
 
 WIDTH, INPUT, BATCH = 6, 4, 3
 

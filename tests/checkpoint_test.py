@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnae.checkpoint import Checkpoints
 from rnnae.errors import CheckpointError
+from rnnae.records.checkpoint import Checkpoints
 
 
 def tree(step: int) -> dict:

@@ -10,7 +10,7 @@ import pytest
 from fake_published import load
 from PIL import Image
 
-from rnnae import data
+from rnnae.data import pipeline
 from rnnae.errors import ConfigError, DataError
 
 
@@ -58,12 +58,12 @@ def test_splits_of_a_set_with_validation(tmp_path, monkeypatch):
     ],
 )
 def test_split_names(sizes, names):
-    assert data._split_names("x", sizes) == names
+    assert pipeline._split_names("x", sizes) == names
 
 
 def test_a_set_without_train_or_test_is_refused():
     with pytest.raises(DataError, match="train and test are needed"):
-        data._split_names("x", {"all": 10})
+        pipeline._split_names("x", {"all": 10})
 
 
 def test_train_images(tmp_path, monkeypatch):
@@ -84,11 +84,11 @@ def test_sets_larger_than_memory_give_the_same_batches(tmp_path, monkeypatch):
     disk = load(tmp_path, name="cifar10", in_memory_gib=0.0)
     assert isinstance(memory.train, np.ndarray) and not isinstance(disk.train, np.ndarray)
     assert memory.train.shape == disk.train.shape == (125, 32, 32, 3)
-    assert data.fingerprint(memory) == data.fingerprint(disk)
+    assert pipeline.fingerprint(memory) == pipeline.fingerprint(disk)
     for step in (0, 3, 50):
         np.testing.assert_array_equal(
-            data.batch(memory.train, seed=1, step=step, size=16),
-            data.batch(disk.train, seed=1, step=step, size=16),
+            pipeline.batch(memory.train, seed=1, step=step, size=16),
+            pipeline.batch(disk.train, seed=1, step=step, size=16),
         )
 
 
@@ -103,8 +103,8 @@ def test_folder_through_load(tmp_path):
 @pytest.mark.parametrize(("n", "size"), [(20, 5), (23, 5), (7, 7), (3, 8)])
 def test_every_epoch_visits_every_image_once(n, size):
     images, epochs = numbered(n), 4
-    steps = data.epoch_end(epochs, n, size)
-    seen = np.concatenate([data.batch(images, seed=0, step=s, size=size) for s in range(steps)])
+    steps = pipeline.epoch_end(epochs, n, size)
+    seen = np.concatenate([pipeline.batch(images, seed=0, step=s, size=size) for s in range(steps)])
     seen = seen[: epochs * n, 0, 0, 0].reshape(epochs, n)
     np.testing.assert_array_equal(np.sort(seen, axis=1), np.tile(np.arange(n), (epochs, 1)))
     assert n < 7 or len({tuple(epoch) for epoch in seen}) == epochs
@@ -112,17 +112,19 @@ def test_every_epoch_visits_every_image_once(n, size):
 
 def test_a_batch_is_a_pure_function_of_seed_and_step():
     images = numbered(50)
-    forward = [data.batch(images, seed=3, step=s, size=8) for s in range(20)]
-    data._permutation.cache_clear()
+    forward = [pipeline.batch(images, seed=3, step=s, size=8) for s in range(20)]
+    pipeline._permutation.cache_clear()
     for step in (19, 0, 7, 6):
-        np.testing.assert_array_equal(data.batch(images, seed=3, step=step, size=8), forward[step])
-    assert not np.array_equal(data.batch(images, seed=4, step=0, size=8), forward[0])
+        np.testing.assert_array_equal(
+            pipeline.batch(images, seed=3, step=step, size=8), forward[step]
+        )
+    assert not np.array_equal(pipeline.batch(images, seed=4, step=0, size=8), forward[0])
     assert forward[0].dtype == np.uint8 and forward[0].shape == (8, 2, 3, 1)
 
 
 def test_golden_batch():
     """The order of data is part of what a run is: a change here breaks every resume."""
-    batch = data.batch(numbered(50), seed=0, step=6, size=8)
+    batch = pipeline.batch(numbered(50), seed=0, step=6, size=8)
     assert batch[:, 0, 0, 0].tolist() == [36, 27, 41, 34, 9, 28, 40, 1]
 
 
@@ -130,20 +132,20 @@ def test_golden_batch():
     ("epoch", "n", "size", "step"), [(1, 50_000, 256, 196), (2, 50_000, 256, 391), (0, 5, 2, 0)]
 )
 def test_epoch_end(epoch, n, size, step):
-    assert data.epoch_end(epoch, n, size) == step
+    assert pipeline.epoch_end(epoch, n, size) == step
 
 
 def test_stream_equals_batches():
     images = numbered(30)
     calls = [(0, 3), (3, 1), (4, 2), (100, 2)]
-    streamed = list(data.stream(images, calls, seed=0, size=8))
+    streamed = list(pipeline.stream(images, calls, seed=0, size=8))
     assert [part.shape for part in streamed] == [(k, 8, 2, 3, 1) for _, k in calls]
     for (first, count), part in zip(calls, streamed, strict=True):
         for i in range(count):
-            expected = data.batch(images, seed=0, step=first + i, size=8)
+            expected = pipeline.batch(images, seed=0, step=first + i, size=8)
             np.testing.assert_array_equal(part[i], expected)
-    assert list(data.stream(images, [], seed=0, size=8)) == []
-    own = data.stream(images, calls, seed=0, size=8, part=slice(2, 5))
+    assert list(pipeline.stream(images, [], seed=0, size=8)) == []
+    own = pipeline.stream(images, calls, seed=0, size=8, part=slice(2, 5))
     for part, whole in zip(own, streamed, strict=True):
         np.testing.assert_array_equal(part, whole[:, 2:5])
 
@@ -168,7 +170,7 @@ class Watched:
 
 def test_stream_reads_one_call_ahead_in_another_thread():
     images = Watched()
-    stream = data.stream(images, ((step, 1) for step in itertools.count()), seed=0, size=8)
+    stream = pipeline.stream(images, ((step, 1) for step in itertools.count()), seed=0, size=8)
     next(stream)
     deadline = time.monotonic() + 5
     while len(images.readers) < 2 and time.monotonic() < deadline:
@@ -182,7 +184,7 @@ def test_stream_reads_one_call_ahead_in_another_thread():
 
 
 def test_closing_a_stream_ends_its_thread():
-    stream = data.stream(numbered(30), ((s, 1) for s in itertools.count()), seed=0, size=8)
+    stream = pipeline.stream(numbered(30), ((s, 1) for s in itertools.count()), seed=0, size=8)
     next(stream)
     stream.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("data")]
@@ -191,7 +193,7 @@ def test_closing_a_stream_ends_its_thread():
 @pytest.mark.parametrize("size", [1, 4, 5, 10, 64])
 def test_padded_batches_cover_every_image_once_in_order(size):
     images = numbered(10) + 1
-    batches = list(data.padded_batches(images, size))
+    batches = list(pipeline.padded_batches(images, size))
     assert {(b.shape, p.shape) for b, p in batches} == {((size, 2, 3, 1), (size,))}
     np.testing.assert_array_equal(np.concatenate([b[p < 10] for b, p in batches]), images)
     assert all((b[p >= 10] == 0).all() for b, p in batches)
@@ -201,41 +203,41 @@ def test_padded_batches_cover_every_image_once_in_order(size):
 
 def test_protocols():
     grey = np.full((3, 2, 2, 1), 200, np.uint8)
-    assert data.protocol(grey, "dynamic") == "dynamic"
-    assert data.protocol(grey, "none") == "8bit"
+    assert pipeline.protocol(grey, "dynamic") == "dynamic"
+    assert pipeline.protocol(grey, "none") == "8bit"
     binary = np.where(grey > 3, np.uint8(255), np.uint8(0))
-    assert data.protocol(binary, "none") == data.protocol(binary, "dynamic") == "static"
+    assert pipeline.protocol(binary, "none") == pipeline.protocol(binary, "dynamic") == "static"
     one_grey_image = np.concatenate([np.tile(binary, (400, 1, 1, 1)), grey])
-    assert data.protocol(one_grey_image, "none") == "8bit"
+    assert pipeline.protocol(one_grey_image, "none") == "8bit"
 
 
 def test_a_fingerprint_is_of_every_pixel_and_split():
     images = np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8, 1)
-    splits = data.Splits(images, images[:2], images[2:])
+    splits = pipeline.Splits(images, images[:2], images[2:])
     other = images.copy()
     other[3, 7, 7, 0] ^= 1
     prints = {
-        data.fingerprint(splits),
-        data.fingerprint(splits._replace(train=other)),
-        data.fingerprint(splits._replace(valid=images[:1])),
-        data.fingerprint(splits._replace(valid=images[:3], test=images[3:])),
+        pipeline.fingerprint(splits),
+        pipeline.fingerprint(splits._replace(train=other)),
+        pipeline.fingerprint(splits._replace(valid=images[:1])),
+        pipeline.fingerprint(splits._replace(valid=images[:3], test=images[3:])),
     }
-    assert len(prints) == 4 and data.fingerprint(splits) in prints
+    assert len(prints) == 4 and pipeline.fingerprint(splits) in prints
 
 
 def test_dynamic_protocol_evaluates_one_binarisation():
     x = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1)).astype(np.uint8)
-    once = data.held_out(x, "dynamic", 3)
+    once = pipeline.held_out(x, "dynamic", 3)
     assert set(np.unique(once)) == {0, 255}
-    assert np.array_equal(once, data.held_out(x, "dynamic", 3))
-    assert not np.array_equal(once, data.held_out(x, "dynamic", 4))
-    assert data.held_out(x, "none", 3) is x
+    assert np.array_equal(once, pipeline.held_out(x, "dynamic", 3))
+    assert not np.array_equal(once, pipeline.held_out(x, "dynamic", 4))
+    assert pipeline.held_out(x, "none", 3) is x
     assert abs(once.mean() - x.mean()) < 5
-    assert np.array_equal(once, data.binarise_once(x, 3))
+    assert np.array_equal(once, pipeline.binarise_once(x, 3))
 
 
 def test_to_unit():
-    x = data.to_unit(np.array([0, 51, 255], np.uint8))
+    x = pipeline.to_unit(np.array([0, 51, 255], np.uint8))
     assert x.dtype == jnp.float32
     np.testing.assert_allclose(x, [0.0, 0.2, 1.0], rtol=1e-6)
 
@@ -245,22 +247,22 @@ def test_binarise_is_bernoulli_and_depends_on_each_examples_key_alone():
         jnp.asarray([0.0, 0.25, 0.9, 1.0])[:, None, None, None], (4, 99, 99, 1)
     )
     key_B = jax.random.split(jax.random.key(0), 4)
-    b_BHWC = data.binarise(x_BHWC, key_B)
+    b_BHWC = pipeline.binarise(x_BHWC, key_B)
     assert b_BHWC.dtype == jnp.float32 and set(np.unique(b_BHWC)) == {0.0, 1.0}
     means = b_BHWC.mean((1, 2, 3))
     np.testing.assert_allclose(means, [0, 0.25, 0.9, 1], atol=0.015)
     assert means[0] == 0 and means[3] == 1
-    np.testing.assert_array_equal(data.binarise(x_BHWC[2:], key_B[2:]), b_BHWC[2:])
+    np.testing.assert_array_equal(pipeline.binarise(x_BHWC[2:], key_B[2:]), b_BHWC[2:])
 
 
 def test_binarise_once():
     images = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None, None], (256, 64, 64, 1))
-    once = data.binarise_once(images, 0)
+    once = pipeline.binarise_once(images, 0)
     assert once.dtype == np.uint8 and set(np.unique(once)) == {0, 255}
     assert (once[0] == 0).all() and (once[255] == 255).all()
     np.testing.assert_allclose(once.mean((1, 2, 3)), np.arange(256), atol=255 * 0.5 / 64 * 4.5)
-    np.testing.assert_array_equal(once, data.binarise_once(images, 0))
-    assert (once != data.binarise_once(images, 1)).any()
+    np.testing.assert_array_equal(once, pipeline.binarise_once(images, 0))
+    assert (once != pipeline.binarise_once(images, 1)).any()
     assert (once[128].reshape(-1)[:16] > 0).astype(int).tolist() == [
         0,
         1,

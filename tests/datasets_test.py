@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rnnae import datasets, formats, published
+from rnnae.data import datasets, parsers, sources
 from rnnae.errors import ConfigError, DataError
 
 WITHOUT_STOCK_BUILDER = {"omniglot_28"}  # TFDS opens its directory, and could not write it
@@ -38,8 +38,8 @@ def mnist(tmp_path_factory):
 
 
 def test_real_mnist_has_every_image_once(mnist):
-    files = published.payloads("mnist")
-    expected = formats.parse_idx(files["t10k-images-idx3-ubyte"])
+    files = sources.payloads("mnist")
+    expected = parsers.parse_idx(files["t10k-images-idx3-ubyte"])
     images = read(mnist, "test")
     assert datasets.split_sizes(mnist) == {"train": 60_000, "test": 10_000}
     assert sorted(map(bytes, images)) == sorted(map(bytes, expected))
@@ -67,9 +67,9 @@ print(example["image"].sum())
 def test_labels_belong_to_their_images(mnist):
     import tensorflow_datasets as tfds
 
-    files = published.payloads("mnist")
-    images = formats.parse_idx(files["t10k-images-idx3-ubyte"])
-    labels = formats.parse_idx(files["t10k-labels-idx1-ubyte"])
+    files = sources.payloads("mnist")
+    images = parsers.parse_idx(files["t10k-images-idx3-ubyte"])
+    labels = parsers.parse_idx(files["t10k-labels-idx1-ubyte"])
     of_image = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
     source = tfds.builder_from_directory(mnist).as_data_source(split="test")
     for example in source.__getitems__(range(50)):
@@ -107,7 +107,7 @@ def test_every_published_set_is_prepared_with_the_stock_metadata(
 
 def test_omniglot_splits_are_those_of_its_authors(tmp_path, monkeypatch):
     files = fake_published.install(monkeypatch, "omniglot_28", tmp_path)
-    images, test = formats.parse_omniglot(files["chardata.mat"])
+    images, test = parsers.parse_omniglot(files["chardata.mat"])
     path = datasets.prepare("omniglot_28", data_dir=tmp_path / "data", source_dir=str(tmp_path))
     shuffled = images[np.random.RandomState(123).permutation(len(images))]
     parts = {"train": shuffled[:30], "validation": shuffled[30:], "test": test}
@@ -118,7 +118,7 @@ def test_omniglot_splits_are_those_of_its_authors(tmp_path, monkeypatch):
 def test_prepared_once(tmp_path, monkeypatch):
     fake_published.install(monkeypatch, "mnist", tmp_path)
     path = datasets.prepare("mnist", data_dir=tmp_path / "data", source_dir=str(tmp_path))
-    monkeypatch.setattr(published, "payloads", None)
+    monkeypatch.setattr(sources, "payloads", None)
     assert datasets.prepare("mnist", data_dir=tmp_path / "data") == path
 
 
@@ -261,7 +261,7 @@ def test_import_is_light_and_tensorflow_never_loaded(tmp_path):
     source = make_folder(tmp_path / "images")
     code = f"""
 import sys
-from rnnae import datasets
+from rnnae.data import datasets
 heavy = {{"tensorflow", "torch", "jax", "tensorflow_datasets"}}
 assert not heavy & set(sys.modules)
 data_dir, source = {str(tmp_path)!r}, {source!r}

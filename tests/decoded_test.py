@@ -6,7 +6,7 @@ import fake_published
 import numpy as np
 from fake_published import load
 
-from rnnae import folder
+from rnnae.data import folder
 
 
 def test_images_are_decoded_once(tmp_path, monkeypatch):

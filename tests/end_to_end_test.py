@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from rnnae import loop, milestones, train
 from rnnae.errors import CheckpointError, ConfigError, NonFiniteError, Stopped
-from rnnae.writer import read_metrics, read_starts
+from rnnae.records.writer import read_metrics, read_starts
+from rnnae.training import loop, milestones, train
 from tests import runs
 
 

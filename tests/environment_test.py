@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from rnnae import environment
+from rnnae.records import provenance
 
 
 def git(directory, *words):
@@ -20,30 +20,30 @@ def git(directory, *words):
 
 
 def test_the_commit_is_that_of_the_checkout_and_says_if_files_differ(tmp_path, monkeypatch):
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "environment.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert environment.commit() == ""
+    assert provenance.commit() == ""
     git(tmp_path, "init", "-q")
     (tmp_path / "another").write_text("one")
     git(tmp_path, "add", "another")
     git(tmp_path, "commit", "-qm", "one")
     (tmp_path / "environment.py").write_text("one")
-    assert environment.commit() == ""  # installed into a project of another
+    assert provenance.commit() == ""  # installed into a project of another
     git(tmp_path, "add", "environment.py")
     git(tmp_path, "commit", "-qm", "two")
     commit = git(tmp_path, "rev-parse", "HEAD")[:12]
-    assert environment.commit() == commit
+    assert provenance.commit() == commit
     (tmp_path / "another").write_text("two")
-    assert environment.commit() == f"{commit}-dirty"
+    assert provenance.commit() == f"{commit}-dirty"
 
 
 def test_there_may_be_no_git(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert environment.commit() == ""
+    assert provenance.commit() == ""
 
 
 def test_a_description_names_versions_and_devices():
-    found = json.loads(json.dumps(environment.describe(jax.devices())))
+    found = json.loads(json.dumps(provenance.describe(jax.devices())))
     assert found["versions"]["jax"] == jax.__version__
     assert found["devices"] == f"{len(jax.devices())} x cpu"
     assert found["machine"] and found["date"].endswith("+00:00")
@@ -58,4 +58,4 @@ def test_a_description_names_versions_and_devices():
 )
 def test_a_processor_is_its_name_and_its_widest_arithmetic(monkeypatch, text, expected):
     monkeypatch.setattr(Path, "read_text", lambda path: text)
-    assert environment.processor() == expected
+    assert provenance.processor() == expected

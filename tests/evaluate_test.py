@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rnnae import evaluate, parallel
+from rnnae.devices import parallel
 from rnnae.errors import ConfigError
+from rnnae.evaluation import evaluate
 from rnnae.latents import Normal, StandardNormal, normals
 from rnnae.likelihoods import likelihood
 from rnnae.models import Autoencoder

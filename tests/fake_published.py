@@ -7,7 +7,7 @@ import io
 import numpy as np
 from scipy.io import savemat
 
-from rnnae import data, published
+from rnnae.data import pipeline, sources
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -30,7 +30,7 @@ def make(name: str) -> dict[str, bytes]:
     """File name: payload, as published but for a few examples only."""
     rng = np.random.default_rng(0)
     files = {}
-    for i, file in enumerate(published.PUBLISHED[name].files):
+    for i, file in enumerate(sources.PUBLISHED[name].files):
         n = 30 if "train" in file or "batch_" in file else 12
         if file.endswith("idx3-ubyte"):
             files[file] = idx(rng.integers(0, 256, (n, 28, 28), np.uint8))
@@ -56,8 +56,8 @@ def install(monkeypatch, name: str, folder, compress: bool = False) -> dict[str,
         file: (len(payload), f"sha256:{hashlib.sha256(payload).hexdigest()}")
         for file, payload in files.items()
     }
-    entry = published.PUBLISHED[name]._replace(files=table)
-    monkeypatch.setitem(published.PUBLISHED, name, entry)
+    entry = sources.PUBLISHED[name]._replace(files=table)
+    monkeypatch.setitem(sources.PUBLISHED, name, entry)
     folder.mkdir(parents=True, exist_ok=True)
     for file, payload in files.items():
         path = folder / (f"{file}.gz" if compress else file)
@@ -65,7 +65,7 @@ def install(monkeypatch, name: str, folder, compress: bool = False) -> dict[str,
     return files
 
 
-def load(tmp_path, **kwargs) -> data.Splits:
+def load(tmp_path, **kwargs) -> pipeline.Splits:
     """`data.load` of what was installed in `tmp_path`."""
     defaults = {
         "name": "mnist",
@@ -77,4 +77,4 @@ def load(tmp_path, **kwargs) -> data.Splits:
         "in_memory_gib": 1.0,
         "seed": 0,
     }
-    return data.load(**defaults | kwargs)
+    return pipeline.load(**defaults | kwargs)

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from rnnae import flops, precision
+from rnnae.evaluation import flops
+from rnnae.nn import precision
 from tests import tiny
 
 

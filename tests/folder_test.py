@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rnnae import folder
+from rnnae.data import folder
 from rnnae.errors import ConfigError, DataError
 
 SHAPE = (16, 16, 3)

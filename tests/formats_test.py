@@ -5,32 +5,32 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from rnnae import formats, published
+from rnnae.data import parsers, sources
 from rnnae.errors import DataError
 
 
-@pytest.mark.parametrize("name", published.PUBLISHED)
+@pytest.mark.parametrize("name", sources.PUBLISHED)
 def test_parsers_invert_the_published_layouts(name):
     for file, payload in fake_published.make(name).items():
         if file.endswith(".bin"):
-            images, labels = formats.parse_cifar(payload)
+            images, labels = parsers.parse_cifar(payload)
             planes = images.transpose(0, 3, 1, 2).reshape(-1, 3072)
             assert np.concatenate([labels[:, None], planes], axis=1).tobytes() == payload
         elif file.endswith(".amat"):
-            bits = formats.parse_amat(payload)
+            bits = parsers.parse_amat(payload)
             assert fake_published.amat(bits.reshape(-1, 784)) == payload
         elif file.endswith(".mat"):
-            train, test = formats.parse_omniglot(payload)
+            train, test = parsers.parse_omniglot(payload)
             again = fake_published.mat(data=train, testdata=test)
             assert again[128:] == payload[128:]  # before it is a header with the time
         else:
-            values = formats.parse_idx(payload)
+            values = parsers.parse_idx(payload)
             assert fake_published.idx(values.squeeze()) == payload
 
 
 def test_parse_cifar_refuses_other_labels():
     with pytest.raises(DataError, match="label 10"):
-        formats.parse_cifar(bytes([10]) + bytes(3072))
+        parsers.parse_cifar(bytes([10]) + bytes(3072))
 
 
 def mat(**variables) -> bytes:
@@ -42,7 +42,7 @@ def mat(**variables) -> bytes:
 def test_omniglot_images_are_upright_and_rounded():
     values = np.random.default_rng(0).random((784, 5))
     values[:28, 0] = 1  # in MATLAB the first column
-    train, test = formats.parse_omniglot(mat(data=values, testdata=values[:, :2]))
+    train, test = parsers.parse_omniglot(mat(data=values, testdata=values[:, :2]))
     assert train.shape == (5, 28, 28, 1) and train.dtype == np.uint8
     assert (train[0, :, 0] == 255).all() and not (train[0, 0] == 255).all()
     # As Burda et al. read it (datasets.py of github.com/yburda/iwae).
@@ -55,7 +55,7 @@ def test_omniglot_images_are_upright_and_rounded():
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.float32])
 def test_omniglot_may_be_packed(dtype):
     whole = np.eye(784, 3, dtype=dtype)
-    train, test = formats.parse_omniglot(mat(data=whole, testdata=whole.astype(float)))
+    train, test = parsers.parse_omniglot(mat(data=whole, testdata=whole.astype(float)))
     np.testing.assert_array_equal(train, test)
     assert train.max() == 255 and train.astype(int).sum() == 3 * 255
 
@@ -86,5 +86,5 @@ WHOLE = mat(data=GOOD, testdata=GOOD)
 )
 def test_what_is_not_omniglot_is_one_clear_line(payload, words):
     with pytest.raises(DataError, match=words) as error:
-        formats.parse_omniglot(payload)
+        parsers.parse_omniglot(payload)
     assert "\n" not in str(error.value)

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
+from rnnae.devices.signals import Interrupt
 from rnnae.errors import Stopped
-from rnnae.interrupt import Interrupt
 
 
 def send(number):

@@ -5,9 +5,9 @@ import types
 import numpy as np
 import pytest
 
-from rnnae import loop
-from rnnae.timetable import Timetable
-from rnnae.writer import Writer
+from rnnae.records.writer import Writer
+from rnnae.training import loop
+from rnnae.training.schedule import Timetable
 
 TIMETABLE = Timetable(images=48, size=8, total=18, steps_per_call=4, eval_every_epochs=0)
 

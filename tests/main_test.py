@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from rnnae import main, sample, state
+from rnnae import main, state
 from rnnae.config import changes, check, default, resolved
 from rnnae.errors import (
     CheckpointError,
@@ -20,6 +20,7 @@ from rnnae.errors import (
     ProcessError,
     Stopped,
 )
+from rnnae.evaluation import trained_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -110,7 +111,7 @@ def test_every_config_file_is_legal(file):
     check(config)
     assert config.is_locked
     shape = (32, 32, 3) if config.data.name == "cifar10" else (28, 28, 1)
-    model, optimizer, _ = sample.build(resolved(config, shape), 1)
+    model, optimizer, _ = trained_run.build(resolved(config, shape), 1)
     jax.eval_shape(lambda: state.create(model, optimizer, shape, 0))  # a model checks itself late
 
 

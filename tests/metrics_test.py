@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from rnnae import metrics
+from rnnae.evaluation import metrics
 
 
 def pair(shape):

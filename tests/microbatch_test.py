@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnae import microbatch
+from rnnae.devices import microbatch
 
 
 @pytest.mark.parametrize("limit, size", [(0, 12), (1, 1), (5, 4), (6, 6), (11, 6), (99, 12)])

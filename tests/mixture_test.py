@@ -5,7 +5,7 @@ import pytest
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-from rnnae.mixture import Mixture
+from rnnae.evaluation.mixture import Mixture
 
 
 def codes(count=3000, size=3, seed=0):

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnae.cells import CELLS
 from rnnae.errors import ConfigError
 from rnnae.latents import LATENTS
 from rnnae.likelihoods import LIKELIHOODS
 from rnnae.models import MODELS
+from rnnae.nn.cells import CELLS
 from rnnae.scan_order import ORDERS
 from tests.tiny import SHAPE, apply, binary, build, images, keys
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rnnae import objective, parallel, sample, state
+from rnnae import objective, state
+from rnnae.devices import parallel
 from rnnae.errors import ConfigError
-from rnnae.train import train_step
+from rnnae.evaluation import trained_run
+from rnnae.training.train import train_step
 from tests import tiny
 
 SHAPE, STEPS, BATCH = (4, 4, 1), 3, 8
@@ -25,7 +27,7 @@ def setup(microbatch=0):
     config = tiny.config(
         shape=SHAPE, latent__name="gaussian", likelihood__name="bernoulli", optim__weight_decay=1e-3
     )
-    built, optimizer, schedule = sample.build(config, STEPS)
+    built, optimizer, schedule = trained_run.build(config, STEPS)
     step = functools.partial(
         train_step,
         model=built,

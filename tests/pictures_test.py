@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rnnae import pictures
+from rnnae.evaluation import image_grids
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (8, 20, 3), (100, 60, 1)]
 
@@ -15,7 +15,7 @@ def images(count, shape, seed=0):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_grid_puts_image_k_in_row_and_column(tmp_path, shape):
-    pictures.grid(tmp_path / "grid.png", images(6, shape), 2, 3)
+    image_grids.grid(tmp_path / "grid.png", images(6, shape), 2, 3)
     picture = np.asarray(Image.open(tmp_path / "grid.png"))
     factor = max(1, 84 // max(shape[:2]))
     for index, image in enumerate(images(6, shape)):
@@ -27,7 +27,7 @@ def test_grid_puts_image_k_in_row_and_column(tmp_path, shape):
 
 def test_error_row_is_the_absolute_difference(tmp_path):
     a, b = images(3, (28, 28, 1)), images(3, (28, 28, 1), seed=1)
-    pictures.reconstructions(tmp_path / "r.png", a, b)
+    image_grids.reconstructions(tmp_path / "r.png", a, b)
     picture = np.asarray(Image.open(tmp_path / "r.png"))
     error = picture[picture.shape[0] // 3 * 2 + 18 + 4 :: 3][:28, 4 : 4 + 84 : 3, 0]
     assert np.array_equal(error, np.abs(a[0, :, :, 0].astype(int) - b[0, :, :, 0]))
@@ -35,7 +35,7 @@ def test_error_row_is_the_absolute_difference(tmp_path):
 
 def test_completions_show_what_was_given(tmp_path):
     a, drawn = images(3, (28, 28, 1)), images(6, (28, 28, 1), seed=1).reshape(2, 3, 28, 28, 1)
-    pictures.completions(tmp_path / "c.png", a, 14, drawn)
+    image_grids.completions(tmp_path / "c.png", a, 14, drawn)
     picture = np.asarray(Image.open(tmp_path / "c.png"))
     row = 18 + 4 + 84 + 4  # a line of text, a gutter, the images, a gutter
     given = picture[row + 18 + 4 :: 3][:28, 4 : 4 + 84 : 3, 0]
@@ -52,16 +52,16 @@ def test_equal_inputs_give_equal_bytes(tmp_path):
     for name in ("a", "b"):
         folder = tmp_path / name
         folder.mkdir()
-        pictures.generated(folder / "generated.png", images(10, (28, 28, 1)))
-        pictures.strips(folder / "i.png", images(10, (8, 8, 3)).reshape(2, 5, 8, 8, 3))
-        pictures.curves(folder / "curves.png", records)
+        image_grids.generated(folder / "generated.png", images(10, (28, 28, 1)))
+        image_grids.strips(folder / "i.png", images(10, (8, 8, 3)).reshape(2, 5, 8, 8, 3))
+        image_grids.curves(folder / "curves.png", records)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("records", [[], [{"step": 1, "epoch": 1.0, "train/loss": -3.0}]])
 def test_curves_of_little_or_negative_loss(tmp_path, records):
-    pictures.curves(tmp_path / "curves.png", records)
+    image_grids.curves(tmp_path / "curves.png", records)
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.size[0] > 500
 
@@ -70,16 +70,18 @@ def test_curve_leaves_out_what_an_epoch_left_over():
     losses = {10: 5.0, 20: 4.0, 30: 3.0, 31: 1.0, 41: 2.0}
     records = [{"step": n, "epoch": n / 31, "train/loss": loss} for n, loss in losses.items()]
     records.append({"step": 41, "epoch": 41 / 31, "valid/loss": 2.5})
-    assert pictures.curve(records, "train/loss") == [(n / 31, losses[n]) for n in (10, 20, 30, 41)]
-    assert pictures.curve(records, "valid/loss") == [(41 / 31, 2.5)]
-    assert pictures.curve(records[:1], "train/loss") == [(10 / 31, 5.0)]
-    assert pictures.curve([], "train/loss") == []
+    assert image_grids.curve(records, "train/loss") == [
+        (n / 31, losses[n]) for n in (10, 20, 30, 41)
+    ]
+    assert image_grids.curve(records, "valid/loss") == [(41 / 31, 2.5)]
+    assert image_grids.curve(records[:1], "train/loss") == [(10 / 31, 5.0)]
+    assert image_grids.curve([], "train/loss") == []
 
 
 def test_canvas_animates_every_glimpse_and_ends_without_boxes(tmp_path):
     frames = np.zeros((3, 4, 28, 28, 1), np.uint8)
     windows = np.full((3, 4, 3), (10.0, 20.0, 6.0))
-    pictures.canvas(tmp_path / "canvas.gif", frames, windows)
+    image_grids.canvas(tmp_path / "canvas.gif", frames, windows)
     with Image.open(tmp_path / "canvas.gif") as animation:
         shown = []
         for index in range(animation.n_frames):
@@ -97,6 +99,6 @@ def test_canvas_animates_every_glimpse_and_ends_without_boxes(tmp_path):
 
 
 def test_error_by_step(tmp_path):
-    pictures.error_by_step(tmp_path / "error.png", np.array([0.1, 0.05, 0.01]))
+    image_grids.error_by_step(tmp_path / "error.png", np.array([0.1, 0.05, 0.01]))
     with Image.open(tmp_path / "error.png") as picture:
         assert picture.size[0] > 300

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from rnnae import objective, precision
+from rnnae import objective
 from rnnae.errors import ConfigError
 from rnnae.models import MODELS
-from rnnae.products import product
-from rnnae.recurrence import Stack
+from rnnae.nn import precision
+from rnnae.nn.matmul import product
+from rnnae.nn.recurrence import Stack
 from tests import tiny
 
 

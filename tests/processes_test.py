@@ -11,11 +11,12 @@ import types
 import jax
 import pytest
 
-from rnnae import processes, saved_config
+from rnnae.config import saved_config
+from rnnae.devices import distributed
+from rnnae.devices.signals import Interrupt
 from rnnae.errors import ConfigError, ProcessError, Stopped
-from rnnae.interrupt import Interrupt
-from rnnae.loop import Pause
-from rnnae.writer import read_metrics
+from rnnae.records.writer import read_metrics
+from rnnae.training.loop import Pause
 from tests import runs
 
 
@@ -104,7 +105,7 @@ def test_a_coordinator_that_is_gone_is_told_to_whoever_exchanges_nothing():
     """jax would abort it: 134."""
     address = free_address()
     program = (
-        "import sys, time; from rnnae import processes; "
+        "import sys, time; from rnnae.devices import distributed as processes; "
         f"processes.connect({address!r}, 2, int(sys.argv[1]), False); "
         "print('together', flush=True); time.sleep(50)"
     )
@@ -145,20 +146,20 @@ def test_directories_that_are_not_shared_are_refused(tmp_path):
 @pytest.fixture
 def one_of_several(monkeypatch):
     """As far as this process is asked; there are no others."""
-    monkeypatch.setattr(processes, "several", lambda: True)
+    monkeypatch.setattr(distributed, "several", lambda: True)
 
 
 def test_only_what_is_of_the_connection_is_a_lost_process(one_of_several):
     lost = jax.errors.JaxRuntimeError("UNAVAILABLE: Connection reset by peer")
-    with pytest.raises(ProcessError, match="lost contact with another"), processes.in_contact():
+    with pytest.raises(ProcessError, match="lost contact with another"), distributed.in_contact():
         raise lost
     full = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-    with pytest.raises(jax.errors.JaxRuntimeError, match="Out of memory"), processes.in_contact():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Out of memory"), distributed.in_contact():
         raise full
 
 
 def test_a_signal_to_one_of_several_waits_until_all_ask(one_of_several, monkeypatch):
-    monkeypatch.setattr(processes, "greatest", lambda value: value)
+    monkeypatch.setattr(distributed, "greatest", lambda value: value)
     with Interrupt() as interrupt:  # before there are steps to save
         os.kill(os.getpid(), signal.SIGTERM)
         interrupt.check_alone("here")
@@ -173,7 +174,7 @@ def test_at_a_pause_no_exchange_is_under_way(one_of_several, monkeypatch):
         started.append(index := len(started))
         return lambda: awaited.append(index) or 0
 
-    monkeypatch.setattr(processes, "greatest_soon", soon)
+    monkeypatch.setattr(distributed, "greatest_soon", soon)
     timetable = types.SimpleNamespace(total=9, validation_due=lambda step: step == 3)
     pause = Pause(timetable, types.SimpleNamespace(requested=False), 1e9)
     assert [pause.due(step) for step in (1, 2, 3)] == [False, False, True]
@@ -193,18 +194,18 @@ def test_at_a_pause_no_exchange_is_under_way(one_of_several, monkeypatch):
     ],
 )
 def test_who_starts_several_processes(environment, expected):
-    assert processes.started_together(environment) is expected
+    assert distributed.started_together(environment) is expected
 
 
 def test_a_process_alone_asks_nobody(monkeypatch):
-    assert not processes.several() and processes.is_primary()
-    assert processes.part(8) == slice(0, 8)
-    assert processes.greatest(3) == 3
-    assert processes.on_primary(lambda: (1, "a")) == (1, "a")
-    processes.check_same("anything", "text")
+    assert not distributed.several() and distributed.is_primary()
+    assert distributed.part(8) == slice(0, 8)
+    assert distributed.greatest(3) == 3
+    assert distributed.on_primary(lambda: (1, "a")) == (1, "a")
+    distributed.check_same("anything", "text")
     with pytest.raises(ConfigError, match="go together"):
-        processes.connect("127.0.0.1:1", None, 0, detect=False)
+        distributed.connect("127.0.0.1:1", None, 0, detect=False)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
-    assert processes.connect(None, 1, None, detect=False) == 1
-    with processes.in_contact(), pytest.raises(ValueError, match="Gloo"):
+    assert distributed.connect(None, 1, None, detect=False) == 1
+    with distributed.in_contact(), pytest.raises(ValueError, match="Gloo"):
         raise ValueError("Gloo")

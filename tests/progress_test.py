@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from rnnae import progress
-from rnnae.progress import Progress
+from rnnae.training import progress
+from rnnae.training.progress import Progress
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import fake_published
 import numpy as np
 import pytest
 
-from rnnae import formats, published
+from rnnae.data import parsers, sources
 from rnnae.errors import DataError
 
 
@@ -17,7 +17,7 @@ def no_network(monkeypatch):
     def refuse(address, timeout):
         raise OSError("no network in tests")
 
-    monkeypatch.setattr(published.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(sources.urllib.request, "urlopen", refuse)
 
 
 def line(error) -> str:
@@ -27,33 +27,33 @@ def line(error) -> str:
 
 
 def test_packaged_mnist_is_the_published_one():
-    files = published.payloads("mnist")
-    images = formats.parse_idx(files["train-images-idx3-ubyte"])
-    labels = formats.parse_idx(files["t10k-labels-idx1-ubyte"])
+    files = sources.payloads("mnist")
+    images = parsers.parse_idx(files["train-images-idx3-ubyte"])
+    labels = parsers.parse_idx(files["t10k-labels-idx1-ubyte"])
     assert images.shape == (60_000, 28, 28, 1) and images.dtype == np.uint8
     assert labels[:5].tolist() == [7, 2, 1, 0, 4]
 
 
-@pytest.mark.parametrize("name", published.PUBLISHED)
+@pytest.mark.parametrize("name", sources.PUBLISHED)
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("subfolder", [False, True])
 def test_finds_files_flat_and_below_compressed_or_not(
     name, compress, subfolder, tmp_path, monkeypatch
 ):
-    below = published.PUBLISHED[name].subfolders[0] if subfolder else "."
+    below = sources.PUBLISHED[name].subfolders[0] if subfolder else "."
     files = fake_published.install(monkeypatch, name, tmp_path / below, compress)
-    assert published.payloads(name, source_dir=str(tmp_path)) == files
+    assert sources.payloads(name, source_dir=str(tmp_path)) == files
 
 
 def test_reads_packed_binarized_mnist(tmp_path, monkeypatch):
     files = fake_published.install(monkeypatch, "binarized_mnist", tmp_path / "text")
     splits = {f.removesuffix(".amat").rpartition("_")[2]: f for f in files}
     packed = {
-        split: np.packbits(formats.parse_amat(files[file]).reshape(-1, 784), axis=1)
+        split: np.packbits(parsers.parse_amat(files[file]).reshape(-1, 784), axis=1)
         for split, file in splits.items()
     }
     np.savez(tmp_path / "binarized_mnist.npz", **packed)
-    assert published.payloads("binarized_mnist", source_dir=str(tmp_path)) == files
+    assert sources.payloads("binarized_mnist", source_dir=str(tmp_path)) == files
 
 
 def test_reads_the_cifar_archive(tmp_path, monkeypatch):
@@ -61,7 +61,7 @@ def test_reads_the_cifar_archive(tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     with tarfile.open(tmp_path / "out" / "cifar-10-binary.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "src", "cifar-10-batches-bin")
-    assert published.payloads("cifar10", source_dir=str(tmp_path / "out")) == files
+    assert sources.payloads("cifar10", source_dir=str(tmp_path / "out")) == files
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_is_not_the_file_is_one_clear_line(damage, words, tmp_path, monkeyp
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=words) as error:
-        published.payloads("mnist", source_dir=str(tmp_path))
+        sources.payloads("mnist", source_dir=str(tmp_path))
     assert str(path) in line(error) and "https://" in line(error)
 
 
@@ -89,29 +89,29 @@ def test_damaged_gzip_is_one_clear_line(damage, tmp_path, monkeypatch):
     path = tmp_path / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match="is damaged or cut short") as error:
-        published.payloads("fashion_mnist", source_dir=str(tmp_path))
+        sources.payloads("fashion_mnist", source_dir=str(tmp_path))
     assert str(path) in line(error)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "binarized_mnist"])
 def test_damaged_bundles_are_one_clear_line(name, tmp_path):
-    (tmp_path / published.PUBLISHED[name].bundles[0]).write_bytes(b"PK\x03\x04 or not")
+    (tmp_path / sources.PUBLISHED[name].bundles[0]).write_bytes(b"PK\x03\x04 or not")
     with pytest.raises(DataError, match="is damaged or cut short") as error:
-        published.payloads(name, source_dir=str(tmp_path))
+        sources.payloads(name, source_dir=str(tmp_path))
     line(error)
 
 
 def test_a_file_of_unpublished_size_has_a_limit_and_a_checksum(tmp_path, monkeypatch):
     fake_published.install(monkeypatch, "omniglot_28", tmp_path)
-    entry = published.PUBLISHED["omniglot_28"]
+    entry = sources.PUBLISHED["omniglot_28"]
     table = {file: (0, checksum) for file, (_, checksum) in entry.files.items()}
-    monkeypatch.setitem(published.PUBLISHED, "omniglot_28", entry._replace(files=table))
+    monkeypatch.setitem(sources.PUBLISHED, "omniglot_28", entry._replace(files=table))
     path = tmp_path / "chardata.mat"
     payload = path.read_bytes()
-    assert published.payloads("omniglot_28", source_dir=str(tmp_path)) == {path.name: payload}
-    monkeypatch.setattr(published, "UNSIZED_BYTES", len(payload) - 2)
+    assert sources.payloads("omniglot_28", source_dir=str(tmp_path)) == {path.name: payload}
+    monkeypatch.setattr(sources, "UNSIZED_BYTES", len(payload) - 2)
     with pytest.raises(DataError, match="has not the published sha256") as error:
-        published.payloads("omniglot_28", source_dir=str(tmp_path))
+        sources.payloads("omniglot_28", source_dir=str(tmp_path))
     assert str(path) in line(error)
 
 
@@ -121,7 +121,7 @@ def test_a_gzip_bomb_is_read_no_further_than_the_published_size(tmp_path, monkey
     (tmp_path / f"{name}.gz").write_bytes(gzip.compress(files[name] + bytes(100_000_000)))
     tracemalloc.start()
     with pytest.raises(DataError, match="has more than 20 bytes"):
-        published.payloads("mnist", source_dir=str(tmp_path))
+        sources.payloads("mnist", source_dir=str(tmp_path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10_000_000
@@ -135,34 +135,34 @@ def test_cifar_test_batch_may_be_in_another_order_and_train_may_not(tmp_path, mo
         (tmp_path / file).write_bytes(records.tobytes())
 
     reorder("test_batch.bin")
-    assert set(published.payloads("cifar10", source_dir=str(tmp_path))) == set(files)
+    assert set(sources.payloads("cifar10", source_dir=str(tmp_path))) == set(files)
     assert capsys.readouterr().err.count("not the published") == 1
     reorder("data_batch_2.bin")
     with pytest.raises(DataError, match="data_batch_2.bin .* not the published"):
-        published.payloads("cifar10", source_dir=str(tmp_path))
+        sources.payloads("cifar10", source_dir=str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "binarized_mnist", "omniglot_28"])
 def test_no_files_and_no_network_names_files_address_and_flag(name, tmp_path, no_network):
     with pytest.raises(DataError) as error:
-        published.payloads(name, work_dir=tmp_path)
-    for words in [*published.PUBLISHED[name].files, "://", "--config.data.source_dir"]:
+        sources.payloads(name, work_dir=tmp_path)
+    for words in [*sources.PUBLISHED[name].files, "://", "--config.data.source_dir"]:
         assert words in line(error)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_silent_network_is_given_up_in_seconds(tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "CONNECT_SECONDS", 0.2)
-    monkeypatch.setattr(published.urllib.request, "urlopen", lambda *a, **k: time.sleep(2))
+    monkeypatch.setattr(sources, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(sources.urllib.request, "urlopen", lambda *a, **k: time.sleep(2))
     start = time.monotonic()
     with pytest.raises(DataError, match="no answer within 0.2 s"):
-        published.payloads("cifar10", work_dir=tmp_path)
+        sources.payloads("cifar10", work_dir=tmp_path)
     assert time.monotonic() - start < 1
 
 
 def test_source_dir_that_is_no_folder(tmp_path):
     with pytest.raises(DataError, match="is not a folder"):
-        published.payloads("mnist", source_dir=str(tmp_path / "nowhere"))
+        sources.payloads("mnist", source_dir=str(tmp_path / "nowhere"))
 
 
 class TestDownload:
@@ -171,36 +171,36 @@ class TestDownload:
     @pytest.fixture
     def server(self, tmp_path, monkeypatch):
         files = fake_published.install(monkeypatch, "fashion_mnist", tmp_path / "www", True)
-        entry = published.PUBLISHED["fashion_mnist"]
+        entry = sources.PUBLISHED["fashion_mnist"]
         entry = entry._replace(address=(tmp_path / "www").as_uri() + "/")
-        monkeypatch.setitem(published.PUBLISHED, "fashion_mnist", entry)
+        monkeypatch.setitem(sources.PUBLISHED, "fashion_mnist", entry)
         return tmp_path / "www", files
 
     def test_gets_what_is_missing_and_leaves_nothing_behind(self, server, tmp_path, capsys):
         work = tmp_path / "work"
-        assert published.payloads("fashion_mnist", work_dir=work) == server[1]
+        assert sources.payloads("fashion_mnist", work_dir=work) == server[1]
         assert list(work.iterdir()) == []
 
     def test_gets_a_set_of_one_file(self, tmp_path, monkeypatch, capsys):
         files = fake_published.install(monkeypatch, "omniglot_28", tmp_path / "www")
-        entry = published.PUBLISHED["omniglot_28"]
+        entry = sources.PUBLISHED["omniglot_28"]
         assert entry.address.endswith("/chardata.mat")
         entry = entry._replace(address=(tmp_path / "www" / "chardata.mat").as_uri())
-        monkeypatch.setitem(published.PUBLISHED, "omniglot_28", entry)
-        assert published.payloads("omniglot_28", work_dir=tmp_path / "work") == files
+        monkeypatch.setitem(sources.PUBLISHED, "omniglot_28", entry)
+        assert sources.payloads("omniglot_28", work_dir=tmp_path / "work") == files
 
     def test_checks_what_it_got(self, server, tmp_path, capsys):
         path = server[0] / "train-labels-idx1-ubyte.gz"
         path.write_bytes(b"<html>Please accept our terms</html>")
         with pytest.raises(DataError, match="is a web page"):
-            published.payloads("fashion_mnist", work_dir=tmp_path / "work")
+            sources.payloads("fashion_mnist", work_dir=tmp_path / "work")
         path.unlink()
         with pytest.raises(DataError, match="could not be downloaded"):
-            published.payloads("fashion_mnist", work_dir=tmp_path / "work")
+            sources.payloads("fashion_mnist", work_dir=tmp_path / "work")
 
 
 def test_packaged_checksums_match():
-    folder = published.Path(published.__file__).parent / "published_files" / "mnist"
+    folder = sources.Path(sources.__file__).parent / "published_files" / "mnist"
     for row in (folder / "SHA256SUMS").read_text().splitlines():
         digest, file = row.split()
         assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnae import scans
-from rnnae.cells import CELLS
 from rnnae.errors import ConfigError
-from rnnae.recurrence import CONNECTIONS, DIRECTIONS, Layer, Stack, scan_cell
+from rnnae.nn import scans
+from rnnae.nn.cells import CELLS
+from rnnae.nn.recurrence import CONNECTIONS, DIRECTIONS, Layer, Stack, scan_cell
 
 STEPS, BATCH, WIDTH, INPUT = 6, 2, 4, 3
 

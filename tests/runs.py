@@ -9,9 +9,10 @@ import jax
 import numpy as np
 from PIL import Image
 
-from rnnae import sample, state
-from rnnae.checkpoint import Checkpoints
+from rnnae import state
 from rnnae.config import default
+from rnnae.evaluation import trained_run
+from rnnae.records.checkpoint import Checkpoints
 
 IMAGES, BATCH, EPOCHS = 60, 8, 3  # 48 train, 6 validation, 6 test: 6 steps an epoch
 
@@ -72,7 +73,7 @@ def start(directory: Path, workdir: Path, *flags: str, **kwargs) -> subprocess.P
 def outcome(workdir: Path, made) -> tuple[list[np.ndarray], str]:
     """Everything that a continued run must have in common with the unbroken one."""
     made = made.copy_and_resolve_references()
-    model, optimizer, _ = sample.build(made, 1)
+    model, optimizer, _ = trained_run.build(made, 1)
     like = state.create(model, optimizer, model.image_shape, made.seed)
     restored = Checkpoints(workdir).restore(like)
     restored = restored.replace(key=jax.random.key_data(restored.key))

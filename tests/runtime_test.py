@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from rnnae import runtime
+from rnnae.devices import runtime
 
 
 def printed(question, batch_size=256, count=0, cores=2, **environment):
     program = (
-        "from rnnae import runtime; import os; "
+        "from rnnae.devices import runtime; import os; "
         f"os.sched_getaffinity = lambda _: range({cores}); "
         f"runtime.setup(compilation_cache='', devices={count}, "
         f"batch_size={batch_size}, keep_memory=False); "
@@ -57,7 +57,7 @@ def test_freed_memory_is_kept():
     """Freed arrays leave the process by default, and stay with it if told so."""
     program = """
 import sys
-from rnnae import runtime
+from rnnae.devices import runtime
 runtime.setup(compilation_cache="", devices=1, batch_size=1, keep_memory=sys.argv[1] == "keep")
 import numpy as np
 

@@ -8,11 +8,14 @@ import jax
 import numpy as np
 import pytest
 
-from rnnae import data, evaluate, gallery, milestones, sample, saved_config, state, train
-from rnnae.checkpoint import Checkpoints
-from rnnae.config import default
+from rnnae import state
+from rnnae.config import default, saved_config
+from rnnae.data import pipeline
 from rnnae.errors import CheckpointError, ConfigError
-from rnnae.writer import read_metrics
+from rnnae.evaluation import evaluate, figures, trained_run
+from rnnae.records.checkpoint import Checkpoints
+from rnnae.records.writer import read_metrics
+from rnnae.training import milestones, train
 from tests import runs, tiny
 
 
@@ -25,7 +28,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(trained):
-    return sample.load(trained / "run")
+    return trained_run.load(trained / "run")
 
 
 def images(count=7):
@@ -60,10 +63,12 @@ def test_two_devices_draw_what_one_does(run, monkeypatch):
     drawn = [dataclasses.replace(run, config=c).decode(codes[0]) for c in (alone, both)]
     assert np.abs(np.subtract(*drawn, dtype=int)).max() <= 1
     model, params = tiny.build("sweep")  # whose pixels are drawn
-    drawn = [sample.Run(model, params["params"], c, 0).sample(40, seed=1) for c in (alone, both)]
+    drawn = [
+        trained_run.Run(model, params["params"], c, 0).sample(40, seed=1) for c in (alone, both)
+    ]
     assert np.array_equal(*drawn) and len(np.unique(drawn[0], axis=0)) > 35
-    monkeypatch.setattr(sample.parallel, "map_examples", lambda function, devices: len(devices))
-    made = sample._over_devices.__wrapped__
+    monkeypatch.setattr(run.parallel, "map_examples", lambda function, devices: len(devices))
+    made = trained_run._over_devices.__wrapped__
     assert [made(run.model, "decode", (), most) for most in (0, 1)] == [2, 1]
 
 
@@ -84,9 +89,9 @@ def test_wrong_images_are_refused(run):
         run.encode(images()[:, :4])
     binary = dataclasses.replace(run, config=run.config.copy_and_resolve_references())
     binary.config.data.binarise = "dynamic"
-    with pytest.raises(ConfigError, match=r"these are grey: rnnae.data.binarise_once"):
+    with pytest.raises(ConfigError, match=r"these are grey: rnnae.data.pipeline.binarise_once"):
         binary.encode(images())
-    assert binary.encode(data.binarise_once(images(), seed=0)).shape == (7, 4)
+    assert binary.encode(pipeline.binarise_once(images(), seed=0)).shape == (7, 4)
 
 
 def test_wrong_codes_and_numbers_are_refused(run):
@@ -99,13 +104,13 @@ def test_wrong_codes_and_numbers_are_refused(run):
 
 
 def test_best_checkpoint_and_no_checkpoint(trained, tmp_path):
-    assert sample.load(trained / "run", "best").encode(images()).shape == (7, 4)
+    assert trained_run.load(trained / "run", "best").encode(images()).shape == (7, 4)
     (tmp_path / "config.json").write_text((trained / "run" / "config.json").read_text())
     for kind, words in [("latest", "train it first"), ("best", "nothing was validated")]:
         with pytest.raises(CheckpointError, match=words):
-            sample.load(tmp_path, kind)
+            trained_run.load(tmp_path, kind)
     with pytest.raises(ConfigError, match="did you mean 'best'"):
-        sample.load(tmp_path, "bets")
+        trained_run.load(tmp_path, "bets")
 
 
 def test_the_best_checkpoint_is_that_of_the_lowest_validation(tmp_path, monkeypatch):
@@ -120,8 +125,8 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation(tmp_path, monkeypa
     monkeypatch.setattr(milestones.Milestones, "_measure", measuring)
     train.train(config, workdir)
     assert Checkpoints(workdir).steps("best") == [12]
-    best, latest = (sample.load(workdir, which).params for which in ("best", "latest"))
-    model, optimizer, _ = sample.build(config.copy_and_resolve_references(), 1)
+    best, latest = (trained_run.load(workdir, which).params for which in ("best", "latest"))
+    model, optimizer, _ = trained_run.build(config.copy_and_resolve_references(), 1)
     like = state.create(model, optimizer, model.image_shape, config.seed)
     expected = Checkpoints(workdir).restore(like, "best")
     assert int(expected.step) == 12
@@ -158,12 +163,14 @@ def test_a_variational_run_samples_its_prior_and_shows_how_it_paints(tmp_path):
     assert not (tmp_path / "run" / "mixture.npz").exists()
     pictures = {p.name for p in (tmp_path / "run" / "pictures").iterdir()}
     assert {"generated.png", "canvas.gif", "error_by_glimpse.png"} <= pictures
-    run = sample.load(tmp_path / "run")
+    run = trained_run.load(tmp_path / "run")
     assert run.sample(4, seed=1).shape == (4, 8, 8, 1) and run.codes(4).shape == (4, 12)
     frames, where = run.frames(run.codes(4, seed=1))
     assert frames.shape == (3, 4, 8, 8, 1) and where.shape == (3, 4, 3)
     assert np.array_equal(frames[-1], run.sample(4, seed=1))
-    assert sample._frames(run.model) is sample._frames(run.model)  # or each picture compiles anew
+    assert trained_run._frames(run.model) is trained_run._frames(
+        run.model
+    )  # or each picture compiles anew
     again = evaluate.main(config, tmp_path / "run")
     assert again["test/nll_dynamic_is3"] == pytest.approx(result["test/nll_dynamic_is3"])
 
@@ -192,7 +199,7 @@ def test_a_sweep_completes_images_and_needs_no_code(tmp_path, latent):
     pictures = {p.name for p in (tmp_path / "run" / "pictures").iterdir()}
     assert {"generated.png", "completions.png", "curves.png"} <= pictures
     assert ("reconstructions.png" in pictures) == ("codes.png" in pictures) == reconstructed
-    run = sample.load(tmp_path / "run")
+    run = trained_run.load(tmp_path / "run")
     given = 255 * (images(3) > 127).astype(np.uint8)
     completed = run.complete(given, 4, seed=1)
     assert np.array_equal(completed[:, :4], given[:, :4])
@@ -207,11 +214,11 @@ def test_a_sweep_completes_images_and_needs_no_code(tmp_path, latent):
 
 def test_a_completion_takes_the_code_that_explains_the_rows(monkeypatch):
     model, params = tiny.build("sweep")
-    run, count = sample.Run(model, params["params"], tiny.config("sweep"), 0), 3
+    run, count = trained_run.Run(model, params["params"], tiny.config("sweep"), 0), 3
     given = np.zeros((count, *tiny.SHAPE), np.uint8)
     assert run.complete(given[:0], 2).shape == (0, *tiny.SHAPE)
-    codes_KNZ = run.codes(sample._CANDIDATES * count, seed=5).reshape(-1, count, 5)
-    each, candidates, taken = sample.Run._each, iter(range(sample._CANDIDATES)), []
+    codes_KNZ = run.codes(trained_run._CANDIDATES * count, seed=5).reshape(-1, count, 5)
+    each, candidates, taken = trained_run.Run._each, iter(range(trained_run._CANDIDATES)), []
 
     def weighing(self, method, *inputs, last=()):
         if method == "log_prob_of_rows":  # candidate n is the one of image n
@@ -219,7 +226,7 @@ def test_a_completion_takes_the_code_that_explains_the_rows(monkeypatch):
         taken.append((method, inputs[0]))
         return each(self, method, *inputs, last=last)
 
-    monkeypatch.setattr(sample.Run, "_each", weighing)
+    monkeypatch.setattr(trained_run.Run, "_each", weighing)
     assert run.complete(given, 2, seed=5).shape == given.shape
     assert taken[-1][0] == "complete"
     assert np.array_equal(taken[-1][1], codes_KNZ[np.arange(count), np.arange(count)])
@@ -240,7 +247,7 @@ def test_a_run_of_another_version_is_refused(tmp_path):
     saved["model"]["residual"] = True
     (tmp_path / "config.json").write_text(json.dumps(saved))
     with pytest.raises(ConfigError, match="config.model.residual is unknown; use the commit"):
-        sample.load(tmp_path)
+        trained_run.load(tmp_path)
 
 
 def test_modes_agree_with_training(trained, capsys):
@@ -248,13 +255,13 @@ def test_modes_agree_with_training(trained, capsys):
     config = saved_config.get_config(str(workdir / "config.json"))
     result = evaluate.main(config, workdir)
     assert result["test/mse"] == pytest.approx(read_metrics(workdir)[-1]["test/mse"], rel=1e-6)
-    gallery.main(config, workdir)
+    figures.main(config, workdir)
     names = {p.name for p in (workdir / "samples").iterdir()}
     assert {"samples_8x8.png", "samples_8x8.npy", "generated.png"} <= names
     assert "pictures in" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("main", [evaluate.main, gallery.main])
+@pytest.mark.parametrize("main", [evaluate.main, figures.main])
 def test_modes_refuse_a_config_of_another_run(trained, main):
     workdir = trained / "run"
     config = saved_config.get_config(str(workdir / "config.json"))
@@ -265,9 +272,9 @@ def test_modes_refuse_a_config_of_another_run(trained, main):
 
 def test_a_mixture_comes_with_the_weights_that_it_was_fitted_to(trained, tmp_path):
     shutil.copytree(trained / "run", tmp_path / "run")
-    mixture = sample.load(tmp_path / "run").mixture
+    mixture = trained_run.load(tmp_path / "run").mixture
     mixture.save(tmp_path / "run" / "mixture.npz", 17)
-    assert sample.load(tmp_path / "run").mixture is None
+    assert trained_run.load(tmp_path / "run").mixture is None
 
 
 def test_an_evaluation_that_is_stopped_loses_none_before_it(trained, monkeypatch):
@@ -295,6 +302,6 @@ def test_images_that_were_trained_on_are_no_validation(tmp_path, capsys):
     train.train(config, tmp_path / "run")
     config = saved_config.get_config(str(tmp_path / "run" / "config.json"))
     result = evaluate.main(config, tmp_path / "run")
-    assert result["step"] == sample.load(tmp_path / "run").step > 0
+    assert result["step"] == trained_run.load(tmp_path / "run").step > 0
     assert "test/mse" in result and not any(name.startswith("valid/") for name in result)
     assert "valid: none" in capsys.readouterr().out

@@ -8,10 +8,10 @@ import signal
 import jax
 import pytest
 
-from rnnae import loop, train
-from rnnae.checkpoint import Checkpoints
 from rnnae.errors import NonFiniteError, Stopped
-from rnnae.writer import read_metrics, read_timings
+from rnnae.records.checkpoint import Checkpoints
+from rnnae.records.writer import read_metrics, read_timings
+from rnnae.training import loop, train
 from tests import runs
 
 SEEDS = (0, 3)

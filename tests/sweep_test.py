@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnae.cells import CELLS
 from rnnae.errors import ConfigError
-from rnnae.recurrence import Sweep
+from rnnae.nn.cells import CELLS
+from rnnae.nn.recurrence import Sweep
 from tests import tiny
 from tests.tiny import apply
 

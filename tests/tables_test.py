@@ -9,8 +9,9 @@ import pytest
 
 from experiments import tables
 from rnnae import config as config_lib
-from rnnae import evaluate, flops, sample, state
-from rnnae.timetable import Timetable
+from rnnae import state
+from rnnae.evaluation import evaluate, flops, trained_run
+from rnnae.training.schedule import Timetable
 
 EVERY = [
     pytest.param(table, row, id=f"{name}-{size}-{row.label}")
@@ -41,7 +42,7 @@ def test_every_row_is_a_legal_override_of_its_config(table, row):
     config = made_of(table, row)
     config_lib.check(config)
     shape = shape_of(config)
-    model, optimizer, _ = sample.build(config_lib.resolved(config, shape), 1)
+    model, optimizer, _ = trained_run.build(config_lib.resolved(config, shape), 1)
     jax.eval_shape(lambda: state.create(model, optimizer, shape, 0))  # a model checks itself late
     grey = 0 if config.data.name == "binarized_mnist" else 100
     evaluate.check_protocol(model, np.full((1, *shape), grey, np.uint8), config.data.binarise)
@@ -66,7 +67,7 @@ def test_the_price_of_a_code_has_risen_by_half_of_a_run(table, row):
 
 def measured(config):
     """The names of a run's test metrics."""
-    model = sample.build(config_lib.resolved(config, shape_of(config)), 1)[0]
+    model = trained_run.build(config_lib.resolved(config, shape_of(config)), 1)[0]
     binary = {"binarized_mnist": "static"}.get(config.data.name, "8bit")
     protocol = "dynamic" if config.data.binarise == "dynamic" else binary
     names = {"loss"}
@@ -118,6 +119,6 @@ def test_rows_are_compared_at_equal_arithmetic(name, first, tolerance, size):
     found = {}
     for row in tables.load(name, size).rows:
         config = config_lib.resolved(row.made(), (28, 28, 1))
-        found[row.label] = flops.training(sample.build(config, 1)[0])
+        found[row.label] = flops.training(trained_run.build(config, 1)[0])
     for label, value in found.items():
         assert value == pytest.approx(found[first], rel=tolerance), label

@@ -2,9 +2,9 @@
 
 import pytest
 
-from rnnae import data
 from rnnae.config import default
-from rnnae.timetable import Timetable
+from rnnae.data import pipeline
+from rnnae.training.schedule import Timetable
 
 TABLES = [
     Timetable(images=50_000, size=256, total=9766, steps_per_call=13, eval_every_epochs=2),
@@ -23,7 +23,7 @@ def test_calls_cover_every_step_once_and_end_at_epochs(table):
     assert max(count for _, count in calls) <= table.steps_per_call
     ends = {first + count for first, count in calls}
     epochs = range(1, int(table.epoch(table.total)) + 1)
-    assert {data.epoch_end(e, table.images, table.size) for e in epochs} - {table.total} <= ends
+    assert {pipeline.epoch_end(e, table.images, table.size) for e in epochs} - {table.total} <= ends
 
 
 @pytest.mark.parametrize("table", TABLES[1:], ids=str)

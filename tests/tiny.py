@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnae import sample
 from rnnae.config import default
+from rnnae.evaluation import trained_run
 
 SHAPE = (4, 6, 1)
 _SMALL = {
@@ -37,7 +37,7 @@ def config(name="sequence", shape=SHAPE, **changes):
 
 def build(name="sequence", shape=SHAPE, seed=0, **changes):
     """(model, variables) of a tiny model, its parameters drawn at random."""
-    model = sample.build(config(name, shape, **changes), 10)[0]
+    model = trained_run.build(config(name, shape, **changes), 10)[0]
     shapes = jax.eval_shape(model.init, jax.random.key(0), images(shape), keys())
     return model, random_like(shapes, seed)
 

@@ -8,9 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from rnnae import objective, optim, sample, state, train
+from rnnae import objective, optim, state
+from rnnae.evaluation import trained_run
 from rnnae.models import MODELS
-from rnnae.train import train_step
+from rnnae.training import train
+from rnnae.training.train import train_step
 from tests import tiny
 
 SHAPE = (6, 5, 1)
@@ -20,7 +22,7 @@ def setup(name="sequence", learning_rate=1e-2, **changes):
     width = {"widths": (32,)} if name == "mlp" else {"width": 16}
     tokens = {"patch": 1, "likelihood__block": 1, "blocks": 1} if name == "sweep" else {}
     config = tiny.config(name, SHAPE, latent__size=8, **width, **tokens, **changes)
-    built = sample.build(config, 1)[0]
+    built = trained_run.build(config, 1)[0]
     schedule = optax.constant_schedule(learning_rate)
     optimizer = optim.optimizer(
         schedule, name="adam", b1=0.9, b2=0.999, weight_decay=0.0, clip_norm=1.0
@@ -88,7 +90,7 @@ def test_a_step_is_that_of_its_config(key, value):
 
     def outcome(**changes):
         config = tiny.config(shape=SHAPE, **(base | changes))
-        model, optimizer, schedule = sample.build(config, 10)
+        model, optimizer, schedule = trained_run.build(config, 10)
         start = state.create(model, optimizer, SHAPE, seed=0).replace(step=jnp.int32(2))
         step = train.step_of(config, model, optimizer, schedule, jax.devices()[0])
         step = functools.partial(step, positions_B=jnp.arange(4), average=lambda tree: tree)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from rnnae import saved_config
+from rnnae.config import saved_config
 from rnnae.errors import ConfigError, NonFiniteError
-from rnnae.writer import Writer, alone, read_metrics
+from rnnae.records.writer import Writer, alone, read_metrics
 
 
 def write(workdir, steps, resume_step=None, tensorboard=False):

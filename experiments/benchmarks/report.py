@@ -5,7 +5,7 @@ import statistics
 from pathlib import Path
 
 from experiments.benchmarks.cases import Case
-from rnnae import environment
+from rnnae.records import provenance
 
 PRODUCTS = "matrix products alone"
 _WIDE = 30  # ratio of speeds from which bars need a logarithmic axis
@@ -13,8 +13,8 @@ _WIDE = 30  # ratio of speeds from which bars need a logarithmic axis
 
 def where() -> str:
     """The processor, the commit and the day."""
-    commit = environment.commit() or "unknown"
-    return f"{environment.processor()}, commit {commit}, {datetime.date.today()}"
+    commit = provenance.commit() or "unknown"
+    return f"{provenance.processor()}, commit {commit}, {datetime.date.today()}"
 
 
 def table(case: Case, figures: dict, machine: str, allocator: str) -> str:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 NAME = "startup"
-_IMPORT = "from rnnae import sample"  # what a notebook starts with; `import rnnae` imports nothing
+_IMPORT = "from rnnae.evaluation import trained_run"  # what a notebook starts with; `import rnnae` imports nothing
 _ROOT = Path(__file__).parents[2]
 
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from rnnae.cells import dense_2d
 from rnnae.errors import ConfigError
-from rnnae.recurrence import Stack
+from rnnae.nn.cells import dense_2d
+from rnnae.nn.recurrence import Stack
 
 LOG_2PI = float(np.log(2 * np.pi))
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from rnnae import keys
-from rnnae.cells import dense_2d
+from rnnae import rng
 from rnnae.latents.latent import LOG_2PI, STANDARD, Latent, Normal, normals
-from rnnae.recurrence import Stack
+from rnnae.nn.cells import dense_2d
+from rnnae.nn.recurrence import Stack
 
 
 class Deterministic(Latent):
@@ -88,7 +88,7 @@ class Mixture(Latent):
 
     def prior(self, key_B, read):
         log_weights_M, parts_MZ = self.parts(read)
-        which_key, noise_key = keys.split(key_B)
+        which_key, noise_key = rng.split(key_B)
         which_B = jax.vmap(lambda key: jax.random.categorical(key, log_weights_M))(which_key)
         chosen = Normal(parts_MZ.mean[which_B], parts_MZ.log_scale[which_B])
         return chosen.at(normals(noise_key, self.size))

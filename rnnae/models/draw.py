@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.cells import Carry, GatedCell, cell_type, dense_2d
 from rnnae.errors import ConfigError
 from rnnae.latents import STANDARD, Normal, StandardNormal, normals
 from rnnae.models import attention
 from rnnae.models.autoencoder import Autoencoder
-from rnnae.products import KEPT, product
+from rnnae.nn.cells import Carry, GatedCell, cell_type, dense_2d
+from rnnae.nn.matmul import KEPT, product
 from rnnae.scan_order import ScanOrder
 from rnnae.types import Terms
 

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.cells import cell_type, dense_2d
 from rnnae.errors import ConfigError, choose
 from rnnae.models.autoencoder import Autoencoder
-from rnnae.recurrence import DIRECTIONS, Stack
+from rnnae.nn.cells import cell_type, dense_2d
+from rnnae.nn.recurrence import DIRECTIONS, Stack
 from rnnae.scan_order import ScanOrder, scan_order
 
 _CHOICES = {

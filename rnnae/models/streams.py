@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.cells import dense_2d
-from rnnae.recurrence import Sweep, zero_carries
+from rnnae.nn.cells import dense_2d
+from rnnae.nn.recurrence import Sweep, zero_carries
 
 CONDITIONS = ("film", "add")
 ABOVE = ("both", "forward", "backward", "none")

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.cells import dense_2d
 from rnnae.errors import ConfigError, choose
 from rnnae.models.autoencoder import Autoencoder
 from rnnae.models.streams import ABOVE, CONDITIONS, Decoder, TwoWay
+from rnnae.nn.cells import dense_2d
 from rnnae.scan_order import ScanOrder
 
 

@@ -13,9 +13,13 @@ from ml_collections import ConfigDict
 from configs import mnist_sweep
 from experiments.benchmarks.turns import Program
 from rnnae import config as config_lib
-from rnnae import parallel, recurrence, runtime, sample, scans, state, train
-from rnnae import precision as precision_lib
-from rnnae.recurrence import Stack
+from rnnae import state
+from rnnae.devices import parallel, runtime
+from rnnae.evaluation import trained_run
+from rnnae.nn import precision as precision_lib
+from rnnae.nn import recurrence, scans
+from rnnae.nn.recurrence import Stack
+from rnnae.training import train
 
 VERSIONS = {name: importlib.metadata.version(name) for name in ("jax", "flax")}
 _STEPS = 4  # of one program call, as a run does
@@ -153,13 +157,13 @@ def images(size: dict) -> Program:
     _devices(size["batch"])  # before jax starts
     config = IMAGES[size["model"]](size)
     config.data.shape = (28, 28, 1)
-    model, optimizer, _ = sample.build(config, 1)
+    model, optimizer, _ = trained_run.build(config, 1)
     params = state.create(model, optimizer, model.image_shape, 0).params
     key_B = jax.random.split(jax.random.key(0), size["batch"])
     codes_BZ = jax.random.normal(jax.random.key(1), (size["batch"], model.code_size))
     if size.get("anew"):
         return timed(_anew(model, params, codes_BZ, key_B))
-    run = sample.Run(model, params, config, step=0)
+    run = trained_run.Run(model, params, config, step=0)
     return timed(lambda: run.decode(np.asarray(codes_BZ)))
 
 
@@ -193,7 +197,7 @@ def _training(config, size: dict) -> Program:
     config.optim.clip_norm = config.optim.ema = 0.0
     config.optim.precision = size["precision"]
     devices = _devices(batch)
-    model, optimizer, schedule = sample.build(config, 1000)
+    model, optimizer, schedule = trained_run.build(config, 1000)
     held = parallel.replicate(state.create(model, optimizer, model.image_shape, 0), devices)
     step = train.step_of(config, model, optimizer, schedule, devices[0])
     generator = np.random.default_rng(0)

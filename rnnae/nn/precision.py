@@ -13,9 +13,9 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.cells import GatedCell
 from rnnae.errors import choose
-from rnnae.products import product
+from rnnae.nn.cells import GatedCell
+from rnnae.nn.matmul import product
 
 PRECISIONS = {"float32": jnp.dtype(jnp.float32), "bfloat16": jnp.dtype(jnp.bfloat16)}
 

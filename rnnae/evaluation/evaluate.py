@@ -17,9 +17,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from rnnae import data, environment, keys, metrics, microbatch, objective, parallel, sample, writer
+from rnnae import objective, rng
+from rnnae.data import pipeline
+from rnnae.devices import microbatch, parallel
 from rnnae.errors import ConfigError
+from rnnae.evaluation import metrics, trained_run
 from rnnae.models import Autoencoder
+from rnnae.records import provenance, writer
 
 _CHUNK = 8  # importance samples in one program: a signal waits no longer than for these
 ACTIVE = 0.01  # variance over images of a code dimension's mean above which it is active
@@ -61,7 +65,7 @@ class Evaluator:
     def __call__(
         self,
         params: Any,
-        images: data.Source,
+        images: pipeline.Source,
         *,
         weighted: bool = False,
         between: Callable[[], None] = lambda: None,
@@ -78,21 +82,21 @@ class Evaluator:
         all_scores = [
             self.scores(
                 params,
-                data.held_out(images, self._binarise, seed),
+                pipeline.held_out(images, self._binarise, seed),
                 seed=seed,
                 samples=samples,
                 between=between,
             )
             for seed in seeds
         ]
-        protocol = data.protocol(images, self._binarise)
+        protocol = pipeline.protocol(images, self._binarise)
         kl_T = np.mean([scores.kl_T for scores in all_scores], axis=0)
         return Report(self._named(all_scores, seeds, protocol, samples), kl_T)
 
     def scores(
         self,
         params: Any,
-        images: data.Source,
+        images: pipeline.Source,
         *,
         seed: int = 0,
         samples: int = 0,
@@ -101,7 +105,7 @@ class Evaluator:
         """Scores of images as they are, with `samples` importance samples (0: none)."""
         parts, kls, first, second = [], [], 0.0, 0.0
         variational = self.model.latent.variational
-        for image_BHWC, position_B in data.padded_batches(images, self._size):
+        for image_BHWC, position_B in pipeline.padded_batches(images, self._size):
             between()
             mask_B = position_B < len(images)
             part = self._pass((params, np.int32(seed)), (image_BHWC, position_B))
@@ -170,13 +174,13 @@ class Evaluator:
 
 
 def _keys(seed: jax.Array, position_B: jax.Array) -> jax.Array:
-    return keys.of_positions(jax.random.key(seed), position_B)
+    return rng.of_positions(jax.random.key(seed), position_B)
 
 
 def _per_image(model: Autoencoder, limit: int, shared, examples) -> dict[str, jax.Array]:
     (params, seed), (image_BHWC, position_B) = shared, examples
     apply = functools.partial(model.apply, {"params": params})
-    x_BHWC, key_B = data.to_unit(image_BHWC), _keys(seed, position_B)
+    x_BHWC, key_B = pipeline.to_unit(image_BHWC), _keys(seed, position_B)
 
     def measured(part):  # together: what both read of an image is computed once
         return apply(*part), apply(part[0], method="encode")
@@ -211,14 +215,14 @@ def _add_weights(model: Autoencoder, limit: int, shared, examples) -> jax.Array:
 
         return objective.add_importance_weights(total_B, log_weight, ks, samples)
 
-    examples = (data.to_unit(image_BHWC), _keys(seed, position_B), total_B)
+    examples = (pipeline.to_unit(image_BHWC), _keys(seed, position_B), total_B)
     return microbatch.each(add, examples, limit)
 
 
 def _information(model: Autoencoder, params, image_SHWC, seed) -> jax.Array:
     apply = functools.partial(model.apply, {"params": params})
     count = image_SHWC.shape[0]
-    posterior = apply(data.to_unit(image_SHWC), method="infer")
+    posterior = apply(pipeline.to_unit(image_SHWC), method="infer")
     z_SZ = apply(posterior, _keys(seed, jnp.arange(count)), method="draw")
 
     def log_posterior(shift):
@@ -228,9 +232,9 @@ def _information(model: Autoencoder, params, image_SHWC, seed) -> jax.Array:
     return objective.mutual_information(log_posterior, count)
 
 
-def check_protocol(model: Autoencoder, images: data.Source, binarise: str) -> None:
+def check_protocol(model: Autoencoder, images: pipeline.Source, binarise: str) -> None:
     """ConfigError where the likelihood is not one of such images."""
-    protocol = data.protocol(images, binarise)
+    protocol = pipeline.protocol(images, binarise)
     name = type(model.pixels).__name__
     if model.pixels.binary and protocol == "8bit":
         raise ConfigError(
@@ -243,12 +247,12 @@ def main(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, fl
     """`--mode evaluate`: validation and test split of a trained run, printed and kept in
     `workdir`/evaluation.json, there with the KL of each step of a code drawn in several, the
     settings, the step of the weights, and where and with what it was made."""
-    run, splits = sample.load_with_splits(config, workdir)
+    run, splits = trained_run.load_with_splits(config, workdir)
     check_protocol(run.model, splits.test, config.data.binarise)
     devices = parallel.choose_devices(config.devices)
     evaluator = Evaluator(run.model, devices, config)
     settings = config.eval.to_dict()
-    where = environment.describe(devices)
+    where = provenance.describe(devices)
     result = {"environment": where, "eval": settings, "step": run.step}
     for split in config.eval.splits:
         if split == "valid" and config.data.train_on_all:

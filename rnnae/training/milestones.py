@@ -10,14 +10,18 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 
-from rnnae import data, environment, evaluate, flops, gallery, processes, sample, state
-from rnnae.checkpoint import Checkpoints
+from rnnae import state
+from rnnae.data import pipeline
+from rnnae.devices import distributed
+from rnnae.devices.signals import Interrupt
 from rnnae.errors import NonFiniteError
-from rnnae.interrupt import Interrupt
+from rnnae.evaluation import evaluate, figures, flops, trained_run
 from rnnae.models import Autoencoder
+from rnnae.records import provenance
+from rnnae.records.checkpoint import Checkpoints
+from rnnae.records.writer import Writer
 from rnnae.state import TrainState
-from rnnae.timetable import Timetable
-from rnnae.writer import Writer
+from rnnae.training.schedule import Timetable
 
 _PREVIEW = {"images": 2000, "components": 10}  # of the mixture behind the pictures on the way
 
@@ -29,7 +33,7 @@ class Milestones:
     config: ml_collections.ConfigDict
     workdir: Path
     timetable: Timetable
-    splits: data.Splits
+    splits: pipeline.Splits
     model: Autoencoder
     evaluator: evaluate.Evaluator
     writer: Writer
@@ -40,7 +44,7 @@ class Milestones:
     def describe(self, train_state: TrainState, devices: Sequence[jax.Device]) -> None:
         """The parameter summary: the table into summary.txt, its totals on one line; and a record
         of what runs where."""
-        if not processes.is_primary():
+        if not distributed.is_primary():
             return
         model, params = self.model, train_state.params
 
@@ -56,7 +60,7 @@ class Milestones:
         self.say(f"{size(params):,} parameters ({parts}) on {len(devices)} x {kinds}")
         arithmetic = {"parameters": size(params), "training_flop_per_image": flops.training(model)}
         step = int(train_state.step)
-        about = environment.describe(devices) | arithmetic | {"tested": bool(self._tested(step))}
+        about = provenance.describe(devices) | arithmetic | {"tested": bool(self._tested(step))}
         self.writer.started(step, about)
 
     def save(self, step: int, train_state: TrainState) -> None:
@@ -74,40 +78,43 @@ class Milestones:
         """Validation metrics, best checkpoint, record, pictures: in the order that survives a
         kill. An interrupted validation leaves no record, so a continued run does it again."""
         done = {r["step"]: r["valid/loss"] for r in self.writer.records() if "valid/loss" in r}
-        if processes.on_primary(lambda: step in done):
+        if distributed.on_primary(lambda: step in done):
             return
         means = self._measure("valid", step, train_state)
-        if processes.on_primary(lambda: means["loss"] < min(done.values(), default=math.inf)):
+        if distributed.on_primary(lambda: means["loss"] < min(done.values(), default=math.inf)):
             self.checkpoints.save("best", step, train_state)
         self._record("valid", step, means)
         # All is recorded and saved: a signal need not wait for pictures, which compile and plot.
         where = f"after the evaluation at step {step}"
         self.interrupt.check(where)
-        if processes.is_primary():
+        if distributed.is_primary():
             self._draw(self._with_prior(train_state, **_PREVIEW), where)
 
     def finish(self, step: int, train_state: TrainState) -> dict[str, float]:
         """Test metrics of the averaged weights, the mixture over the codes, the last pictures."""
-        result = processes.on_primary(lambda: self._tested(step))
-        last = self._pictures / gallery.LAST_PICTURE
+        result = distributed.on_primary(lambda: self._tested(step))
+        last = self._pictures / figures.LAST_PICTURE
         if result:
             means = {name.removeprefix("test/"): value for name, value in result.items()}
             self.say(f"already trained; test: {evaluate.line(means)}")
         else:
             means = self._measure("test", step, train_state, weighted=True)
             result = {f"test/{name}": value for name, value in means.items()}
-            if processes.is_primary():
+            if distributed.is_primary():
                 last.unlink(missing_ok=True)  # without it the last pictures are still to be drawn
             self._record("test", step, means)
-        if processes.is_primary() and not last.exists():
+        if distributed.is_primary() and not last.exists():
             run = self._with_prior(
-                train_state, sample.MIXTURE_IMAGES, self.config.eval.mixture_components, final=True
+                train_state,
+                trained_run.MIXTURE_IMAGES,
+                self.config.eval.mixture_components,
+                final=True,
             )
             if run.mixture is not None:
                 run.mixture.save(self.workdir / "mixture.npz", step)
             self._draw(run, f"after the evaluation at step {step}")
             self.say(f"pictures in {self._pictures}")
-        processes.on_primary(lambda: None)  # whoever ended first would be missed
+        distributed.on_primary(lambda: None)  # whoever ended first would be missed
         return result
 
     @property
@@ -138,18 +145,18 @@ class Milestones:
 
     def _with_prior(
         self, train_state: TrainState, images: int, components: int, final: bool = False
-    ) -> sample.Run:
+    ) -> trained_run.Run:
         """The run as it is now, with a mixture over the codes where the model has no prior."""
         params = jax.device_get(train_state.ema)
-        run = sample.Run(self.model, params, self.config, int(train_state.step))
+        run = trained_run.Run(self.model, params, self.config, int(train_state.step))
         if self.model.has_prior:
             return run
         if final:
             self.say("fitting a mixture of Gaussians to the training codes")
-        return run.with_mixture(sample.few(self.splits.train, images, self.config), components)
+        return run.with_mixture(trained_run.few(self.splits.train, images, self.config), components)
 
-    def _draw(self, run: sample.Run, where: str) -> None:
-        gallery.draw(
+    def _draw(self, run: trained_run.Run, where: str) -> None:
+        figures.draw(
             run,
             self.splits.valid,
             self.writer.records(),

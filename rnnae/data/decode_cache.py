@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnae.datasets import STALE_SECONDS
-from rnnae.folder import Images
+from rnnae.data.datasets import STALE_SECONDS
+from rnnae.data.folder import Images
 
 
 def load(images: Images, split: str, directory: Path) -> np.ndarray:

@@ -17,20 +17,13 @@ import numpy as np
 from flax import linen as nn
 
 from rnnae import config as config_lib
-from rnnae import (
-    data,
-    keys,
-    latents,
-    likelihoods,
-    models,
-    optim,
-    parallel,
-    saved_config,
-    state,
-)
-from rnnae.checkpoint import Checkpoints
+from rnnae import latents, likelihoods, models, optim, rng, state
+from rnnae.config import saved_config
+from rnnae.data import pipeline
+from rnnae.devices import parallel
 from rnnae.errors import CheckpointError, ConfigError
-from rnnae.mixture import Mixture
+from rnnae.evaluation.mixture import Mixture
+from rnnae.records.checkpoint import Checkpoints
 
 MIXTURE_IMAGES = 50_000  # codes that a mixture is fitted to, at most
 _CANDIDATES = 64  # codes among which that of a completion is chosen
@@ -59,7 +52,7 @@ class Run:
         if self.config.data.binarise != "none" and ((images_NHWC > 0) & (images_NHWC < 255)).any():
             raise ConfigError(
                 "this run was trained on binary images, 0 and 255, and these are grey: "
-                "rnnae.data.binarise_once(images, seed) draws such images from them"
+                "rnnae.data.pipeline.binarise_once(images, seed) draws such images from them"
             )
 
     def decode(self, codes_NZ: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -176,7 +169,7 @@ def _frames(model: nn.Module) -> Callable:
     return jax.jit(functools.partial(model.apply, method="frames"))
 
 
-_READ = {"uint8": data.to_unit, "uint32": jax.random.wrap_key_data}
+_READ = {"uint8": pipeline.to_unit, "uint32": jax.random.wrap_key_data}
 
 
 def _check_array(what: str, x: np.ndarray, dtype: type, shape: tuple[int, ...]) -> None:
@@ -198,7 +191,7 @@ def _to_uint8(x: np.ndarray) -> np.ndarray:
 def _keys(seed: int, count: int, stream: int = 0) -> np.ndarray:
     """One key's data for each of `count` examples; of another `stream`, others."""
     key = jax.random.fold_in(jax.random.key(seed), stream)
-    return np.asarray(jax.random.key_data(keys.of_positions(key, jnp.arange(count))))
+    return np.asarray(jax.random.key_data(rng.of_positions(key, jnp.arange(count))))
 
 
 def _rows(x, index):
@@ -210,11 +203,11 @@ def _rows(x, index):
     )
 
 
-def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
+def load_splits(config: ml_collections.ConfigDict) -> pipeline.Splits:
     """The images of a config, prepared on first use."""
     fields = config.data.to_dict()
     del fields["batch_size"], fields["binarise"], fields["fingerprint"]
-    return data.load(**fields, seed=config.seed)
+    return pipeline.load(**fields, seed=config.seed)
 
 
 def build(config: ml_collections.ConfigDict, total_steps: int) -> tuple[nn.Module, Any, Any]:
@@ -258,15 +251,15 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
 
 def load_with_splits(
     config: ml_collections.ConfigDict, workdir: str | Path
-) -> tuple[Run, data.Splits]:
+) -> tuple[Run, pipeline.Splits]:
     """The run in `workdir` and its images; ConfigError if `config` is of another run or others."""
     run, splits = load(workdir, config.eval.checkpoint), load_splits(config)
-    now = config_lib.resolved(config, splits.train.shape[1:], data.fingerprint(splits))
+    now = config_lib.resolved(config, splits.train.shape[1:], pipeline.fingerprint(splits))
     saved_config.refuse_another_run(now, workdir)
     return run, splits
 
 
-def few(images: data.Source, most: int, config: ml_collections.ConfigDict) -> np.ndarray:
+def few(images: pipeline.Source, most: int, config: ml_collections.ConfigDict) -> np.ndarray:
     """The first images of a split, as the config's protocol has them: binarised if it binarises."""
     chosen = images[np.arange(min(len(images), most))]
-    return data.held_out(chosen, config.data.binarise, config.eval.seeds[0])
+    return pipeline.held_out(chosen, config.data.binarise, config.eval.seeds[0])

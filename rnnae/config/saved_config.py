@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from rnnae.config import changes, default
+from rnnae.config.defaults import default
+from rnnae.config.resume import changes
 from rnnae.errors import CheckpointError, ConfigError
 
 NAME = "config.json"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import ml_collections
 
-from rnnae import data
+from rnnae.data import pipeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Timetable:
     def of(cls, config: ml_collections.ConfigDict, images: int) -> "Timetable":
         """The timetable of a config that trains on so many images."""
         train, size = config.train, config.data.batch_size
-        total = train.max_steps or data.epoch_end(train.epochs, images, size)
+        total = train.max_steps or pipeline.epoch_end(train.epochs, images, size)
         every = 0 if config.data.train_on_all else train.eval_every_epochs
         return cls(images, size, total, train.steps_per_call, every)
 
@@ -35,7 +35,7 @@ class Timetable:
         if not self.eval_every_epochs or not step:
             return False
         epoch = step * self.size // self.images
-        complete = epoch and step == data.epoch_end(epoch, self.images, self.size)
+        complete = epoch and step == pipeline.epoch_end(epoch, self.images, self.size)
         turn = epoch == 1 or epoch % self.eval_every_epochs == 0
         return bool(complete and turn) or step == self.total
 
@@ -47,7 +47,7 @@ class Timetable:
         """
         while step < self.total:
             epoch = step * self.size // self.images
-            start, end = (data.epoch_end(e, self.images, self.size) for e in (epoch, epoch + 1))
+            start, end = (pipeline.epoch_end(e, self.images, self.size) for e in (epoch, epoch + 1))
             left_in_call = self.steps_per_call - (step - start) % self.steps_per_call
             count = min(left_in_call, end - step, self.total - step)
             yield step, count

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae import scans
-from rnnae.cells import Carry, Cell, GatedCell, LinearCell, cell_type, dense_2d
 from rnnae.errors import ConfigError, choose
+from rnnae.nn import scans
+from rnnae.nn.cells import Carry, Cell, GatedCell, LinearCell, cell_type, dense_2d
 
 DIRECTIONS = ("forward", "backward", "both")
 CONNECTIONS = ("residual", "skip", "none")

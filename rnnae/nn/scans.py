@@ -11,8 +11,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from rnnae.cells import Carry, GatedCell, Gates
-from rnnae.products import dot, transposed_dot
+from rnnae.nn.cells import Carry, GatedCell, Gates
+from rnnae.nn.matmul import dot, transposed_dot
 
 # Steps of a linear recurrence that are written out, without a loop: XLA then joins them with what
 # is around. More take long to compile, and on CPUs a loop of them is faster.

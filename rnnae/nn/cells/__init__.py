@@ -6,8 +6,9 @@ add a cell: subclass `Cell` in one of the files here, add its line to `CELLS`. E
 `cells_test.py` then runs on it.
 """
 
-from rnnae.cells.cell import Carry, Cell, dense_2d
-from rnnae.cells.gated import (
+from rnnae.errors import choose
+from rnnae.nn.cells.cell import Carry, Cell, dense_2d
+from rnnae.nn.cells.gated import (
     GatedCell,
     Gates,
     GRUCell,
@@ -16,8 +17,7 @@ from rnnae.cells.gated import (
     SimpleCell,
     SLSTMCell,
 )
-from rnnae.cells.linear import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
-from rnnae.errors import choose
+from rnnae.nn.cells.linear import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
 
 __all__ = ["CELLS", "Carry", "Cell", "GatedCell", "Gates", "LinearCell", "cell_type", "dense_2d"]
 

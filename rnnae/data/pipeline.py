@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnae import datasets, decoded, folder, processes
+from rnnae.data import datasets, decode_cache, folder
+from rnnae.devices import distributed
 from rnnae.errors import ConfigError, DataError
 
 VALIDATION_IMAGES = 10_000  # the last of the training records, where no validation is published
@@ -53,8 +54,8 @@ def load(
     prepare = functools.partial(
         datasets.prepare, name, data_dir=data_dir, source_dir=source_dir, shape=shape, seed=seed
     )
-    if processes.several():  # the others wait, and find it done where they share the disk
-        processes.on_primary(lambda: str(prepare()))
+    if distributed.several():  # the others wait, and find it done where they share the disk
+        distributed.on_primary(lambda: str(prepare()))
     path = prepare()
     train, valid, test = _split_names(name, datasets.split_sizes(path))
     if train_on_all:
@@ -71,7 +72,7 @@ def load(
     limit = in_memory_gib * 2**30
     return Splits(
         *(
-            decoded.load(source, split, Path(path))
+            decode_cache.load(source, split, Path(path))
             if np.prod(source.shape, dtype=float) <= limit
             else source
             for source, split in zip(sources, names, strict=True)

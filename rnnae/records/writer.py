@@ -13,7 +13,7 @@ from pathlib import Path
 
 import filelock
 
-from rnnae import saved_config
+from rnnae.config import saved_config
 from rnnae.errors import ConfigError, NonFiniteError
 
 _METRICS, _TIMING, _STARTS = "metrics.jsonl", "timing.jsonl", "environment.jsonl"

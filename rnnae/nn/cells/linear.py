@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.cells.cell import Cell, dense_2d, gate_bias
 from rnnae.errors import ConfigError
+from rnnae.nn.cells.cell import Cell, dense_2d, gate_bias
 
 
 class LinearCell(Cell):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnae import folder, formats, published
+from rnnae.data import folder, parsers, sources
 from rnnae.errors import ConfigError, DataError
 
 STALE_SECONDS = 86_400.0
@@ -71,7 +71,7 @@ def prepare(
         _write(full_name, version, lambda tfds: _image(tfds, shape), examples, final)
     else:
         dataset = DATASETS[name]
-        files = published.payloads(name, source_dir=source_dir, work_dir=data_dir)
+        files = sources.payloads(name, source_dir=source_dir, work_dir=data_dir)
         _write(full_name, version, dataset.features, dataset.examples(files), final)
     return final
 
@@ -220,8 +220,8 @@ def _labelled(shape: tuple[int, int, int], **classes) -> Callable[[Any], dict[st
 
 def _idx_examples(files: dict[str, bytes]) -> Examples:
     def examples(prefix):
-        images = formats.parse_idx(files[f"{prefix}-images-idx3-ubyte"])
-        labels = formats.parse_idx(files[f"{prefix}-labels-idx1-ubyte"])
+        images = parsers.parse_idx(files[f"{prefix}-images-idx3-ubyte"])
+        labels = parsers.parse_idx(files[f"{prefix}-labels-idx1-ubyte"])
         pairs = zip(images, labels, strict=True)
         return ({"image": image, "label": int(label)} for image, label in pairs)
 
@@ -234,7 +234,7 @@ def _cifar10_features(tfds) -> dict[str, Any]:
 
 def _cifar10_examples(files: dict[str, bytes]) -> Examples:
     def examples(split, names):
-        batches = [formats.parse_cifar(files[name]) for name in names]
+        batches = [parsers.parse_cifar(files[name]) for name in names]
         images, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             yield {"id": f"{split}_{i:05d}", "image": image, "label": int(label)}
@@ -246,14 +246,14 @@ def _cifar10_examples(files: dict[str, bytes]) -> Examples:
 def _binarized_examples(files: dict[str, bytes]) -> Examples:
     splits = {"train": "train", "validation": "valid", "test": "test"}
     return {
-        split: ({"image": i} for i in formats.parse_amat(files[f"binarized_mnist_{part}.amat"]))
+        split: ({"image": i} for i in parsers.parse_amat(files[f"binarized_mnist_{part}.amat"]))
         for split, part in splits.items()
     }
 
 
 def _omniglot_examples(files: dict[str, bytes]) -> Examples:
     """The splits of Burda's own code: shuffled with seed 123, the last 1,345 for validation."""
-    images, test = formats.parse_omniglot(files["chardata.mat"])
+    images, test = parsers.parse_omniglot(files["chardata.mat"])
     order = np.random.RandomState(123).permutation(len(images))
     splits = {"train": images[order[:-1345]], "validation": images[order[-1345:]], "test": test}
     return {split: ({"image": i} for i in images) for split, images in splits.items()}

@@ -6,7 +6,7 @@ In a run of several processes a signal to one of them stops all at the same step
 import signal
 import threading
 
-from rnnae import processes
+from rnnae.devices import distributed
 from rnnae.errors import Stopped
 
 # The exit code a shell gives a process that the signal killed: 128 + its number.
@@ -44,12 +44,12 @@ class Interrupt:
     def check(self, where: str) -> None:
         """Raises Stopped if a signal has come, to any process, all of which call this; `where`
         completes the line 'stopped by ... '."""
-        _stop(processes.greatest(self._received or 0), where)
+        _stop(distributed.greatest(self._received or 0), where)
 
     def check_alone(self, where: str) -> None:
         """`check` where this process acts without the others; for several, whom it would leave
         waiting, the signal waits instead."""
-        if not processes.several():
+        if not distributed.several():
             _stop(self._received or 0, where)
 
     def defer(self) -> None:
@@ -64,7 +64,7 @@ class Interrupt:
     def _handle(self, number, frame):
         del frame
         again, self._received = self.requested, number
-        if again or (self._immediate and not processes.several()):
+        if again or (self._immediate and not distributed.several()):
             _stop(number, "between steps")
 
 

@@ -7,27 +7,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import jax
 import numpy as np
 
-from rnnae import data, parallel, processes
+from rnnae.data import pipeline
+from rnnae.devices import distributed, parallel
+from rnnae.devices.signals import Interrupt
 from rnnae.errors import NonFiniteError
-from rnnae.interrupt import Interrupt
-from rnnae.progress import Progress
+from rnnae.records.writer import Writer
 from rnnae.state import TrainState
-from rnnae.timetable import Timetable
-from rnnae.writer import Writer
+from rnnae.training.progress import Progress
+from rnnae.training.schedule import Timetable
 
 
 def batches_of(
-    images: Mapping[int, data.Source], timetable: Timetable, step: int
+    images: Mapping[int, pipeline.Source], timetable: Timetable, step: int
 ) -> Iterator[np.ndarray]:
     """uint8 (K, B, H, W, C) for each call from `step` on; of several runs, each with `images` and
     a seed of its own, (K, S, B, H, W, C)."""
     streams = [
-        data.stream(
+        pipeline.stream(
             source,
             timetable.calls(step),
             seed=seed,
             size=timetable.size,
-            part=processes.part(timetable.size),
+            part=distributed.part(timetable.size),
         )
         for seed, source in images.items()
     ]
@@ -84,8 +85,8 @@ class Pause:
     def due(self, step: int) -> bool:
         now = time.monotonic()
         wanted = self._interrupt.requested or now - self._last > self._seconds
-        asked = processes.greatest_soon(wanted)
-        if processes.several():  # one call later, so that nobody waits for the call under way
+        asked = distributed.greatest_soon(wanted)
+        if distributed.several():  # one call later, so that nobody waits for the call under way
             asked, self._asked = self._asked, asked
         due = asked() > 0 or step == self._timetable.total or self._timetable.validation_due(step)
         if due:

@@ -13,18 +13,21 @@ import optax
 from flax import linen as nn
 
 from rnnae import config as config_lib
-from rnnae import data, evaluate, keys, objective, parallel, processes, sample, state
-from rnnae import microbatch as microbatch_lib
-from rnnae import precision as precision_lib
-from rnnae.checkpoint import Checkpoints, meet
-from rnnae.interrupt import Interrupt
-from rnnae.loop import Meter, Pause, batches_of, updates
-from rnnae.milestones import Milestones
-from rnnae.progress import Progress
-from rnnae.saved_config import refuse_another_run
+from rnnae import objective, rng, state
+from rnnae.config.saved_config import refuse_another_run
+from rnnae.data import pipeline
+from rnnae.devices import distributed, parallel
+from rnnae.devices import microbatch as microbatch_lib
+from rnnae.devices.signals import Interrupt
+from rnnae.evaluation import evaluate, trained_run
+from rnnae.nn import precision as precision_lib
+from rnnae.records.checkpoint import Checkpoints, meet
+from rnnae.records.writer import Writer, alone
 from rnnae.state import TrainState
-from rnnae.timetable import Timetable
-from rnnae.writer import Writer, alone
+from rnnae.training.loop import Meter, Pause, batches_of, updates
+from rnnae.training.milestones import Milestones
+from rnnae.training.progress import Progress
+from rnnae.training.schedule import Timetable
 
 
 def train_step(
@@ -45,11 +48,11 @@ def train_step(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update from one shard of a batch of uint8 images, of which at most `microbatch` at a
     time go through the model, or all for 0; pure. See `parallel.train_call`."""
-    x_BHWC = data.to_unit(image_BHWC)
+    x_BHWC = pipeline.to_unit(image_BHWC)
     step_key = jax.random.fold_in(train_state.key, train_state.step)
-    pixels_key_B, latent_key_B = keys.split(keys.of_positions(step_key, positions_B))
+    pixels_key_B, latent_key_B = rng.split(rng.of_positions(step_key, positions_B))
     if binarise == "dynamic":
-        x_BHWC = data.binarise(x_BHWC, pixels_key_B)
+        x_BHWC = pipeline.binarise(x_BHWC, pixels_key_B)
     weight = kl_weight(train_state.step)
 
     def terms(params, part):
@@ -162,12 +165,12 @@ def train_together(
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         devices = parallel.choose_devices(configs[0].devices)
-        processes.check_same("the config", json.dumps([config.to_dict() for config in configs]))
-        processes.check_shared(workdirs[0])
+        distributed.check_same("the config", json.dumps([config.to_dict() for config in configs]))
+        distributed.check_shared(workdirs[0])
         parallel.check_batch(configs[0].data.batch_size, devices)
-        splits = [sample.load_splits(config) for config in configs]
+        splits = [trained_run.load_splits(config) for config in configs]
         configs = [
-            config_lib.resolved(config, own.train.shape[1:], data.fingerprint(own))
+            config_lib.resolved(config, own.train.shape[1:], pipeline.fingerprint(own))
             for config, own in zip(configs, splits, strict=True)
         ]
         for own, workdir in zip(configs, workdirs, strict=True):
@@ -175,11 +178,11 @@ def train_together(
 
         config = configs[0]  # for what is not of the seed
         timetable = Timetable.of(config, len(splits[0].train))
-        model, optimizer, schedule = sample.build(config, timetable.total)
+        model, optimizer, schedule = trained_run.build(config, timetable.total)
         evaluate.check_protocol(model, splits[0].train, config.data.binarise)
         epochs = timetable.epoch(timetable.total)
         progress = stack.enter_context(
-            Progress(timetable.total, epochs, primary=processes.is_primary())
+            Progress(timetable.total, epochs, primary=distributed.is_primary())
         )
         evaluator = evaluate.Evaluator(model, devices, config)
         states, runs = [], []
@@ -220,7 +223,7 @@ def train_together(
 def _open(
     config: ml_collections.ConfigDict,
     workdir: Path,
-    splits: data.Splits,
+    splits: pipeline.Splits,
     timetable: Timetable,
     evaluator: evaluate.Evaluator,
     optimizer: optax.GradientTransformation,
@@ -230,7 +233,7 @@ def _open(
     stack: contextlib.ExitStack,
 ) -> tuple[TrainState, Milestones]:
     """A run as it is in `workdir`, or at its beginning; `stack` closes its files."""
-    model, primary = evaluator.model, processes.is_primary()
+    model, primary = evaluator.model, distributed.is_primary()
     if primary:
         stack.enter_context(alone(workdir))
     train_state = state.create(model, optimizer, model.image_shape, config.seed)

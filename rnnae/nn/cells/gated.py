@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.cells.cell import Carry, Cell, dense_2d, gate_bias, orthogonal_gates
+from rnnae.nn.cells.cell import Carry, Cell, dense_2d, gate_bias, orthogonal_gates
 
 Gates = tuple[jax.Array, ...]  # before their activations, (B, D) each
 

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from rnnae import processes
+from rnnae.devices import distributed
 from rnnae.errors import CheckpointError, choose
-from rnnae.writer import free
+from rnnae.records.writer import free
 
 _KEEP = {"latest": 2, "best": 1}
 _MANIFEST = "manifest.json"  # path -> SHA-256
@@ -54,13 +54,13 @@ class Checkpoints:
             return True
 
         try:
-            if not processes.on_primary(begin):
+            if not distributed.on_primary(begin):
                 return
             manager = self._manager(kind)
             manager.save(step, args=ocp.args.StandardSave(_key_data(state)), force=True)
             manager.wait_until_finished()
             signature = _signature(state)
-            processes.on_primary(lambda: self._write_manifest(kind, step, signature))
+            distributed.on_primary(lambda: self._write_manifest(kind, step, signature))
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"cannot write checkpoint {kind}/{step} below {self._root}: {_line(error)}; free "
@@ -75,17 +75,17 @@ class Checkpoints:
         no step verifies, or if the state is of another model; ConfigError for an unknown `kind`.
         """
         choose(_KEEP, "the checkpoint", kind)
-        newest = processes.on_primary(lambda: self._newest(kind, repair))
+        newest = distributed.on_primary(lambda: self._newest(kind, repair))
         return None if newest is None else self._read(*newest, like)
 
     def newest(self) -> int | None:
         """The step that `restore` takes; None if there has never been a checkpoint."""
-        newest = processes.on_primary(lambda: self._newest("latest", repair=False))
+        newest = distributed.on_primary(lambda: self._newest("latest", repair=False))
         return None if newest is None else newest[1]
 
     def has(self, step: int) -> bool:
         """Whether there is a state of that step to restore."""
-        return processes.on_primary(lambda: self._verify("latest", step) is None)
+        return distributed.on_primary(lambda: self._verify("latest", step) is None)
 
     def go_back(self, step: int) -> None:
         """Sets the states after that step aside, in checkpoints/refused."""
@@ -182,7 +182,7 @@ class Checkpoints:
 
     def _set_aside(self, kind: str, step: int) -> None:
         source = self._root / kind / str(step)
-        if not source.exists() or not processes.is_primary():
+        if not source.exists() or not distributed.is_primary():
             return
         target = free(self._root / "refused" / f"{kind}-{step}")
         target.parent.mkdir(parents=True, exist_ok=True)
