@@ -1,60 +1,84 @@
-"""What can go wrong for a user, and the exit code of each. Messages are one line for people."""
+"""Errors that a user can act on, each with the exit code of the command, and how they are worded.
+
+Every message is one line: what is wrong, then what to do.
+"""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 class RnnaeError(Exception):
-    """Base; `exit_code` is the process's."""
+    """Base class; `exit_code` is the exit code of the process."""
 
     exit_code = 1
 
 
 class ConfigError(RnnaeError):
-    """A flag, key, value or combination that cannot be run."""
+    """A flag, a config key, a value or a combination of them is invalid."""
 
     exit_code = 2
 
 
 class CheckpointError(RnnaeError):
-    """Checkpoints exist and none can be trusted, one is needed and there is none, or the disk."""
+    """A checkpoint is missing, cannot be trusted, or cannot be written."""
 
     exit_code = 3
 
 
 class NonFiniteError(RnnaeError):
-    """The loss or its gradient is not finite."""
+    """The loss, its gradient or a parameter is infinite or NaN."""
 
     exit_code = 4
 
 
 class DataError(RnnaeError):
-    """Data missing, or not what it should be."""
+    """Data are missing or damaged, or have another format than expected."""
 
     exit_code = 5
 
 
 class ProcessError(RnnaeError):
-    """Another process of the run is gone, never came, or was started otherwise."""
+    """Another process of the run has ended, never started, or was started differently."""
 
     exit_code = 6
 
 
 class Stopped(RnnaeError):
-    """By a signal, in good order: 143 after SIGTERM, 130 after SIGINT."""
+    """The run was stopped by a signal and saved its state: 143 after SIGTERM, 130 after SIGINT."""
 
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)
         self.exit_code = exit_code
 
 
+FILE_ERROR = 7  # exit code for an OSError: a file cannot be read or written
+
+
 def choose(choices: Mapping[str, T], key: str, name: str) -> T:
-    """`choices[name]`; ConfigError with all choices, and the nearest, for the value of `key`."""
-    if name in choices:
-        return choices[name]
-    near = difflib.get_close_matches(str(name), choices, 1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise ConfigError(f"{key} must be one of {', '.join(choices)}{hint}, not {name!r}")
+    """`choices[name]`; for an unknown name a ConfigError that lists the choices of `key`."""
+    check_choice(choices, key, name)
+    return choices[name]
+
+
+def check_choice(choices: Iterable[str], key: str, name: str) -> None:
+    """Raises ConfigError unless `name` is one of the choices of `key`."""
+    choices = tuple(choices)
+    if name not in choices:
+        hint = did_you_mean(repr, name, choices, " ({})")
+        raise ConfigError(f"{key} must be one of {', '.join(choices)}{hint}, not {name!r}")
+
+
+def did_you_mean(show, name: object, choices: Iterable[str], template: str = "; {}") -> str:
+    """'; did you mean X?' for the choice closest to `name`, shown by `show`; '' if none is close."""
+    close = difflib.get_close_matches(str(name), list(choices), 1)
+    return template.format(f"did you mean {show(close[0])}?") if close else ""
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """The message of an error on one line of at most `limit` characters; its type if it has none."""
+    # str() of a KeyError is the repr of its argument.
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(text.split())[:limit] or type(error).__name__

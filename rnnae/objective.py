@@ -1,6 +1,6 @@
-"""From per-example terms to the loss, nats to bits; importance-weighted bounds. Pure maths.
+"""From the terms of each example to the loss, importance-weighted bounds, and bits. Pure maths.
 
-The only place that reduces terms, and the only one that divides by log 2.
+This is the only place that reduces terms, and the only one that divides by log 2.
 """
 
 import math
@@ -13,10 +13,10 @@ from rnnae.types import Terms
 
 
 def per_example(terms: Terms) -> dict[str, jax.Array]:
-    """The negative evidence lower bound of each example and its parts, (B,), nats.
+    """The negative evidence lower bound of each example and its two parts, (B,), nats.
 
-    Kingma & Welling (2014), equation 3: L = -E[log p(x | z)] + KL(q(z | x) || p(z)); the KL of a
-    deterministic code is 0.
+    Kingma & Welling (2014), equation 3: loss = -E[log p(x | z)] + KL(q(z | x) || p(z)). The KL of
+    a deterministic latent is 0.
     """
     kl_B = jnp.sum(terms.kl_BTZ, axis=(1, 2))
     return {"loss": kl_B - terms.log_prob_B, "reconstruction": -terms.log_prob_B, "kl": kl_B}
@@ -25,14 +25,16 @@ def per_example(terms: Terms) -> dict[str, jax.Array]:
 def loss(
     terms: Terms, *, kl_weight: jax.Array | float, free_bits: float, mean_kl_TZ: jax.Array | float
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The training loss of some examples, and the means over them of the bound and its parts.
+    """(training loss, means of the bound and its parts) over some examples of a batch, nats.
 
-    L = -E[log p(x | z)] + kl_weight sum over j of max(free_bits, KL_j), where KL_j, of one step and
-    dimension of the code, is the mean over the whole batch (Kingma et al. 2016, equation 15), of
-    which these examples may be a part: whether it is above the floor is read off `mean_kl_TZ`.
+    loss = -E[log p(x | z)] + kl_weight * sum over j of max(free_bits, KL_j)
+
+    KL_j is that of one step and latent dimension, averaged over the whole batch (Kingma et al.
+    2016, equation 15). The examples here may be a part of the batch, so `mean_kl_TZ`, the average
+    over the whole batch, decides whether KL_j is above the minimum.
     """
     means = {name: jnp.mean(value_B) for name, value_B in per_example(terms).items()}
-    # Where the mean over the batch is below the floor, the term is the floor, a constant.
+    # Below the minimum the term is a constant, and has no gradient.
     kl_TZ = jnp.where(mean_kl_TZ >= free_bits, jnp.mean(terms.kl_BTZ, axis=0), free_bits)
     return means["reconstruction"] + kl_weight * jnp.sum(kl_TZ), means
 
@@ -45,11 +47,11 @@ def kl_weight(step: jax.Array, *, beta: float, anneal_steps: int) -> jax.Array:
 def add_importance_weights(
     total_B: jax.Array, log_weight: Callable[[jax.Array], jax.Array], ks: jax.Array, samples: int
 ) -> jax.Array:
-    """log-sum-exp of `total_B` and log_weight(k) over the `ks` below `samples`, one at a time.
+    """log-sum-exp of `total_B` and of log_weight(k) for every k of `ks` below `samples`.
 
-    With log_weight(k) = log p(x, z_k) - log q(z_k | x), from a total of -inf over all k < K, less
-    log K: the estimate L_K of log p(x) of Burda et al. (2016), equation 8. Memory does not grow
-    with K.
+    With log_weight(k) = log p(x, z_k) - log q(z_k | x), a first total of -inf and all k < K, the
+    result minus log K is the estimate L_K of log p(x) by Burda et al. (2016), equation 8. Samples
+    are added one at a time, so memory does not grow with K.
     """
 
     def add(total_B, k):
@@ -62,8 +64,8 @@ def add_importance_weights(
 def mutual_information(log_posterior: Callable[[jax.Array], jax.Array], images: int) -> jax.Array:
     """I(x; z) under q(z | x) and the empirical p(x), nats (Hoffman & Johnson 2016).
 
-    E[log q(z_i | x_i) - log 1/S sum over j of q(z_i | x_j)] among S = `images` images, so at
-    most log S; `log_posterior(s)` is log q(z_i | x_(i + s)) of every i, (S,).
+    It is E[log q(z_i | x_i) - log(1/S sum over j of q(z_i | x_j))] over S = `images` images, and so
+    at most log S. `log_posterior(s)` is log q(z_i | x_(i + s)) for every i, (S,).
     """
 
     def add(total_S, shift):
@@ -75,5 +77,5 @@ def mutual_information(log_posterior: Callable[[jax.Array], jax.Array], images: 
 
 
 def bits_per_dim(nats: float, dimensions: int) -> float:
-    """Nats of an image of so many values, in bits for each value."""
+    """Nats of an image with that many values (height * width * channels), as bits per value."""
     return nats / (dimensions * math.log(2))

@@ -1,13 +1,11 @@
-"""config.optim -> an Optax transform and the learning-rate schedule inside it."""
+"""config.optim -> an Optax transform and the schedule of its learning rate."""
 
 import optax
 
-from rnnae.errors import ConfigError, choose
+from rnnae.config import CHOICES
+from rnnae.errors import check_choice
 
-OPTIMIZERS = ("adam", "muon")
-SCHEDULES = ("constant", "warmup_cosine")
-_ADAM_RMS = 0.2  # of Adam's updates, in learning rates
-SCHEDULE_KEYS = ("learning_rate", "schedule", "warmup_steps", "final_fraction")
+_ADAM_RMS = 0.2  # root mean square of Adam's updates, in units of the learning rate
 
 
 def learning_rate_schedule(
@@ -18,21 +16,23 @@ def learning_rate_schedule(
     final_fraction: float,
     total_steps: int,
 ) -> optax.Schedule:
-    """step -> learning rate. `warmup_cosine` rises linearly to `learning_rate`, then follows half
-    a cosine (Loshchilov & Hutter 2017) down to `final_fraction` of it at `total_steps`."""
+    """step -> learning rate.
+
+    `warmup_cosine` rises linearly to `learning_rate`, then follows half a cosine (Loshchilov &
+    Hutter 2017) down to `final_fraction` of it at `total_steps`.
+    """
+    check_choice(CHOICES["optim.schedule"], "config.optim.schedule", schedule)
     if schedule == "constant":
         return optax.constant_schedule(learning_rate)
-    if schedule == "warmup_cosine":
-        # A run shorter than its warm-up would never come down.
-        warmup = min(warmup_steps, total_steps // 2)
-        return optax.warmup_cosine_decay_schedule(
-            0.0 if warmup else learning_rate,
-            learning_rate,
-            warmup,
-            max(total_steps, warmup + 1),
-            learning_rate * final_fraction,
-        )
-    raise ConfigError(f"config.optim.schedule must be one of {', '.join(SCHEDULES)}")
+    # A run shorter than its warm-up would never decay.
+    warmup = min(warmup_steps, total_steps // 2)
+    return optax.warmup_cosine_decay_schedule(
+        0.0 if warmup else learning_rate,
+        learning_rate,
+        warmup,
+        max(total_steps, warmup + 1),
+        learning_rate * final_fraction,
+    )
 
 
 def optimizer(
@@ -44,15 +44,14 @@ def optimizer(
     weight_decay: float,
     clip_norm: float,
 ) -> optax.GradientTransformation:
-    """`adam` (Kingma & Ba 2015) with decoupled weight decay (Loshchilov & Hutter 2019) behind
-    clipping by the global norm (Pascanu et al. 2013); zero turns either off.
+    """Clipping by the global norm (Pascanu et al. 2013), then `adam` or `muon`, both with decoupled
+    weight decay (Loshchilov & Hutter 2019). A `clip_norm` or `weight_decay` of 0 turns it off.
 
-    `muon` (Jordan et al. 2024) orthogonalises the updates of matrices, scaled to the size of Adam's
-    (Liu et al. 2025, equation 4), so that one learning rate does for them and for all else, which
-    Adam with Nesterov's momentum updates (Dozat 2016). Raises ConfigError with the choices for
-    another name.
+    `adam` is Kingma & Ba (2015). `muon` (Jordan et al. 2024) orthogonalises the updates of
+    matrices and scales them to the size of Adam's (Liu et al. 2025, equation 4), so that one
+    learning rate suits both; all other parameters get Adam with Nesterov momentum (Dozat 2016).
     """
-    choose(dict.fromkeys(OPTIMIZERS), "config.optim.name", name)
+    check_choice(CHOICES["optim.name"], "config.optim.name", name)
     if name == "adam":
         update = optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay)
     else:

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 
-def of_positions(key: jax.Array, position_B: jax.Array) -> jax.Array:
-    """The key of the example at each position, (B,)."""
+def example_keys(key: jax.Array, position_B: jax.Array) -> jax.Array:
+    """The key of the example at each position of the global batch or of the data set, (B,)."""
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, position_B)
 
 

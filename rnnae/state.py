@@ -1,4 +1,4 @@
-"""TrainState: everything a run is, as arrays. With (config, state) a run can be continued."""
+"""TrainState: everything a run is, as arrays. With (config, state) a run can continue exactly."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +13,10 @@ from flax import struct
 
 @struct.dataclass
 class TrainState:
-    """`ema` has the shape of `params`; `key` is never split, only folded with step and example."""
+    """`ema` has the structure of `params`. `key` is never split: each step folds in its number and
+    the position of each example."""
 
-    step: jax.Array  # int32, updates done
+    step: jax.Array  # int32, number of updates done
     params: Any
     ema: Any
     opt_state: Any
@@ -30,7 +31,7 @@ def create(
 ) -> TrainState:
     """The state at step 0, a pure function of its arguments."""
     init_key, run_key = jax.random.split(jax.random.key(seed))
-    # One compiled program: op by op, initialisation is several times slower.
+    # As one compiled program: operation by operation, initialisation is several times slower.
     params = jax.jit(model.init)(init_key, jnp.zeros((1, *image_shape)), run_key[None])["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -42,26 +43,25 @@ def create(
 
 
 def stack(states: Sequence[TrainState]) -> TrainState:
-    """States of runs that train as one: every array with a leading axis of runs; one as it is."""
-    if len(states) == 1:
-        return states[0]
+    """The states of several seeds as one, every array with a leading axis of seeds."""
     return jax.tree.map(lambda *arrays: jnp.stack(arrays), *states)
 
 
 def unstack(stacked: TrainState, count: int) -> list[TrainState]:
     """The inverse of `stack`."""
-    if count == 1:
-        return [stacked]
-    return [jax.tree.map(lambda x, run=run: x[run], stacked) for run in range(count)]
+    return [jax.tree.map(lambda x, seed=seed: x[seed], stacked) for seed in range(count)]
 
 
-def finite(tree: Any) -> bool:
-    """Whether all numbers of a tree of arrays are, on this process's first device."""
+def is_finite(tree: Any) -> bool:
+    """Whether every number of a tree of arrays is finite, on this process's first device."""
     return all(np.isfinite(x.addressable_data(0)).all() for x in jax.tree.leaves(tree))
 
 
 def ema_update(ema: Any, params: Any, decay: float, step: jax.Array) -> Any:
-    """Exponential moving average whose decay is ramped, min(decay, (1 + t) / (10 + t)), so that it
-    forgets the initial parameters quickly; `decay` 0 keeps the parameters themselves."""
+    """Exponential moving average of the parameters.
+
+    The decay after step t is min(decay, (1 + t) / (10 + t)), so that the initial parameters are
+    forgotten quickly. With `decay` 0 the average is the parameters themselves.
+    """
     rate = 1 - jnp.minimum(decay, (1 + step) / (10 + step))
     return jax.tree.map(lambda average, new: average + rate * (new - average), ema, params)

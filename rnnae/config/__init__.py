@@ -1,7 +1,17 @@
-"""Hyperparameters: their defaults, what is refused, and what a saved run keeps."""
+"""Hyperparameters: defaults, choices, validation, what may change when a run continues, and the
+config that a run saves.
 
+    choices       CHOICES of every key with a closed list of values
+    defaults      default(): every hyperparameter, one comment each
+    validation    check(): what no run could have
+    resume        what may change when a run continues
+    saved_config  config.json of a run; old keys under their new names
+    reference     the text of --helpfull, read from defaults.py
+"""
+
+from rnnae.config.choices import CHOICES
 from rnnae.config.defaults import default
 from rnnae.config.resume import changes, flat, resolved
 from rnnae.config.validation import MAX_SEED, check
 
-__all__ = ["MAX_SEED", "changes", "check", "default", "flat", "resolved"]
+__all__ = ["CHOICES", "MAX_SEED", "changes", "check", "default", "flat", "resolved"]

@@ -1,7 +1,8 @@
 """default(): every hyperparameter with its meaning.
 
-A config file in `configs/` is `default()` plus its differences. The config is locked: a key that is
-not here does not exist. `config.model` holds the hyperparameters of one model only.
+A config file in `configs/` is `default()` plus its differences. The config is locked, so a key that
+does not stand here does not exist. `config.model` holds the hyperparameters of one model only. The
+comment behind a key is what `--helpfull` prints.
 """
 
 from ml_collections import ConfigDict
@@ -12,56 +13,57 @@ from rnnae.errors import choose
 def _sequence() -> dict:
     return {
         "name": "sequence",
-        "order": "rows",  # tokens: rows, columns, patches, pixels
+        "order": "rows",  # scan order: what one token is
         "patch": 4,  # side of a token in pixels, for order=patches
-        "cell": "lstm",  # any of cells.CELLS
-        "width": 96,  # D, units of each cell (each direction has its own)
+        "cell": "lstm",  # recurrent cell
+        "width": 96,  # D, units of each cell; each direction has its own cell
         "layers": 1,  # recurrent layers in the encoder, and in the decoder
-        "connections": "residual",  # of layers: none; residual: each adds to its input; skip: to
-        # what is read of the stack
-        "encoder_direction": "both",  # forward, backward, both
-        "decoder_direction": "both",  # forward, backward, both; own_output needs forward
-        "readout": "all",  # what of the encoder the code reads: last state, all steps
-        "feed": "both",  # how the code reaches the decoder: initial_state, every_step, both
-        "own_output": False,  # decoder reads its previous token (true in training, own in decode)
+        "connections": "residual",  # between layers; residual: each layer adds to its input; skip:
+        # the output is the sum of all layers
+        "encoder_direction": "both",
+        "decoder_direction": "both",  # autoregressive=True needs forward
+        "readout": "all",  # encoder outputs that the latent reads: the last state, or all steps
+        "latent_input": "both",  # how the latent enters the decoder
+        "autoregressive": False,  # each decoder step also reads the token before it
     }
 
 
 def _mlp() -> dict:
     return {
         "name": "mlp",
-        "widths": (512, 256),  # hidden units from the image inwards; the decoder mirrors them
+        "widths": (512, 256),  # hidden units of the encoder's layers; the decoder mirrors them
     }
 
 
 def _draw() -> dict:
     return {
         "name": "draw",
-        "cell": "lstm",  # any of cells.CELLS
-        "width": 256,  # D, units of the encoder, and of the decoder
-        "steps": 64,  # T, glimpses; latent.size is the part of the code drawn in each
-        "read_size": 2,  # side of the reading window's grid; 0 = reads the whole image
-        "write_size": 5,  # side of the writing window's grid; 0 = writes the whole canvas
-        "learned_prior": False,  # p(z_t) depends on what was painted before; else standard normal
-        "canvas": 8,  # channels of a canvas that is not itself the likelihood's parameters
+        "cell": "lstm",  # recurrent cell
+        "width": 256,  # D, units of the encoder's cell and of the decoder's
+        "steps": 64,  # T, glimpses; each draws latent.size latent dimensions
+        "read_size": 2,  # side of the grid of the reading window; 0 = read the whole image
+        "write_size": 5,  # side of the grid of the writing window; 0 = write the whole canvas
+        "learned_prior": False,  # p(z_t) depends on the decoder's state; else standard normal
+        "canvas": 8,  # channels of the canvas, where it is not itself the likelihood's parameters
     }
 
 
 def _sweep() -> dict:
     return {
         "name": "sweep",
-        "patch": 2,  # side of a token
-        "cell": "min_gru",  # any of cells.CELLS
-        "width": 64,  # D, of both streams and of every sweep's state
-        "blocks": 3,  # of the decoder, each a vertical and a horizontal one
+        "patch": 2,  # side of a token in pixels
+        "cell": "min_gru",  # recurrent cell
+        "width": 64,  # D, of both streams and of the state of every sweep
+        "blocks": 3,  # decoder blocks, each with a vertical and a horizontal part
         "encoder_blocks": 2,
-        "expansion": 2,  # hidden units of a block's MLP, in widths
-        "condition": "film",  # how the code enters every block: film, add
-        "window": 0,  # tokens of a segment, of the decoder's sweeps down and left; 0 = whole lines
-        "above": "both",  # sweeps across the rows above: both, forward, backward, none
-        "sees_down": True,  # a sweep down the rows above; else one of them is seen
-        "sees_left": True,  # a sweep across the tokens to the left; else one of them is seen
-        "view": 8,  # numbers of the code's own view of each token, and of the encoder's of it
+        "expansion": 2,  # hidden units of a block's MLP, as a multiple of the width
+        "condition": "film",  # how the latent enters every block; add: a shift without a scale
+        "segment": 0,  # the decoder's sweeps down and left restart every so many tokens; 0 = never
+        "sweeps_above": "both",  # directions of the sweeps across the rows above
+        "sweep_down": True,  # sweep down the rows above; else only the row above is seen
+        "sweep_left": True,  # sweep over the tokens to the left; else only the nearest is seen
+        "token_latent_width": 8,  # width of the latent's projection to each token, and of the
+        # encoder's readout of each token
     }
 
 
@@ -75,73 +77,73 @@ def default(model: str = "sequence") -> ConfigDict:
     """
     hyperparameters = choose(MODEL_DEFAULTS, "the model of default()", model)
     config = ConfigDict()
-    config.seed = 0  # of parameters, data order and everything random
+    config.seed = 0  # of the parameters, the data order and every other random number
 
     config.data = ConfigDict()
-    config.data.name = "mnist"  # a key of datasets.DATASETS, or a TFDS set prepared in data_dir
-    config.data.data_dir = "data"  # where prepared TFDS directories live
-    config.data.source_dir = ""  # published files, or your own images for name=folder
-    config.data.shape = (0, 0, 0)  # H, W, C of images that have no fixed shape; else left alone
-    config.data.fingerprint = ""  # left alone: a run says here what its images are
-    config.data.batch_size = 256  # images, over all devices
-    config.data.train_on_all = False  # train on the validation images too: final runs
-    config.data.train_images = 0  # use the first n training images; 0 = all
-    config.data.in_memory_gib = 4.0  # larger splits are read from disk batch by batch
-    config.data.binarise = "none"  # none; dynamic: pixels ~ Bernoulli(intensity) at every visit
+    config.data.name = "mnist"  # data set; or one that lies prepared by TFDS in data_dir
+    config.data.data_dir = "data"  # directory of prepared TFDS data sets
+    config.data.source_dir = ""  # directory of the published files, or of your images (name=folder)
+    config.data.shape = (0, 0, 0)  # height, width, channels; needed for name=folder only
+    config.data.fingerprint = ""  # hash of the images, filled in by the run; leave it empty
+    config.data.batch_size = 256  # images per step, over all devices
+    config.data.train_on_all = False  # train on the validation images too, for final runs
+    config.data.train_images = 0  # train on the first n images only; 0 = all
+    config.data.in_memory_gib = 4.0  # splits larger than this are read from disk batch by batch
+    config.data.binarise = "none"  # dynamic: pixels ~ Bernoulli(intensity), anew at every visit
 
     config.model = ConfigDict(hyperparameters())
 
     config.latent = ConfigDict()
-    config.latent.name = "deterministic"  # any of latents.LATENTS
-    config.latent.size = 64  # Z
-    config.latent.components = 100  # of the prior of mixture and vamp
-    config.latent.inference = "diagonal"  # the posterior: diagonal, autoregressive
-    config.latent.chunk = 8  # dimensions that the autoregressive ones write at a time
-    config.latent.width = 128  # units of the autoregressive ones' LSTM
+    config.latent.name = "deterministic"  # latent with its prior; none = no latent
+    config.latent.size = 64  # Z, latent dimensions
+    config.latent.components = 100  # components of the priors mixture and vamp
+    config.latent.posterior = "diagonal"  # form of the Gaussian posterior
+    config.latent.chunk = 8  # dimensions per step of autoregressive priors and posteriors
+    config.latent.width = 128  # units of the LSTM of autoregressive priors and posteriors
 
     config.likelihood = ConfigDict()
-    config.likelihood.name = "gaussian"  # gaussian, bernoulli, categorical, logistic_mixture
-    config.likelihood.sigma = 0.5**0.5  # of the gaussian; at this one it is the squared error
-    config.likelihood.block = 2  # k, for categorical: side of a patch whose pixels are one symbol
-    config.likelihood.components = 10  # of the logistic_mixture
+    config.likelihood.name = "gaussian"  # p(image | decoder outputs)
+    config.likelihood.sigma = 0.5**0.5  # gaussian: standard deviation; this one is squared error
+    config.likelihood.block = 2  # categorical: side of the patch whose joint is one softmax
+    config.likelihood.components = 10  # logistic_mixture: components
 
     config.objective = ConfigDict()
     config.objective.beta = 1.0  # weight of the KL
     config.objective.anneal_steps = 0  # steps over which the KL's weight rises from 0 to beta
-    config.objective.free_bits = 0.0  # nats of each code dimension that cost as if they were used
+    config.objective.free_bits = 0.0  # minimum KL charged per latent dimension, nats
 
     config.optim = ConfigDict()
-    config.optim.name = "adam"  # adam; muon: orthogonal updates of matrices, Adam for the rest
+    config.optim.name = "adam"  # muon: orthogonalised updates for matrices, Adam for the rest
     config.optim.learning_rate = 1e-3  # at its peak
-    config.optim.schedule = "warmup_cosine"  # constant, warmup_cosine
-    config.optim.warmup_steps = 500  # steps of linear rise, at most half of the run
-    config.optim.final_fraction = 0.01  # of learning_rate, where the cosine ends
-    config.optim.b1 = 0.9
-    config.optim.b2 = 0.999
+    config.optim.schedule = "warmup_cosine"  # of the learning rate
+    config.optim.warmup_steps = 500  # steps of linear warm-up, at most half of the run
+    config.optim.final_fraction = 0.01  # final learning rate of the cosine, as a fraction
+    config.optim.b1 = 0.9  # Adam's decay of the first moment
+    config.optim.b2 = 0.999  # Adam's decay of the second moment
     config.optim.weight_decay = 0.0  # decoupled, as in AdamW
-    config.optim.clip_norm = 1.0  # of the global gradient; 0 = off
-    config.optim.precision = "float32"  # of products' operands in training: float32, bfloat16
+    config.optim.clip_norm = 1.0  # clips the global norm of the gradient; 0 = off
+    config.optim.matmul_precision = "float32"  # of the operands of matmuls in training
     config.optim.ema = 0.999  # decay of the averaged weights that are evaluated; 0 = off
 
     config.train = ConfigDict()
-    config.train.epochs = 50
-    config.train.max_steps = 0  # train this many steps instead of epochs; 0 = by epochs
-    config.train.steps_per_call = 13  # at most so many steps in one program on the device
-    config.train.eval_every_epochs = 2  # and after the first: validation, pictures, best
-    config.train.checkpoint_every_seconds = 300  # besides one at each evaluation
-    config.train.tensorboard = True  # event files beside metrics.jsonl
+    config.train.epochs = 50  # passes over the training images
+    config.train.max_steps = 0  # train this many steps instead of epochs; 0 = use epochs
+    config.train.steps_per_call = 13  # steps in one program on the device, at most
+    config.train.eval_every_epochs = 2  # validate, and draw figures, this often and after epoch 1
+    config.train.checkpoint_every_seconds = 300  # besides one at each validation
+    config.train.tensorboard = True  # also write TensorBoard event files
 
     config.eval = ConfigDict()
-    config.eval.batch_size = 500  # images at a time; does not change any number
-    config.eval.splits = ("valid", "test")  # that --mode evaluate measures
-    config.eval.seeds = (0,)  # each a binarisation of the held-out images, and draws of codes
-    config.eval.importance_samples = 128  # K of the test images' log-likelihood; 0 = bound only
-    config.eval.information_images = 1000  # among which mutual information is estimated; 0 = off
-    config.eval.checkpoint = "latest"  # latest, best (lowest validation loss)
-    config.eval.mixture_components = 100  # Gaussians of the ex-post density over codes
+    config.eval.batch_size = 500  # images at a time; changes no result
+    config.eval.splits = ("valid", "test")  # splits that --mode evaluate measures
+    config.eval.seeds = (0,)  # one evaluation each: of the binarisation and the latent draws
+    config.eval.importance_samples = 128  # K of the test log-likelihood estimate; 0 = bound only
+    config.eval.mutual_information_images = 1000  # images of the mutual information; 0 = off
+    config.eval.checkpoint = "latest"  # best = lowest validation loss
+    config.eval.mixture_components = 100  # of the mixture of Gaussians fitted after training
 
     config.compilation_cache = "~/.cache/rnnae/jax"  # directory of compiled programs; "" = off
-    config.keep_memory = True  # freed memory stays with the process: faster on CPUs with glibc
-    config.cpu_microbatch = 0  # images that go through the model at a time on CPUs; 0 = the batch
-    config.devices = 0  # accelerators, or virtual CPU devices, to use; 0 = choose
+    config.keep_memory = True  # keep freed memory in the process: faster on CPUs with glibc
+    config.cpu_microbatch = 0  # on CPUs, images that go through the model at a time; 0 = all
+    config.devices = 0  # accelerators, or virtual CPU devices, to use; 0 = choose automatically
     return config.lock()

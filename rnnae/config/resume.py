@@ -1,11 +1,11 @@
-"""What may change when a run continues."""
+"""What may change when a run continues, and what makes it another run."""
 
 from ml_collections import ConfigDict
 
 from rnnae.config.defaults import default
 
-# What may differ when a run is continued: where things are, how often and how long; nothing that
-# would make the run another one.
+# Where files are, and how often and how long something is done. A key that ends in a dot stands
+# for its whole section.
 _MAY_CHANGE = (
     "data.data_dir",
     "data.source_dir",
@@ -20,27 +20,27 @@ _MAY_CHANGE = (
 
 
 def resolved(config: ConfigDict, image_shape: tuple[int, ...], fingerprint: str = "") -> ConfigDict:
-    """A copy that says what the data turned out to be: `data.shape`, `data.fingerprint`."""
+    """A copy of the config with the shape and the fingerprint of the images that were loaded."""
     config = config.copy_and_resolve_references()
     config.data.shape, config.data.fingerprint = tuple(image_shape), fingerprint
     return config
 
 
 def changes(old: dict, new: dict) -> list[tuple[str, object, object]]:
-    """(key, old value, new value) of what differs between two configs and may not."""
+    """(key, old value, new value) of every difference that makes `new` another run than `old`."""
     old, new = flat(old), flat(new)
-    # What is newer than the old run was at its default then; its images had no fingerprint.
-    was = flat(default(old["model.name"]).to_dict())
-    was |= {"data.fingerprint": new["data.fingerprint"]} | old
+    # A key that the old version did not have was at its default; images had no fingerprint then.
+    before = flat(default(old["model.name"]).to_dict())
+    before |= {"data.fingerprint": new["data.fingerprint"]} | old
     return [
-        (key, was.get(key), new.get(key))
-        for key in sorted(was.keys() | new.keys())
-        if not key.startswith(_MAY_CHANGE) and was.get(key) != new.get(key)
+        (key, before.get(key), new.get(key))
+        for key in sorted(before.keys() | new.keys())
+        if not key.startswith(_MAY_CHANGE) and before.get(key) != new.get(key)
     ]
 
 
 def flat(tree: dict, prefix: str = "") -> dict:
-    """Dotted keys; tuples as lists, as JSON has them."""
+    """{"a": {"b": (1,)}} -> {"a.b": [1]}: dotted keys, and tuples as lists, as in JSON."""
     found = {}
     for key, value in tree.items():
         if isinstance(value, dict):

@@ -1,37 +1,65 @@
-"""The config that a run keeps: as a config file, `saved_config.py:<path of its config.json>`, and
-as what another start must agree with."""
+"""The config that a run saves in its directory (config.json): read it, and compare with it."""
 
 import json
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from rnnae.config.defaults import default
+from rnnae import files
+from rnnae.config.defaults import MODEL_DEFAULTS, default
 from rnnae.config.resume import changes
 from rnnae.errors import CheckpointError, ConfigError
 
-NAME = "config.json"
+# (model or "", old key) -> new key. Runs that were saved with the old key still load.
+RENAMED = {
+    ("sweep", "model.view"): "model.token_latent_width",
+    ("sweep", "model.above"): "model.sweeps_above",
+    ("sweep", "model.sees_down"): "model.sweep_down",
+    ("sweep", "model.sees_left"): "model.sweep_left",
+    ("sweep", "model.window"): "model.segment",
+    ("sequence", "model.feed"): "model.latent_input",
+    ("sequence", "model.own_output"): "model.autoregressive",
+    ("", "latent.inference"): "latent.posterior",
+    ("", "optim.precision"): "optim.matmul_precision",
+    ("", "eval.information_images"): "eval.mutual_information_images",
+}
+
+
+def new_name(key: str) -> str | None:
+    """The present name of a dotted key that was renamed; None if it was not."""
+    return next((new for (_, old), new in RENAMED.items() if old == key), None)
+
+
+def rename_old_keys(saved: dict) -> dict:
+    """A saved config, or the part of one, under the present names of its keys."""
+    saved = {k: dict(v) if isinstance(v, dict) else v for k, v in saved.items()}
+    model = saved.get("model", {}).get("name")
+    for (of_model, old), new in RENAMED.items():
+        section, _, key = old.partition(".")
+        if section in saved and key in saved[section] and of_model in ("", model):
+            saved[section][new.partition(".")[2]] = saved[section].pop(key)
+    return saved
 
 
 def find(workdir: str | Path) -> Path:
-    """The file of the run in `workdir`; CheckpointError if there is none."""
-    path = Path(workdir) / NAME
+    """The saved config of the run in `workdir`; CheckpointError if there is no run."""
+    path = Path(workdir) / files.CONFIG
     if path.exists():
         return path
-    seeds = sorted(str(below.parent) for below in Path(workdir).glob(f"seed*/{NAME}"))
-    hint = f"; there are {', '.join(seeds)}" if seeds else ": train one there first"
-    raise CheckpointError(f"{workdir} has no run (no {NAME}){hint}")
+    seeds = sorted(str(p.parent) for p in Path(workdir).glob(f"seed*/{files.CONFIG}"))
+    hint = f"; there are runs in {', '.join(seeds)}" if seeds else ": train one there first"
+    raise CheckpointError(f"{workdir} has no run (no {files.CONFIG}){hint}")
 
 
 def read(path: Path) -> dict:
-    """The JSON object at `path`; ConfigError if it is damaged."""
+    """The saved config at `path` under the present names of its keys; ConfigError if damaged."""
     try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        if saved["model"]["name"] in MODEL_DEFAULTS:
+            return rename_old_keys(saved)
+    except (ValueError, KeyError, TypeError) as error:
         raise _damaged(path) from error
-    if not isinstance(found, dict):
-        raise _damaged(path)
-    return found
+    raise _damaged(path)
 
 
 def _damaged(path: Path) -> ConfigError:
@@ -41,39 +69,46 @@ def _damaged(path: Path) -> ConfigError:
 
 
 def get_config(path: str) -> ConfigDict:
-    """The saved values over the defaults, locked. ConfigError for a key that is no more."""
+    """The saved values over the defaults, locked: this module is the config file of a saved run.
+
+    Raises ConfigError for a damaged file, and for a key that this version does not have.
+    """
     saved = read(Path(path))
-    try:
-        config = default(saved["model"]["name"])
-    except (KeyError, TypeError) as error:
-        raise _damaged(Path(path)) from error
+    config = default(saved["model"]["name"])
     with config.unlocked():
         for section, values in saved.items():
             if isinstance(values, dict):
                 for key, value in values.items():
-                    if key not in config[section]:
-                        raise ConfigError(
-                            f"{path} is of another version: config.{section}.{key} is unknown; "
-                            "use the commit in its environment.jsonl"
-                        )
+                    if section not in config or key not in config[section]:
+                        raise _other_version(path, f"{section}.{key}")
                     config[section][key] = tuple(value) if isinstance(value, list) else value
+            elif section not in config:
+                raise _other_version(path, section)
             else:
                 config[section] = values
     return config
 
 
+def _other_version(path: str, key: str) -> ConfigError:
+    return ConfigError(
+        f"{path} was saved by another version of rnnae: config.{key} is unknown; use the commit "
+        f"that its {files.STARTS} names"
+    )
+
+
 def refuse_another_run(config: ConfigDict, workdir: str | Path) -> None:
-    """ConfigError naming the keys in which a resolved config differs from the run in `workdir`."""
-    path = Path(workdir) / NAME
+    """ConfigError if `workdir` holds a run whose config differs from this resolved one in a key
+    that may not change."""
+    path = Path(workdir) / files.CONFIG
     changed = changes(read(path), config.to_dict()) if path.exists() else []
     if not changed:
         return
     if [key for key, _, _ in changed] == ["data.fingerprint"]:
         raise ConfigError(
-            f"{workdir} was trained on other images than config.data names now: restore those, or "
-            "use another --workdir"
+            f"the run in {workdir} was trained on other images than config.data names now: restore "
+            "those images, or use another --workdir"
         )
     detail = ", ".join(f"config.{key}: {old} there, {new} here" for key, old, new in changed)
     raise ConfigError(
-        f"{workdir} holds another run ({detail}); use those values, or another --workdir"
+        f"{workdir} holds another run ({detail}); use the same values, or another --workdir"
     )

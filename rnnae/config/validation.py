@@ -1,11 +1,12 @@
-"""`check` refuses values that cannot be run."""
+"""`check` refuses values that no run could have."""
 
 import math
 
 from ml_collections import ConfigDict
 
+from rnnae.config.choices import CHOICES
 from rnnae.config.defaults import MODEL_DEFAULTS
-from rnnae.errors import ConfigError, choose
+from rnnae.errors import ConfigError, check_choice, choose
 
 _POSITIVE = (
     "data.batch_size",
@@ -31,7 +32,7 @@ _NOT_NEGATIVE = (
     "train.max_steps",
     "train.checkpoint_every_seconds",
     "eval.importance_samples",
-    "eval.information_images",
+    "eval.mutual_information_images",
     "objective.beta",
     "objective.anneal_steps",
     "objective.free_bits",
@@ -39,21 +40,26 @@ _NOT_NEGATIVE = (
     "devices",
 )
 _MAY_BE_INFINITE = ("data.in_memory_gib", "optim.clip_norm", "train.checkpoint_every_seconds")
-MAX_SEED = 2**31 - 1  # jax takes 32 bits of a larger one: others would be the same
 _DECAYS = ("optim.b1", "optim.b2", "optim.ema")
-_CHOICES = {
-    "data.binarise": ("none", "dynamic"),
-    "eval.checkpoint": ("latest", "best"),
-    "optim.name": ("adam", "muon"),
-    "optim.precision": ("float32", "bfloat16"),
-    "optim.schedule": ("constant", "warmup_cosine"),
-}
+# Keys of config.model, of whichever model has them.
+_MODEL_POSITIVE = (
+    "width",
+    "layers",
+    "patch",
+    "steps",
+    "canvas",
+    "blocks",
+    "expansion",
+    "token_latent_width",
+)
+_MODEL_NOT_NEGATIVE = ("read_size", "write_size", "encoder_blocks", "segment")
+MAX_SEED = 2**31 - 1  # jax.random.key uses 32 bits of a larger seed, so two seeds could be equal
 
 
 def check(config: ConfigDict) -> None:
     """Raises ConfigError, one line, for a value that no run could have.
 
-    Choices that are dicts elsewhere (cells, orders, sets) are checked where they are looked up.
+    Names of cells, scan orders, data sets and the like are checked where they are looked up.
     """
 
     def get(path: str):
@@ -67,34 +73,32 @@ def check(config: ConfigDict) -> None:
             raise ConfigError(f"config.{path} must be {words}, not {get(path)!r}")
 
     name = config.model.name
-    strange = config.model.keys() - choose(MODEL_DEFAULTS, "config.model.name", name)().keys()
-    if strange:
+    unknown = config.model.keys() - choose(MODEL_DEFAULTS, "config.model.name", name)().keys()
+    if unknown:
         raise ConfigError(
-            f"a {name} model has no {', '.join(sorted(strange))}: config.model.name is not a flag; "
-            "take a config file of that model"
+            f"model {name} has no {', '.join(sorted(unknown))}: config.model.name cannot be set "
+            "by a flag; use a config file for that model"
         )
-    for path in _POSITIVE:
+    model = {f"model.{key}" for key in config.model}
+    positive = (*_POSITIVE, *sorted(model & {f"model.{key}" for key in _MODEL_POSITIVE}))
+    not_negative = (*_NOT_NEGATIVE, *sorted(model & {f"model.{k}" for k in _MODEL_NOT_NEGATIVE}))
+    for path in positive:
         require(get(path) > 0, path, "positive")
-    for path in _NOT_NEGATIVE:
+    for path in not_negative:
         require(get(path) >= 0, path, "0 or more")
-    for path in (*_POSITIVE, *_NOT_NEGATIVE):
+    for path in (*positive, *not_negative):
         require(path in _MAY_BE_INFINITE or math.isfinite(get(path)), path, "finite")
     for path in _DECAYS:
         require(0 <= get(path) < 1, path, "at least 0 and below 1")
-    for path, choices in _CHOICES.items():
-        choose(dict.fromkeys(choices), f"config.{path}", get(path))
-    for split in config.eval.splits:
-        choose(dict.fromkeys(("valid", "test")), "config.eval.splits", split)
+    for path, choices in CHOICES.items():
+        if not path.startswith("model.") or path in model:
+            values = get(path)
+            for value in (values,) if isinstance(values, str) else values:
+                check_choice(choices, f"config.{path}", value)
     words = f"from 0 to {MAX_SEED:,}"
     require(0 <= config.seed <= MAX_SEED, "seed", words)
     seeds = config.eval.seeds
     ok = bool(seeds) and all(isinstance(s, int) and 0 <= s <= MAX_SEED for s in seeds)
-    require(ok, "eval.seeds", f"one or more numbers {words}")
-    for key in ("width", "layers", "patch", "steps", "canvas", "blocks", "expansion", "view"):
-        if key in config.model:
-            require(config.model[key] > 0, f"model.{key}", "positive")
-    for key in ("read_size", "write_size", "encoder_blocks", "window"):
-        if key in config.model:
-            require(config.model[key] >= 0, f"model.{key}", "0 or more")
+    require(ok, "eval.seeds", f"one or more integers {words}")
     if not config.train.max_steps:
-        require(config.train.epochs > 0, "train.epochs", "positive, or config.train.max_steps set")
+        require(config.train.epochs > 0, "train.epochs", "positive, unless train.max_steps is set")

@@ -1,0 +1,35 @@
+"""The choices of every config key that has a closed list of them.
+
+Choices that are classes or functions (cells, scan orders, likelihoods, latents, models, data sets)
+stand in the dict that holds them; `DICTS` says where, so that `--helpfull` can list them without
+importing jax.
+"""
+
+DIRECTIONS = ("forward", "backward", "both")
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "data.binarise": ("none", "dynamic"),
+    "model.connections": ("residual", "skip", "none"),
+    "model.encoder_direction": DIRECTIONS,
+    "model.decoder_direction": DIRECTIONS,
+    "model.readout": ("last", "all"),
+    "model.latent_input": ("initial_state", "every_step", "both"),
+    "model.condition": ("film", "add"),
+    "model.sweeps_above": (*DIRECTIONS, "none"),
+    "latent.posterior": ("diagonal", "autoregressive"),
+    "optim.name": ("adam", "muon"),
+    "optim.matmul_precision": ("float32", "bfloat16"),
+    "optim.schedule": ("constant", "warmup_cosine"),
+    "eval.splits": ("valid", "test"),
+    "eval.checkpoint": ("latest", "best"),
+}
+
+# key -> (file below rnnae/, name of the dict whose keys are the choices)
+DICTS: dict[str, tuple[str, str]] = {
+    "data.name": ("data/datasets.py", "DATASETS"),
+    "model.name": ("models/__init__.py", "MODELS"),
+    "model.cell": ("nn/cells/__init__.py", "CELLS"),
+    "model.order": ("scan_order.py", "ORDERS"),
+    "latent.name": ("latents/__init__.py", "LATENTS"),
+    "likelihood.name": ("likelihoods.py", "LIKELIHOODS"),
+}
