@@ -1,51 +1,101 @@
-"""Image generation with recurrent autoencoders, and nothing else.
+"""Image generation with recurrent autoencoders and nothing else: no convolution, no attention.
 
-Reading order, which is import order: a file imports only files above it.
+    import rnnae
+    run = rnnae.load("runs/mnist")       # a trained run
+    images = run.sample(10, seed=0)      # uint8, (10, 28, 28, 1)
+    rnnae.train(config, workdir)         # trains, or continues what is in workdir
+    rnnae.evaluate(config, workdir)      # measures a trained run
 
-    errors        what can go wrong for a user, and the exit code of each
-    types         the shape letters; Terms, the type that crosses files
-    config        default(): every hyperparameter, one comment each
-    saved_config  the config of a finished run, as a config file
-    runtime       settings of the process: compilation cache, virtual CPU devices, allocator
-    processes     several processes that train one model
-    formats       how published files are read: IDX, CIFAR, amat, MATLAB
-    published     the published files of data sets: where, and their checksums
-    folder        a user's own images
-    datasets      DATASETS: published files -> a prepared TFDS directory; the only tfds import
-    decoded       images decoded once, kept beside their records
-    data          splits, and batches that are a pure function of (seed, step); binarisation
-    timetable     what happens at which step: epochs, calls, validations
-    keys          random keys of examples
-    microbatch    a batch in parts, one after another
-    scan_order    ORDERS: image <-> tokens, exact inverses
-    products      matrix products of rounded operands
-    cells         CELLS: one step of recurrence
-    scans         recurrences with gradients of their own
-    recurrence    a cell over time: directions, stacks, sweeps
-    precision     bfloat16 operands of products in training
-    likelihoods   LIKELIHOODS: p(image | parameters)
-    latents       LATENTS: from what the encoder read to a code, and its price
-    mixture       a density over the codes, fitted after training
-    models        MODELS: mlp (the baseline), sequence, draw, sweep
-    flops         the arithmetic of a model
-    objective     per-example terms -> loss
-    optim         config -> Optax transform and schedule
-    state         TrainState: everything a run is, as arrays
-    parallel      the only file that knows there is more than one device
-    writer        metrics.jsonl, timing.jsonl, environment.jsonl, config.json, TensorBoard
-    checkpoint    save, verify, restore; the only orbax import
-    environment   where and with what a run is made
-    progress      what a person sees of a run
-    interrupt     SIGTERM and SIGINT
-    metrics       MSE, MAE, SSIM per image
-    pictures      grids, reconstructions, strips, curves
-    sample        a trained run as an object: encode, decode, interpolate, sample
-    gallery       the pictures of a run
-    evaluate      every image of a split once; the only source of reported numbers
-    milestones    what a run does besides updates: describe, validate, finish
-    loop          the steps of a run, and when they pause
-    train         train_step, and train: a table of contents
-    main          flags only
+The order below is the import order: a file imports only files above it, also within a folder.
+`tests/imports_test.py` reads this list and enforces it.
+
+    errors                   errors that a user can act on, their exit codes and wording
+    types                    letters of axes in names; Terms
+    files                    names of a run's files, atomic replacement, the lock of a directory
+    rng                      random keys of examples
+    config/choices           choices of every key with a closed list
+    config/defaults          default(): every hyperparameter, one comment each
+    config/validation        values that no run could have
+    config/resume            what may change when a run continues
+    config/saved_config      the config that a run saves
+    config/reference         the text of --helpfull
+    data/sources             published files: finding, downloading, verifying
+    data/parsers             formats of published files
+    data/images              image files, and images on disk as an array
+    data/folder              a user's own folder of images
+    data/datasets            DATASETS: published files -> a TFDS directory
+    data/decode_cache        images decoded once
+    data/pipeline            splits, and batches as a pure function of (seed, step)
+    scan_order               ORDERS: image <-> tokens, exact inverses
+    likelihoods              LIKELIHOODS: p(image | parameters)
+    objective                terms of each example -> loss
+    optim                    optimizer and learning-rate schedule
+    state                    TrainState: everything a run is, as arrays
+    nn/matmul                matmuls of rounded operands; Dense
+    nn/cells/cell            what every cell promises
+    nn/cells/gated           cells whose gates read the state
+    nn/cells/linear          cells that are linear in their state
+    nn/cells                 CELLS: one step of recurrence
+    nn/scans                 recurrences over time with their own gradients
+    nn/recurrence            a cell over time: directions, stacks
+    nn/sweeps                recurrences along the axes of a grid
+    latents/latent           posteriors, and what every latent promises
+    latents/priors           priors
+    latents                  LATENTS
+    models/autoencoder       what every model promises
+    models/mlp               the baseline
+    models/sequence          recurrent encoder and decoder over tokens
+    models/attention         DRAW's windows
+    models/draw              DRAW
+    models/streams           the blocks and the decoder of the sweep model
+    models/sweep             recurrent sweeps over a grid of tokens
+    models                   MODELS
+    build                    config -> splits, model, optimizer; the only place that does
+    devices/distributed      several processes that train one model
+    devices/signals          SIGTERM and SIGINT
+    devices/runtime          settings of the process
+    devices/parallel         pmap: the only file that knows there is more than one device
+    devices/microbatch       a batch in parts
+    records/writer           metrics, timings, starts, TensorBoard
+    records/checkpoint       save, verify, restore; the only orbax import
+    records/provenance       date, commit, versions, machine
+    evaluation/metrics       metrics of images and of splits
+    evaluation/evaluate      every image of a split once; the only source of reported numbers
+    evaluation/flops         arithmetic of a model
+    evaluation/mixture       density over the latents, fitted after training
+    evaluation/trained_run   Run: a trained run as an object
+    evaluation/image_grids   grids of images as PNG and GIF
+    evaluation/curves        plots of a run
+    evaluation/figures       the figures of a run
+    evaluation/modes         --mode evaluate and --mode sample
+    training/schedule        what happens at which step
+    training/progress        what a person sees of a run
+    training/step            train_step
+    training/loop            program calls, one after another
+    training/milestones      describe, save, validate, finish
+    training/train           train(config, workdir)
+    training/seeds           several seeds as one program, or one by one
+    main                     flags only
 """
 
 __version__ = "0.1.0"
+
+# Public names, imported at first use, so that `import rnnae` is light.
+_PUBLIC = {
+    "load": "rnnae.evaluation.trained_run",
+    "evaluate": "rnnae.evaluation.modes",
+    "train": "rnnae.training.train",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'rnnae' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -1,21 +1,30 @@
 """Trains, evaluates or samples a recurrent autoencoder.
 
-    python -m rnnae.main --config configs/mnist.py [--mode train|evaluate|sample]
-                         [--workdir runs/mnist] [--config.model.width=256 ...]
+    python -m rnnae.main --config configs/mnist.py                     train, or continue
+    python -m rnnae.main --config configs/mnist.py --config.model.width=256 --workdir runs/wide
+    python -m rnnae.main --mode evaluate --workdir runs/mnist          validation and test metrics
+    python -m rnnae.main --mode sample --workdir runs/mnist            new images
+    python -m rnnae.main --config configs/mnist_vae.py --seeds=0,1,2   a run for each seed
 
-The same command in the same workdir continues a stopped run. Without --config, evaluate and sample
-use the config kept in --workdir. --seeds=0,1,2 trains a run with each in WORKDIR/seed0 and so on,
-as one program on accelerators, one after another on CPUs; --together and --notogether decide.
-Several processes train one model where SLURM, Open MPI or GKE starts them, on a TPU pod with
---distributed, else with --coordinator=HOST:PORT --processes=N --process_id=I in each; --processes=1
-is one that trains alone although SLURM or Open MPI started others. Exit codes: 0 done, 1 a bug,
-with its traceback, 2 a flag or config value, 3 no run there, no checkpoint that can be trusted or
-none that can be written, 4 a loss that is not finite, 5 data missing or damaged, 6 another process
-of the run is gone or was started otherwise, 7 a file that cannot be read or written, 130 SIGINT,
-143 SIGTERM.
+The same command in the same workdir continues a stopped run. Without --config, the modes evaluate
+and sample use the config that the run saved.
+
+Several processes train one model if SLURM, Open MPI or GKE starts them together, on a TPU pod with
+--distributed, and otherwise with --coordinator, --processes and --process_id in each.
+
+Exit codes:
+    0    done
+    1    a bug in rnnae, with its traceback
+    2    a flag or a config value is invalid
+    3    no run there, no checkpoint that can be trusted, or none can be written
+    4    the loss is not finite
+    5    data are missing or damaged
+    6    another process of the run is gone, or was started differently
+    7    a file cannot be read or written
+    130  stopped by SIGINT
+    143  stopped by SIGTERM
 """
 
-import difflib
 import re
 import sys
 import traceback
@@ -25,30 +34,58 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from rnnae import config as config_lib
-from rnnae.config import saved_config
-from rnnae.errors import ConfigError, RnnaeError
+from rnnae.config import reference, saved_config
+from rnnae.errors import FILE_ERROR, ConfigError, RnnaeError, did_you_mean, one_line
 
 _MODES = ("train", "evaluate", "sample")
-# What running a config file, or setting its keys, may raise.
-_OF_CONFIGS = (AttributeError, ImportError, LookupError, NameError, OSError, SyntaxError)
-_OF_CONFIGS += (TypeError, ValueError)
+# What may be raised by running a config file or by setting its keys.
+_CONFIG_ERRORS = (AttributeError, ImportError, LookupError, NameError, OSError, SyntaxError)
+_CONFIG_ERRORS += (TypeError, ValueError)
 
 FLAGS = flags.FLAGS
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Default: runs/<name of the config file>.")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, for instance configs/mnist.py.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory of the run. Default: runs/<name of the config file>."
+)
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
+_SEEDS = flags.DEFINE_list(
+    "seeds", None, "Train a run with each of these seeds, in WORKDIR/seed0 and so on."
+)
+_TOGETHER = flags.DEFINE_bool(
+    "together",
+    None,
+    "Train --seeds as one program. Default: yes on accelerators, no on CPUs; --notogether: never.",
+)
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Let jax find the other processes.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
-_PROCESSES = flags.DEFINE_integer("processes", None, "How many processes train together.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
-_SEEDS = flags.DEFINE_list("seeds", None, "Values of config.seed, a run each.")
-_TOGETHER = flags.DEFINE_bool("together", None, "Whether --seeds train as one program.")
+_PROCESSES = flags.DEFINE_integer(
+    "processes", None, "Number of processes; 1 alone means that this process trains alone."
+)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+
+
+def help_text() -> str:
+    """The text of --help: modes, flags with their defaults, examples, exit codes."""
+    lines = [__doc__.strip(), "", "Flags:"]
+    for flag in FLAGS.get_key_flags_for_module(sys.modules[__name__]):
+        choices = f" ({'|'.join(flag.enum_values)})" if hasattr(flag, "enum_values") else ""
+        default = f" [{flag.default}]" if flag.default not in (None, False) else ""
+        lines.append(f"    --{flag.name}{choices}{default}\n        {flag.help}")
+    lines += [
+        "    --config.KEY=VALUE\n        Sets a key of the config; --helpfull lists them all."
+    ]
+    return "\n".join(lines)
 
 
 def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
     """(mode, config, workdir). Raises ConfigError, one line, for anything that cannot be run."""
-    if {"--help", "-h", "--helpfull", "-help"} & set(argv):
-        print(__doc__)
+    if "--helpfull" in argv or "-helpfull" in argv:
+        print(f"{help_text()}\n\n{reference.text()}")
+        raise SystemExit(0)
+    if {"--help", "-h", "-help"} & set(argv):
+        print(help_text())
         raise SystemExit(0)
     argv = _with_saved_config(argv)
     file = _value(argv, "config")
@@ -56,19 +93,19 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
         raise ConfigError("--config is needed, for instance --config configs/mnist.py")
     path = Path(file.split(":")[0])
     if not path.is_file():
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], 1)
-        hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
+        near = {other.name: other for other in path.parent.glob("*.py")}
+        hint = did_you_mean(lambda name: str(near[name]), path.name, near)
         raise ConfigError(f"there is no config file {path}{hint}")
     try:
         rest = FLAGS(argv)
         config = _CONFIG.value
         config_lib.check(config)
     except flags.Error as error:
-        raise ConfigError(_explain(error)) from error
-    except _OF_CONFIGS as error:
-        raise ConfigError(_of_config(error, file)) from error
+        raise ConfigError(_explain_flag(error)) from error
+    except _CONFIG_ERRORS as error:
+        raise ConfigError(_explain_config(error, file)) from error
     if len(rest) > 1:
-        raise ConfigError(f"what is {rest[1]!r}? Every setting is a flag: --name=value")
+        raise ConfigError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
     _check_seeds(_MODE.value, _SEEDS.value)
     workdir = Path(_WORKDIR.value or Path("runs") / path.stem)
     if workdir.exists() and not workdir.is_dir():
@@ -84,13 +121,13 @@ def _check_seeds(mode: str, seeds: list[str] | None) -> None:
     numbers = {int(seed) for seed in seeds if seed.isdecimal()}
     if not seeds or len(numbers) < len(seeds) or max(numbers) > config_lib.MAX_SEED:
         raise ConfigError(
-            f"--seeds={','.join(seeds)}: different numbers from 0 to {config_lib.MAX_SEED:,}, as "
-            "--seeds=0,1"
+            f"--seeds={','.join(seeds)} must be different integers from 0 to "
+            f"{config_lib.MAX_SEED:,}, for instance --seeds=0,1"
         )
 
 
 def _with_saved_config(argv: list[str]) -> list[str]:
-    """evaluate and sample need no --config: the workdir has one."""
+    """Adds the config that the run in --workdir saved, if a mode needs one and none is given."""
     workdir = _value(argv, "workdir")
     if _value(argv, "config") or not workdir or _value(argv, "mode") in (None, "train"):
         return argv
@@ -99,7 +136,7 @@ def _with_saved_config(argv: list[str]) -> list[str]:
 
 
 def _value(argv: list[str], name: str) -> str | None:
-    """The value that `--name value` or `--name=value` gives in argv."""
+    """The value that `--name value` or `--name=value` has in argv."""
     for index, word in enumerate(argv):
         key, equals, value = word.partition("=")
         if key in (f"--{name}", f"-{name}"):
@@ -107,44 +144,30 @@ def _value(argv: list[str], name: str) -> str | None:
     return None
 
 
-def _explain(error: Exception) -> str:
-    """A flag error with the nearest name that exists."""
-    text = _one_line(error)
+def _explain_flag(error: Exception) -> str:
+    """A flag error on one line; for an unknown flag with the closest name that exists."""
+    text = one_line(error)
     unknown = re.search(r"Unknown command line flag '([^']+)'", text)
     if not unknown:
         return text
     name = unknown[1]
     known = [key for key in FLAGS if len(key) > 1]
     if name.startswith("config.") and _CONFIG.value is not None:
-        known = [f"config.{key}" for key in _paths(_CONFIG.value)]
-    near = difflib.get_close_matches(name, known, 1)
-    return f"there is no flag --{name}" + (f"; did you mean --{near[0]}?" if near else "")
+        known = [f"config.{key}" for key in config_lib.flat(_CONFIG.value.to_dict())]
+    return f"there is no flag --{name}{did_you_mean('--{}'.format, name, known)}"
 
 
-def _of_config(error: Exception, file: str) -> str:
-    """An error of ml_collections, for a key that does not exist, or of `file`, on one line."""
-    text = _one_line(error)
-    near = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', text)
-    if near:
-        return f"the config has no key {near[2]!r}; did you mean {near[1]!r}?"
+def _explain_config(error: Exception, file: str) -> str:
+    """An error of ml_collections about a key, or of the config file, on one line."""
+    text = one_line(error)
+    unknown = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', text)
+    if unknown:
+        return f"the config has no key {unknown[2]!r}; did you mean {unknown[1]!r}?"
     return f"cannot make a config of {file} and the flags: {type(error).__name__}: {text}"
 
 
-def _paths(config: ConfigDict, prefix: str = "") -> list[str]:
-    paths = []
-    for key, value in config.items():
-        inner = _paths(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else None
-        paths += inner if inner is not None else [prefix + key]
-    return paths
-
-
-def _one_line(error: Exception) -> str:
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return " ".join(text.split()) or type(error).__name__
-
-
 def run(mode: str, config: ConfigDict, workdir: Path) -> None:
-    """Imports what `mode` needs and does it. Late, so that a wrong flag is told at once."""
+    """Runs a mode. It imports what the mode needs, so that a wrong flag is reported at once."""
     from rnnae.devices import distributed, runtime
 
     count = distributed.connect(
@@ -156,29 +179,26 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
         batch_size=config.data.batch_size // count,
         keep_memory=config.keep_memory,
     )
-    if count > 1 and mode != "train":
-        raise ConfigError(f"--mode {mode} is work for one process")
+    if mode != "train" and distributed.several():
+        raise ConfigError(f"--mode {mode} runs in one process only")
     if mode == "train":
-        from rnnae.training import train
+        from rnnae.training.seeds import train_seeds
+        from rnnae.training.train import train
 
-        with distributed.in_contact():
+        with distributed.lost_contact_is_an_error():
             if _SEEDS.value is None:
-                train.train(config, workdir)
+                train(config, workdir)
             else:
                 seeds = [int(seed) for seed in _SEEDS.value]
-                train.train_seeds(config, workdir, seeds, together=_TOGETHER.value)
-    elif mode == "evaluate":
-        from rnnae.evaluation import evaluate
-
-        evaluate.main(config, workdir)
+                train_seeds(config, workdir, seeds, together=_TOGETHER.value)
     else:
-        from rnnae.evaluation import figures
+        from rnnae.evaluation import modes
 
-        figures.main(config, workdir)
+        {"evaluate": modes.evaluate, "sample": modes.sample}[mode](config, workdir)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit code; every error a user can mend is one line on stderr."""
+    """Returns the exit code. Every error that a user can correct is one line on stderr."""
     try:
         run(*parse(sys.argv if argv is None else argv))
     except RnnaeError as error:
@@ -186,8 +206,8 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        print(f"rnnae: {error.strerror or _one_line(error)}:{where}", file=sys.stderr)
-        return 7
+        print(f"rnnae: {error.strerror or one_line(error)}:{where}", file=sys.stderr)
+        return FILE_ERROR
     except KeyboardInterrupt:
         print("rnnae: stopped by SIGINT", file=sys.stderr)
         return 130

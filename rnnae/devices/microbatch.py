@@ -1,5 +1,5 @@
-"""A batch in parts, one after another: on a CPU a small part's arrays stay in the caches, where
-those of the whole batch would not."""
+"""A batch in parts, one part after another: on a CPU, the arrays of a small part stay in the cache,
+and those of a whole batch would not."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 
 
-def limit(config_limit: int, device: jax.Device) -> int:
-    """`config.cpu_microbatch` where it holds; 0, no limit, on an accelerator."""
-    return config_limit if device.platform == "cpu" else 0
+def limit(cpu_microbatch: int, device: jax.Device) -> int:
+    """The largest part on this device: `config.cpu_microbatch` on a CPU, else 0 (no limit)."""
+    return cpu_microbatch if device.platform == "cpu" else 0
 
 
 def mean(function: Callable[[Any], Any], examples: Any, limit: int) -> Any:
-    """`function(examples)`, a tree of means over examples, as the mean over parts of at most
-    `limit` examples; `examples` is a tree of arrays with a leading axis."""
-    parts = _cut(examples, limit)
+    """`function(examples)`, a tree of means over examples, computed as the mean over parts of at
+    most `limit` examples. `examples` is a tree of arrays with a leading axis of examples."""
+    parts = _split(examples, limit)
     if parts is None:
         return function(examples)
 
@@ -29,18 +29,19 @@ def mean(function: Callable[[Any], Any], examples: Any, limit: int) -> Any:
     return jax.tree.map(lambda x: x / _length(parts), total)
 
 
-def each(function: Callable[[Any], Any], examples: Any, limit: int) -> Any:
-    """`function(examples)`, a tree of arrays by example, from parts of at most `limit` examples."""
-    parts = _cut(examples, limit)
+def concatenated(function: Callable[[Any], Any], examples: Any, limit: int) -> Any:
+    """`function(examples)`, a tree of arrays with a leading axis of examples, computed from parts
+    of at most `limit` examples."""
+    parts = _split(examples, limit)
     if parts is None:
         return function(examples)
     values = jax.lax.map(function, parts)
     return jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), values)
 
 
-def _cut(examples, limit):
-    """(N, ...) -> (parts, N / parts, ...) with the largest parts that divide N; None if it is one
-    part."""
+def _split(examples, limit):
+    """(N, ...) -> (parts, N / parts, ...), the largest equal parts within `limit`; None if that is
+    a single part."""
     count = _length(examples)
     size = max(n for n in range(1, min(count, limit or count) + 1) if count % n == 0)
     if size == count:

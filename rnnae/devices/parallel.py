@@ -1,8 +1,8 @@
-"""The only file that knows there is more than one device.
+"""Data parallelism: the only file that knows there is more than one device.
 
-Data parallelism: the state is replicated, the global batch is cut into equal shards along the axis
-`data`, gradients are averaged over it. Devices are ordered by process, so a process holds
-neighbouring examples.
+The state is replicated. The global batch is split into equal shards along the axis `data`, and
+gradients are averaged over it. Devices are ordered by process, so that each process holds
+consecutive examples.
 """
 
 import collections
@@ -21,9 +21,10 @@ _AXIS = "data"
 
 
 def choose_devices(count: int) -> list[jax.Device]:
-    """The first `count` devices of every process, all of them for 0.
+    """The first `count` devices of every process, or all devices if `count` is 0.
 
-    Raises ConfigError if there are fewer, ProcessError if one has other devices than another.
+    Raises ConfigError if there are fewer, and ProcessError if the processes do not all have the
+    same number of devices.
     """
     chosen = collections.defaultdict(list)
     for device in jax.devices():
@@ -32,11 +33,11 @@ def choose_devices(count: int) -> list[jax.Device]:
     if len(available) > 1:
         raise ProcessError(
             "the processes have different numbers of devices "
-            f"({', '.join(str(len(own)) for own in chosen.values())}): give each as many"
+            f"({', '.join(str(len(own)) for own in chosen.values())}): give each the same number"
         )
     if count > min(available):
         raise ConfigError(
-            f"config.devices={count}, but this machine has {min(available)}; use 0 for all of them"
+            f"config.devices={count}, but this machine has {min(available)}; use 0 for all devices"
         )
     return [device for own in chosen.values() for device in own[: count or None]]
 
@@ -53,11 +54,12 @@ def check_batch(size: int, devices: Sequence[jax.Device]) -> None:
 
 def train_call(step: Callable, devices: Sequence[jax.Device]) -> Callable:
     """K training steps as one program: (state, images_NKBHWC) -> (state, metrics stacked over K).
-    Runs that train as one have an axis more: images_NKSBHWC.
+    The images of several seeds that train together have one more axis: images_NKSBHWC.
 
-    `step(state, image_BHWC, positions_B, average)` is one pure step on one shard; `positions_B` are
-    its examples' positions in the global batch, so that what is random about an example does not
-    depend on the number of devices, and `average` is the mean over devices. The state is donated.
+    `step(state, image_BHWC, positions_B, average)` is one pure step on one shard. `positions_B` are
+    the positions of its examples in the global batch, so that the random numbers of an example do
+    not depend on the number of devices. `average` takes the mean over devices. The state is
+    donated.
     """
 
     def average(tree):
@@ -81,15 +83,15 @@ def train_call(step: Callable, devices: Sequence[jax.Device]) -> Callable:
 
 
 def replicate(train_state: TrainState, devices: Sequence[jax.Device]) -> TrainState:
-    """The state as `train_call` takes it and returns it: whole on every device.
+    """The state with a full copy on every device, as `train_call` takes it and returns it.
 
-    A compiled program takes arrays that lie as it was compiled for and no others; those of a new
-    state would be moved, those of a restored one are where they were put.
+    Compiled programs accept only matching input shardings.
     """
     sharding = _sharding(devices, PartitionSpec())
 
     def put(x):
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):  # has no way to other processes' devices
+        # Typed keys cannot be put on the devices of other processes, but their data can.
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(put(jax.random.key_data(x)))
         return jax.device_put(x, sharding)
 
@@ -97,8 +99,10 @@ def replicate(train_state: TrainState, devices: Sequence[jax.Device]) -> TrainSt
 
 
 def shard_batches(images: np.ndarray, devices: Sequence[jax.Device]) -> jax.Array:
-    """This process's `part` of K batches, (K, B, H, W, C), on its devices: (N, K, B / N, H, W, C)
-    of the global batch for N devices in all, neighbours staying together; with any axes before B.
+    """Puts this process's slice of K batches, (K, B, H, W, C), on its devices.
+
+    The result is the global array (N, K, B / N, H, W, C) for N devices in all. Consecutive examples
+    stay together. There may be more axes before B.
     """
     *before, size, height, width, channels = images.shape
     own = len(devices) // jax.process_count()
@@ -110,8 +114,8 @@ def shard_batches(images: np.ndarray, devices: Sequence[jax.Device]) -> jax.Arra
 def map_examples(function: Callable, devices: Sequence[jax.Device]) -> Callable:
     """`function(shared, examples) -> tree of per-example arrays` over a batch cut into shards.
 
-    `shared` (parameters and the like) goes to every device whole; `examples` is a tree of arrays
-    whose leading axis must divide over `devices`. What comes back are numpy arrays in its order, in
+    `shared` (such as parameters) is copied to every device. `examples` is a tree of arrays whose
+    leading axis must divide over `devices`. The results are numpy arrays in the same order, in
     every process that has some of `devices`.
     """
     mapped = jax.pmap(function, in_axes=(None, 0), out_axes=0, devices=devices)
@@ -119,21 +123,21 @@ def map_examples(function: Callable, devices: Sequence[jax.Device]) -> Callable:
 
     several = len({device.process_index for device in devices}) > 1
 
-    def cut(x):
+    def split(x):
         x = np.asarray(x).reshape(len(devices), len(x) // len(devices), *x.shape[1:])
         if not several:
             return x
         return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
-    def whole(tree):
+    def gather(tree):
         if several:
             return multihost_utils.process_allgather(tree, tiled=True)
-        # jax cannot put together what has no elements: the codes of a model without one.
+        # jax cannot gather empty arrays, such as the latents of a model that has none.
         tree = jax.tree.map(lambda x: x if x.size else np.zeros(x.shape, x.dtype), tree)
         return jax.device_get(tree)
 
     def over_devices(shared, examples):
-        merged = whole(mapped(shared, jax.tree.map(cut, examples)))
+        merged = gather(mapped(shared, jax.tree.map(split, examples)))
         return jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), merged)
 
     return over_devices

@@ -1,71 +1,90 @@
-"""SIGTERM and SIGINT, owned by the run: finish the step, save, then leave with the shell's code.
+"""SIGTERM and SIGINT during a run, in one of two modes.
 
-In a run of several processes a signal to one of them stops all at the same step.
+*Deferred*: the signal is remembered, and `check` raises Stopped where the run can stop without
+losing anything. *Immediate*: the signal raises Stopped at once. A run is in immediate mode before
+its first step and after its last checkpoint, and in deferred mode between. A second signal is
+always immediate. Where several processes train one model, a signal to one of them stops all at the
+same step, so there the mode is always deferred.
+
+Signal handlers belong to the process, and so does the state of this module: `check` may be called
+anywhere, and does nothing outside `handled`.
 """
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 
 from rnnae.devices import distributed
 from rnnae.errors import Stopped
 
-# The exit code a shell gives a process that the signal killed: 128 + its number.
+# A shell reports 128 + the number of the signal that ended a process.
 _EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
-class Interrupt:
-    """While entered, signals raise Stopped: at once, or between `defer` and `nothing_to_lose` when
-    the run asks by `check`, as always in one process of several. A second signal is always raised
-    at once.
+class _Signals:
+    received: int = 0  # number of the signal that has come; 0 = none
+    immediate: bool = True
 
-    Signals reach the main thread only: elsewhere, as in a notebook's worker thread, none is taken.
+
+_state = _Signals()
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+    """Handles signals in the body, at first in immediate mode.
+
+    Only the main thread can receive signals. In another thread, as in some notebooks, nothing is
+    installed and no signal is ever seen.
     """
-
-    def __init__(self):
-        self._received: int | None = None
-        self._immediate = True
-        self._previous = {}
-
-    def __enter__(self) -> "Interrupt":
-        if threading.current_thread() is threading.main_thread():
-            for number in _EXIT_CODES:
-                self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._previous.items():
+    _state.received, _state.immediate = 0, True
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        previous = {number: signal.signal(number, _handle) for number in _EXIT_CODES}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
             signal.signal(number, handler)
+        _state.received = 0
 
-    @property
-    def requested(self) -> bool:
-        """Whether a signal has come to this process."""
-        return self._received is not None
 
-    def check(self, where: str) -> None:
-        """Raises Stopped if a signal has come, to any process, all of which call this; `where`
-        completes the line 'stopped by ... '."""
-        _stop(distributed.greatest(self._received or 0), where)
+def defer() -> None:
+    """Deferred mode from here on: signals wait for `check`."""
+    _state.immediate = False
 
-    def check_alone(self, where: str) -> None:
-        """`check` where this process acts without the others; for several, whom it would leave
-        waiting, the signal waits instead."""
-        if not distributed.several():
-            _stop(self._received or 0, where)
 
-    def defer(self) -> None:
-        """From here on there are steps to save: signals wait for `check`."""
-        self._immediate = False
+def stop_immediately(where: str) -> None:
+    """Immediate mode from here on; a signal that is already here stops the run now."""
+    _state.immediate = True
+    check(where)
 
-    def nothing_to_lose(self) -> None:
-        """From here on all is saved: a signal, also one already here, stops the run at once."""
-        self._immediate = True
-        self.check("after the last step")
 
-    def _handle(self, number, frame):
-        del frame
-        again, self._received = self.requested, number
-        if again or (self._immediate and not distributed.several()):
-            _stop(number, "between steps")
+def received() -> bool:
+    """Whether a signal has come to this process."""
+    return bool(_state.received)
+
+
+def check(where: str) -> None:
+    """Raises Stopped if a signal has come to any process; all processes call it at the same place.
+
+    `where` completes the message 'stopped by SIGTERM ...'.
+    """
+    _stop(distributed.maximum(_state.received), where)
+
+
+def check_alone(where: str) -> None:
+    """`check` in work that only process 0 does: one of several processes does not stop there,
+    because the others would wait for it."""
+    if not distributed.several():
+        _stop(_state.received, where)
+
+
+def _handle(number: int, frame) -> None:
+    del frame
+    again, _state.received = received(), number
+    if again or (_state.immediate and not distributed.several()):
+        _stop(number, "between steps")
 
 
 def _stop(number: int, where: str) -> None:

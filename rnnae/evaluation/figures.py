@@ -1,78 +1,119 @@
-"""The pictures of a run, and `--mode sample`."""
+"""The figures of a run: new images, reconstructions, interpolations, completions, curves."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
 
-from rnnae import models
-from rnnae.evaluation import image_grids, trained_run
-from rnnae.records.writer import read_metrics
+from rnnae.data import pipeline
+from rnnae.devices import signals
+from rnnae.evaluation import curves, image_grids
+from rnnae.evaluation.trained_run import Run, eval_subset
+from rnnae.models import Autoencoder
 
-LAST_PICTURE = "curves.png"
+LAST_FIGURE = "curves.png"  # written last: when it is there, all figures are
+MIXTURE_IMAGES = 50_000  # at most so many training images give the latents of the final mixture
+
+
+class MixtureSize(NamedTuple):
+    """The mixture of Gaussians fitted to the latents of a model without a prior."""
+
+    images: int  # training images, at most
+    components: int
+
+
+def draw_weights(
+    model: Autoencoder,
+    params: Any,
+    config: ml_collections.ConfigDict,
+    step: int,
+    splits: pipeline.Splits,
+    records: Sequence[dict],
+    directory: Path,
+    mixture: MixtureSize,
+    mixture_path: Path | None = None,
+) -> None:
+    """Writes the figures of a run that is being trained, from its weights after `step` steps.
+
+    A model without a prior gets a mixture first, which is saved to `mixture_path` if that is given.
+    """
+    run = with_prior(Run(model, params, config, step), splits, mixture)
+    if run.mixture is not None and mixture_path is not None:
+        run.mixture.save(mixture_path, step)
+    draw(run, splits.valid, records, directory, f"while figures of step {step} were drawn")
+
+
+def with_prior(run: Run, splits: pipeline.Splits, size: MixtureSize) -> Run:
+    """The run, with a mixture fitted to the latents of training images if it has no prior."""
+    if run.model.has_prior or run.mixture is not None:
+        return run
+    return run.with_mixture(eval_subset(splits.train, size.images, run.config), size.components)
 
 
 def draw(
-    run: trained_run.Run,
-    images_NHWC: np.ndarray,
-    records: list[dict],
-    directory: Path,
-    between: Callable[[], None] = lambda: None,
+    run: Run, images: pipeline.Source, records: Sequence[dict], directory: Path, where: str = ""
 ) -> None:
-    """Writes the run's pictures from held-out images and its metrics so far, `LAST_PICTURE` at the
-    end; `between` is called before each, and may raise to give up."""
+    """Writes the figures of a run from held-out images and its metrics so far, `LAST_FIGURE` last.
+
+    A signal stops it between two figures; `where` completes the message.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    chosen = trained_run.few(images_NHWC, 20, run.config)
-    between()
+    images_NHWC = eval_subset(images, 20, run.config)
+    for write in _WRITERS:
+        signals.check_alone(where)
+        write(run, images_NHWC, directory)
+    if records:
+        signals.check_alone(where)
+        curves.loss_curves(directory / LAST_FIGURE, records)
+
+
+def _generated(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
     image_grids.generated(directory / "generated.png", run.sample(10, run.config.seed))
-    originals, pairs = chosen[:10], []
-    if run.model.code_size:
-        between()
-        image_grids.reconstructions(
-            directory / "reconstructions.png", originals, run.reconstruct(originals)
-        )
-        pairs = [(chosen[i], chosen[-1 - i]) for i in range(min(5, len(chosen) // 2))]
-    if pairs:
-        between()
-        strips = np.stack([run.interpolate(first, last, 11) for first, last in pairs])
+
+
+def _reconstructions(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
+    if run.model.latent_dimensions:
+        originals = images_NHWC[:10]
+        path = directory / "reconstructions.png"
+        image_grids.reconstructions(path, originals, run.reconstruct(originals))
+
+
+def _interpolation(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
+    pairs = min(5, len(images_NHWC) // 2)
+    if run.model.latent_dimensions and pairs:
+        ends = [(images_NHWC[i], images_NHWC[-1 - i]) for i in range(pairs)]
+        strips = np.stack([run.interpolate(first, last, 11) for first, last in ends])
         image_grids.strips(directory / "interpolation.png", strips)
-    if isinstance(run.model, models.Sweep):
-        between()
-        rows = run.model.image_shape[0] // run.model.patch // 2 * run.model.patch
+
+
+def _completions(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
+    if "complete" in run.model.capabilities:
+        originals, token_rows = images_NHWC[:10], run.model.token_rows
+        rows = run.model.image_shape[0] // token_rows // 2 * token_rows  # the upper half
         four = np.tile(originals, (4, 1, 1, 1))
         drawn = run.complete(four, rows, run.config.seed).reshape(4, *originals.shape)
         image_grids.completions(directory / "completions.png", originals, rows, drawn)
-        if run.model.code_size:  # what the code says, and what it leaves to the decoder
-            between()
-            codes = np.repeat(run.codes(10, run.config.seed), 10, axis=0)
-            strips = run.decode(codes, run.config.seed).reshape(10, 10, *run.model.image_shape)
-            image_grids.strips(directory / "codes.png", strips)
-    if isinstance(run.model, models.Draw):
-        between()
-        image_grids.canvas(directory / "canvas.gif", *run.frames(run.codes(10, run.config.seed)))
-        painted, _ = run.frames(run.encode(chosen))
-        error = (painted.astype(np.float64) - chosen[None]) / 255
-        image_grids.error_by_step(
-            directory / "error_by_glimpse.png", (error**2).mean(axis=(1, 2, 3, 4))
-        )
-    if records:
-        between()
-        image_grids.curves(directory / LAST_PICTURE, records)
 
 
-def main(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
-    """`--mode sample`: new images and reconstructions of test images into `workdir`/samples."""
-    workdir = Path(workdir)
-    run, splits = trained_run.load_with_splits(config, workdir)
-    if run.mixture is None and not run.model.has_prior:
-        run = run.with_mixture(
-            trained_run.few(splits.train, trained_run.MIXTURE_IMAGES, config),
-            config.eval.mixture_components,
-        )
-    directory = workdir / "samples"
-    draw(run, splits.test, read_metrics(workdir), directory)
-    images = run.sample(64, config.seed)
-    image_grids.grid(directory / "samples_8x8.png", images, 8, 8)
-    np.save(directory / "samples_8x8.npy", images)
-    print(f"pictures in {directory}")
+def _same_latent(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
+    """Ten draws from each of ten latents, of a decoder that draws: what the latent determines, and
+    what it leaves to the decoder."""
+    if run.model.latent_dimensions and "complete" in run.model.capabilities:
+        latents = np.repeat(run.sample_latents(10, run.config.seed), 10, axis=0)
+        strips = run.decode(latents, run.config.seed).reshape(10, 10, *run.model.image_shape)
+        image_grids.strips(directory / "codes.png", strips)
+
+
+def _frames(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
+    if "frames" in run.model.capabilities:
+        frames = run.frames(run.sample_latents(10, run.config.seed))
+        image_grids.canvas(directory / "canvas.gif", *frames)
+        painted, _ = run.frames(run.encode(images_NHWC))
+        error = (painted.astype(np.float64) - images_NHWC[None]) / 255
+        curves.error_by_step(directory / "error_by_glimpse.png", (error**2).mean(axis=(1, 2, 3, 4)))
+
+
+# Each writes its figure from (run, held-out images, directory), if the model can.
+_WRITERS = (_generated, _reconstructions, _interpolation, _completions, _same_latent, _frames)

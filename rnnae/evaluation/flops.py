@@ -1,4 +1,4 @@
-"""The arithmetic of a model: of its matrix products, which are nearly all of it."""
+"""Floating-point operations of a model's matmuls, which are nearly all of its arithmetic."""
 
 import math
 
@@ -9,9 +9,11 @@ from rnnae.models import Autoencoder
 
 
 def forward(model: Autoencoder) -> int:
-    """Floating-point operations of one image's terms: two for each multiplication of a matrix
-    product, those of a recurrence as often as it steps. The bias of a gated recurrence is a row of
-    its product (`scans.gated`) and counts as one: 0.8 % of an LSTM of width 96."""
+    """FLOP of a forward pass for one image: two for each multiply-add of a matmul.
+
+    A matmul inside a recurrence counts once per step. The bias of a gated recurrence is a row of
+    its matmul (`scans.gated`) and is counted too, which is 0.8 % for an LSTM of width 96.
+    """
 
     key, one = jax.random.key(0), jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
     params = jax.eval_shape(model.init, key, one, key[None])
@@ -19,22 +21,22 @@ def forward(model: Autoencoder) -> int:
     def cost(images: int) -> int:
         image_BHWC = jax.ShapeDtypeStruct((images, *model.image_shape), jnp.float32)
         key_B = jax.random.split(key, images)
-        return of_products(jax.make_jaxpr(model.apply)(params, image_BHWC, key_B).jaxpr)
+        return count_matmul_flops(jax.make_jaxpr(model.apply)(params, image_BHWC, key_B).jaxpr)
 
-    # What is done once for all images is nobody's; one image alone would be a vector to some
-    # products.
+    # The difference leaves out work that is done once for all images. A batch of one image would
+    # turn some matmuls into matrix-vector products.
     return cost(3) - cost(2)
 
 
 def training(model: Autoencoder) -> int:
-    """Of one image's update: the terms, and their gradients by inputs and by weights, as much each.
-    Recomputation is not work, nor is the optimizer's."""
+    """FLOP of a training step for one image: the forward pass, and the gradients with respect to
+    inputs and weights, which cost as much each. Recomputation and the optimizer are not counted."""
     return 3 * forward(model)
 
 
-def of_products(jaxpr) -> int:
-    """Of all matrix products of a jaxpr, those in a loop as often as it goes round; of branches
-    those of the costliest."""
+def count_matmul_flops(jaxpr) -> int:
+    """FLOP of all matmuls of a jaxpr: in a loop once per iteration, and of several branches those
+    of the most expensive."""
     total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
@@ -46,5 +48,6 @@ def of_products(jaxpr) -> int:
         for value in equation.params.values():
             branches = value if isinstance(value, tuple | list) else (value,)
             inner = [getattr(branch, "jaxpr", branch) for branch in branches]
-            total += times * max((of_products(b) for b in inner if hasattr(b, "eqns")), default=0)
+            costs = [count_matmul_flops(b) for b in inner if hasattr(b, "eqns")]
+            total += times * max(costs, default=0)
     return total

@@ -1,8 +1,23 @@
-"""Image errors, per example and unreduced. Images are float (B, H, W, C) in [0, 1]."""
+"""Metrics besides the likelihood: of single images, and of a whole split.
+
+To add one, write its function here and its line in `IMAGE_METRICS` or `SPLIT_METRICS`. Every
+evaluation then reports it.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import dm_pix
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from rnnae import objective, rng
+from rnnae.data import pipeline
+from rnnae.models import Autoencoder
+
+ACTIVE_VARIANCE = 0.01  # of a latent dimension's mean over images, above which it is active
 
 
 def mse(x_BHWC: jax.Array, y_BHWC: jax.Array) -> jax.Array:
@@ -19,4 +34,75 @@ def ssim(x_BHWC: jax.Array, y_BHWC: jax.Array) -> jax.Array:
     """Structural similarity (Wang et al. 2004), (B,): Gaussian window of 11 pixels, or the largest
     odd one that fits a smaller image."""
     side = min(11, *x_BHWC.shape[1:3])
-    return dm_pix.ssim(x_BHWC, y_BHWC, filter_size=side - (side + 1) % 2)
+    # The window is a convolution, whose operands accelerators would round by default.
+    with jax.default_matmul_precision("float32"):
+        return dm_pix.ssim(x_BHWC, y_BHWC, filter_size=side - (side + 1) % 2)
+
+
+class ImageMetric(NamedTuple):
+    """`function` compares images with their reconstructions: two float arrays x_BHWC in [0, 1] ->
+    (B,). `digits` is how many decimals are printed."""
+
+    function: Callable[[jax.Array, jax.Array], jax.Array]
+    digits: int
+
+
+IMAGE_METRICS = {
+    "mse": ImageMetric(mse, 5),
+    "mae": ImageMetric(mae, 5),
+    "ssim": ImageMetric(ssim, 4),
+}
+
+
+class Measured(NamedTuple):
+    """What a metric of a whole split may use."""
+
+    model: Autoencoder
+    params: Any
+    images: pipeline.Source  # as evaluated: binarised if the protocol binarises
+    latent_NZ: np.ndarray  # float64, the mean latent of each image
+    seed: int
+    mutual_information_images: int  # config.eval
+
+
+def active_units(measured: Measured) -> float:
+    """Number of latent dimensions whose mean varies over images by more than `ACTIVE_VARIANCE`
+    (Burda et al. 2016, section 5.2)."""
+    with np.errstate(invalid="ignore"):  # latents that are not finite are reported by the loss
+        return float((measured.latent_NZ.var(axis=0) > ACTIVE_VARIANCE).sum())
+
+
+def mutual_information(measured: Measured) -> float | None:
+    """Mutual information between image and latent among the first images, nats; None if it is
+    turned off. See `objective.mutual_information`."""
+    count = min(len(measured.images), measured.mutual_information_images)
+    if not count:
+        return None
+    estimate = _mutual_information(measured.model)
+    return float(estimate(measured.params, measured.images[np.arange(count)], measured.seed))
+
+
+@functools.lru_cache(maxsize=4)
+def _mutual_information(model: Autoencoder) -> Callable:
+    @jax.jit
+    def estimate(params, image_SHWC, seed):
+        apply = functools.partial(model.apply, {"params": params})
+        count = image_SHWC.shape[0]
+        key_S = rng.example_keys(jax.random.key(seed), jnp.arange(count))
+        posterior = apply(pipeline.to_unit(image_SHWC), method="posterior")
+        z_SZ = apply(posterior, key_S, method="sample_posterior")
+
+        def log_posterior(shift):
+            shifted = jax.tree.map(lambda x: jnp.roll(x, -shift, axis=0), posterior)
+            return apply(shifted, z_SZ, method="log_posterior")
+
+        return objective.mutual_information(log_posterior, count)
+
+    return estimate
+
+
+# name -> function of a split that was measured; None leaves the metric out.
+SPLIT_METRICS: dict[str, Callable[[Measured], float | None]] = {
+    "active_units": active_units,
+    "mutual_information": mutual_information,
+}

@@ -1,6 +1,6 @@
-"""A trained run as an object: encode, decode, reconstruct, interpolate, sample uint8 images.
+"""A trained run as an object: encode, decode, reconstruct, interpolate, complete, sample images.
 
-run = sample.load("runs/mnist")
+run = rnnae.load("runs/mnist")
 images = run.sample(10, seed=0)  # uint8, (10, 28, 28, 1)
 """
 
@@ -16,8 +16,8 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 
+from rnnae import build, files, rng, state
 from rnnae import config as config_lib
-from rnnae import latents, likelihoods, models, optim, rng, state
 from rnnae.config import saved_config
 from rnnae.data import pipeline
 from rnnae.devices import parallel
@@ -25,16 +25,18 @@ from rnnae.errors import CheckpointError, ConfigError
 from rnnae.evaluation.mixture import Mixture
 from rnnae.records.checkpoint import Checkpoints
 
-MIXTURE_IMAGES = 50_000  # codes that a mixture is fitted to, at most
-_CANDIDATES = 64  # codes among which that of a completion is chosen
-_CHUNK = 512  # images at a time: one compiled shape whatever the caller's number
-_PAD = 32  # a power of two
+_CANDIDATES = 64  # latents from which the one of a completion is chosen
+_CHUNK = 512  # images at a time, so that one compiled shape serves any number
+_PAD = 32  # small numbers of images are padded to a multiple of this; a power of two
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A model with the parameters of a step. Images are uint8 (N, H, W, C), 0 and 255 where the run
-    binarised its own; codes are float32 (N, Z). ConfigError for others."""
+    """A model with the parameters of one step.
+
+    Images are uint8 (N, H, W, C), and only 0 and 255 where the run was trained on binarised images;
+    latents are float32 (N, Z). Other arrays raise ConfigError.
+    """
 
     model: nn.Module
     params: Any
@@ -43,108 +45,112 @@ class Run:
     mixture: Mixture | None = None
 
     def encode(self, images_NHWC: np.ndarray) -> np.ndarray:
-        """Codes of the images."""
-        self._check(images_NHWC)
-        return self._each("encode", images_NHWC)
+        """The mean latent of each image."""
+        self._check_images(images_NHWC)
+        return self._apply("encode", images_NHWC)
 
-    def _check(self, images_NHWC: np.ndarray) -> None:
-        _check_array("images", images_NHWC, np.uint8, self.model.image_shape)
-        if self.config.data.binarise != "none" and ((images_NHWC > 0) & (images_NHWC < 255)).any():
-            raise ConfigError(
-                "this run was trained on binary images, 0 and 255, and these are grey: "
-                "rnnae.data.pipeline.binarise_once(images, seed) draws such images from them"
-            )
-
-    def decode(self, codes_NZ: np.ndarray, seed: int = 0) -> np.ndarray:
-        """Mean images of the codes; `seed` matters to a decoder fed its own random output."""
-        _check_array("codes", codes_NZ, np.float32, (self.model.code_size,))
-        return _to_uint8(self._each("decode", codes_NZ, _keys(seed, max(len(codes_NZ), 1))))
+    def decode(self, latents_NZ: np.ndarray, seed: int = 0) -> np.ndarray:
+        """The mean image of each latent, or an image drawn given the latent where the model has no
+        closed form of the mean (then `seed` matters)."""
+        _check_array("latents", latents_NZ, np.float32, (self.model.latent_dimensions,))
+        method = "decode_mean" if self.model.has_mean else "decode_sample"
+        keys_N = _example_keys(seed, max(len(latents_NZ), 1))
+        return _to_uint8(self._apply(method, latents_NZ, keys_N))
 
     def reconstruct(self, images_NHWC: np.ndarray) -> np.ndarray:
         """`decode(encode(images))`."""
         return self.decode(self.encode(images_NHWC))
 
     def interpolate(self, first_HWC: np.ndarray, last_HWC: np.ndarray, steps: int) -> np.ndarray:
-        """`steps` images whose codes lie on the line between those of the two images."""
+        """`steps` images whose latents lie on the line between the latents of two images."""
         ends_2Z = self.encode(np.stack([first_HWC, last_HWC]))
         weight_S1 = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
         return self.decode((1 - weight_S1) * ends_2Z[:1] + weight_S1 * ends_2Z[1:])
 
     def sample(self, count: int, seed: int = 0) -> np.ndarray:
-        """New images: codes from the prior, decoded; a deterministic code's prior is the ex-post
-        mixture (Ghosh et al. 2020)."""
-        return self.decode(self.codes(count, seed), seed)
+        """New images, decoded from latents of the prior. The prior of a deterministic latent is the
+        mixture that was fitted after training (Ghosh et al. 2020)."""
+        return self.decode(self.sample_latents(count, seed), seed)
 
-    def codes(self, count: int, seed: int = 0) -> np.ndarray:
-        """New codes from the prior or the mixture."""
+    def sample_latents(self, count: int, seed: int = 0) -> np.ndarray:
+        """New latents from the prior or the mixture; CheckpointError if there is neither."""
         if count < 0:
-            raise ConfigError(f"the number of new codes or images must be 0 or more, not {count}")
+            raise ConfigError(f"the number of new images must be 0 or more, not {count}")
         if self.model.has_prior:
-            return self._each("prior", _keys(seed, max(count, 1), stream=1))[:count]
+            keys_N = _example_keys(seed, max(count, 1), stream=1)
+            return self._apply("sample_prior", keys_N)[:count]
         if self.mixture is None:
             raise CheckpointError(
-                "this run has no mixture to sample codes from; finish its training, or "
-                "Run.with_mixture(images, components=100) fits one now"
+                "this run has no mixture to sample latents from; finish its training, or fit one "
+                "now by Run.with_mixture(images, components=100)"
             )
         return self.mixture.sample(count, seed)
 
     def complete(self, images_NHWC: np.ndarray, rows: int, seed: int = 0) -> np.ndarray:
-        """Images that begin as the given ones do, in their first `rows` rows of pixels, and are
-        drawn from there on. Their codes are drawn from the prior and chosen by what they make of
-        those rows: importance resampling (Rubin 1987) among `_CANDIDATES` codes for each image.
+        """Images whose first `rows` rows of pixels are given, and whose other pixels are drawn.
 
-        Raises ConfigError for a model that cannot, and for rows that end within a token.
+        The latent of each image is drawn from the prior and resampled by the likelihood of the
+        given rows: importance resampling (Rubin 1987) among `_CANDIDATES` latents. Raises
+        ConfigError for a model without this capability, and for rows that end within a token.
         """
-        self._check(images_NHWC)
-        if not isinstance(self.model, models.Sweep):
-            raise ConfigError("only config.model.name=sweep completes images")
-        height, patch = self.model.image_shape[0], self.model.patch
-        if not 0 <= rows <= height or rows % patch:
-            raise ConfigError(f"rows must be a multiple of {patch} from 0 to {height}, not {rows}")
-        count = len(images_NHWC)
-        codes_NZ = np.zeros((count, 0), np.float32)
-        if self.model.code_size:
-            codes = self.codes(_CANDIDATES * count, seed)
-            codes_KNZ = codes.reshape(_CANDIDATES, count, self.model.code_size)
-            weigh = functools.partial(self._each, "log_prob_of_rows", last=(rows // patch,))
-            log_weight_KN = np.stack([weigh(codes_NZ, images_NHWC) for codes_NZ in codes_KNZ])
+        self._check_images(images_NHWC)
+        if "complete" not in self.model.capabilities:
+            raise ConfigError("this model cannot complete images; config.model.name=sweep can")
+        height, side = self.model.image_shape[0], self.model.token_rows
+        if not 0 <= rows <= height or rows % side:
+            raise ConfigError(f"rows must be a multiple of {side} from 0 to {height}, not {rows}")
+        count, dimensions = len(images_NHWC), self.model.latent_dimensions
+        latents_NZ = np.zeros((count, 0), np.float32)
+        if dimensions:
+            candidates = self.sample_latents(_CANDIDATES * count, seed)
+            candidates_KNZ = candidates.reshape(_CANDIDATES, count, dimensions)
+            log_prob = functools.partial(self._apply, "log_prob_of_rows", last=(rows // side,))
+            log_weight_KN = np.stack([log_prob(z_NZ, images_NHWC) for z_NZ in candidates_KNZ])
             noise_KN = np.random.default_rng(seed).gumbel(size=log_weight_KN.shape)
             chosen_N = np.argmax(log_weight_KN + noise_KN, axis=0)
-            codes_NZ = codes_KNZ[chosen_N, np.arange(count)]
-        inputs_N = codes_NZ, _keys(seed, max(count, 1)), images_NHWC
-        return _to_uint8(self._each("complete", *inputs_N, last=(rows // patch,)))
+            latents_NZ = candidates_KNZ[chosen_N, np.arange(count)]
+        inputs_N = latents_NZ, _example_keys(seed, max(count, 1)), images_NHWC
+        return _to_uint8(self._apply("complete", *inputs_N, last=(rows // side,)))
 
-    def frames(self, codes_NZ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How a model that paints in T steps decodes the codes: mean images, uint8
+    def frames(self, latents_NZ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How a model that paints in T steps decodes the latents: mean images, uint8
         (T, N, H, W, C), and where each step wrote, (T, N, 3); see `Draw.frames`.
 
-        Raises ConfigError for a model that does not.
+        Raises ConfigError for a model without this capability.
         """
-        if not isinstance(self.model, models.Draw):
-            raise ConfigError("only config.model.name=draw paints its images step by step")
-        _check_array("codes", codes_NZ, np.float32, (self.model.code_size,))
-        mean, where = _frames(self.model)({"params": self.params}, codes_NZ)
+        if "frames" not in self.model.capabilities:
+            raise ConfigError("this model does not paint step by step; config.model.name=draw does")
+        _check_array("latents", latents_NZ, np.float32, (self.model.latent_dimensions,))
+        mean, where = _frames(self.model)({"params": self.params}, latents_NZ)
         return _to_uint8(np.asarray(mean)), np.asarray(where)
 
     def with_mixture(self, images_NHWC: np.ndarray, components: int) -> "Run":
-        """The same run with a mixture of `components` Gaussians fitted to the images' codes.
-        ConfigError for a model without a code."""
-        if not self.model.code_size:
+        """This run with a mixture of `components` Gaussians fitted to the latents of the images.
+        ConfigError for a model without a latent."""
+        if not self.model.latent_dimensions:
             raise ConfigError(
-                "this model has no code (config.latent.name=none) to fit a mixture to"
+                "this model has no latent (config.latent.name=none) to fit a mixture to"
             )
         mixture = Mixture.fit(self.encode(images_NHWC), components, self.config.seed)
         return dataclasses.replace(self, mixture=mixture)
 
-    def _each(self, method: str, *inputs_N: np.ndarray, last: tuple = ()) -> np.ndarray:
-        """A method of the model, with `last` behind its arrays, of at most `_CHUNK` examples at a
-        time; small numbers are padded to 32s."""
+    def _check_images(self, images_NHWC: np.ndarray) -> None:
+        _check_array("images", images_NHWC, np.uint8, self.model.image_shape)
+        if self.config.data.binarise != "none" and ((images_NHWC > 0) & (images_NHWC < 255)).any():
+            raise ConfigError(
+                "this run was trained on binary images, 0 and 255, and these are grey: "
+                "rnnae.data.pipeline.binarise_once(images, seed) makes binary images of them"
+            )
+
+    def _apply(self, method: str, *inputs_N: np.ndarray, last: tuple = ()) -> np.ndarray:
+        """A method of the model, called with the arrays and then `last`, on at most `_CHUNK`
+        examples at a time."""
         program = _over_devices(self.model, method, last, self.config.devices)
         count, outputs = len(inputs_N[0]), []
         for start in range(0, max(count, 1), _CHUNK):
             rows = min(count - start, _CHUNK)
             size = _CHUNK if count > _CHUNK else -(-max(rows, 1) // _PAD) * _PAD
-            # Padding repeats the last row, whose result is cut off again.
+            # The padding repeats the last example; its results are dropped.
             index = np.minimum(np.arange(start, start + size), max(count - 1, 0))
             outputs.append(program(self.params, [_rows(x, index) for x in inputs_N])[:rows])
         return np.concatenate(outputs)
@@ -152,12 +158,12 @@ class Run:
 
 @functools.lru_cache(maxsize=8)
 def _over_devices(model: nn.Module, method: str, last: tuple, most: int) -> Callable:
-    """The compiled method over a power of two of this process's devices, at most `most` or, for 0,
-    as many as there are. Images and keys may come as bytes and as key data. Modules are hashable by
+    """The compiled method, over a power of two of this process's devices: at most `most`, or for 0
+    as many as there are. Images may come as uint8, and keys as their data. Modules are hashable by
     their fields."""
 
     def call(params, inputs):
-        inputs = [_READ.get(x.dtype.name, lambda x: x)(x) for x in inputs]
+        inputs = [_CONVERT.get(x.dtype.name, lambda x: x)(x) for x in inputs]
         return model.apply({"params": params}, *inputs, *last, method=method)
 
     devices = jax.local_devices()[: most or None]
@@ -169,7 +175,7 @@ def _frames(model: nn.Module) -> Callable:
     return jax.jit(functools.partial(model.apply, method="frames"))
 
 
-_READ = {"uint8": pipeline.to_unit, "uint32": jax.random.wrap_key_data}
+_CONVERT = {"uint8": pipeline.to_unit, "uint32": jax.random.wrap_key_data}
 
 
 def _check_array(what: str, x: np.ndarray, dtype: type, shape: tuple[int, ...]) -> None:
@@ -188,55 +194,30 @@ def _to_uint8(x: np.ndarray) -> np.ndarray:
     return np.round(255 * x).astype(np.uint8)
 
 
-def _keys(seed: int, count: int, stream: int = 0) -> np.ndarray:
-    """One key's data for each of `count` examples; of another `stream`, others."""
+def _example_keys(seed: int, count: int, stream: int = 0) -> np.ndarray:
+    """The data of one key for each of `count` examples; streams are independent of each other."""
     key = jax.random.fold_in(jax.random.key(seed), stream)
-    return np.asarray(jax.random.key_data(rng.of_positions(key, jnp.arange(count))))
+    return np.asarray(jax.random.key_data(rng.example_keys(key, jnp.arange(count))))
 
 
 def _rows(x, index):
-    """Rows of x; of an x without any, zeros."""
-    return (
-        x[np.minimum(index, len(x) - 1)]
-        if len(x)
-        else np.zeros((len(index), *x.shape[1:]), x.dtype)
-    )
-
-
-def load_splits(config: ml_collections.ConfigDict) -> pipeline.Splits:
-    """The images of a config, prepared on first use."""
-    fields = config.data.to_dict()
-    del fields["batch_size"], fields["binarise"], fields["fingerprint"]
-    return pipeline.load(**fields, seed=config.seed)
-
-
-def build(config: ml_collections.ConfigDict, total_steps: int) -> tuple[nn.Module, Any, Any]:
-    """(model, optimizer, schedule) of a config whose `data.shape` is that of the images."""
-    fields = config.model.to_dict()
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    shape = tuple(config.data.shape)
-    pixels = likelihoods.likelihood(channels=shape[2], **config.likelihood)
-    latent = latents.latent(image_shape=shape, **config.latent)
-    model = models.model(fields.pop("name"), shape, pixels, latent, **fields)
-    fields = config.optim.to_dict()
-    del fields["ema"], fields["precision"]
-    schedule = optim.learning_rate_schedule(
-        total_steps=total_steps,
-        **{key: fields.pop(key) for key in optim.SCHEDULE_KEYS},
-    )
-    return model, optim.optimizer(schedule, **fields), schedule
+    """The rows `index` of x; zeros if x has no rows."""
+    if len(x):
+        return x[np.minimum(index, len(x) - 1)]
+    return np.zeros((len(index), *x.shape[1:]), x.dtype)
 
 
 def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
     """The run in `workdir` with its averaged parameters, `latest` or `best` on validation.
 
-    Raises CheckpointError if there is none that verifies, ConfigError for another `checkpoint`, or
-    if the run is of another version of this package. A density over the codes comes with the
-    weights that it was fitted to.
+    A mixture over the latents is loaded if it was fitted with these parameters. Raises
+    CheckpointError if there is no checkpoint that verifies; ConfigError for another `checkpoint`,
+    or if the run was saved by an incompatible version of rnnae.
     """
     workdir = Path(workdir)
     config = saved_config.get_config(str(saved_config.find(workdir)))
-    model, optimizer, _ = build(config, total_steps=1)
+    model = build.build_model(config)
+    optimizer, _ = build.build_optimizer(config, total_steps=1)
     like = state.create(model, optimizer, model.image_shape, config.seed)
     restored = Checkpoints(workdir).restore(like, kind=checkpoint)
     if restored is None:
@@ -245,21 +226,24 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
             + ("nothing was validated; take latest" if checkpoint == "best" else "train it first")
         )
     step = int(restored.step)
-    mixture = Mixture.load(workdir / "mixture.npz", step)
+    mixture = Mixture.load(workdir / files.MIXTURE, step)
     return Run(model, jax.device_get(restored.ema), config, step, mixture)
 
 
 def load_with_splits(
     config: ml_collections.ConfigDict, workdir: str | Path
 ) -> tuple[Run, pipeline.Splits]:
-    """The run in `workdir` and its images; ConfigError if `config` is of another run or others."""
-    run, splits = load(workdir, config.eval.checkpoint), load_splits(config)
-    now = config_lib.resolved(config, splits.train.shape[1:], pipeline.fingerprint(splits))
-    saved_config.refuse_another_run(now, workdir)
+    """The run in `workdir` and its images; ConfigError if `config` belongs to another run or names
+    other images."""
+    run, splits = load(workdir, config.eval.checkpoint), build.load_splits(config)
+    shape, fingerprint = splits.train.shape[1:], pipeline.fingerprint(splits)
+    saved_config.refuse_another_run(config_lib.resolved(config, shape, fingerprint), workdir)
     return run, splits
 
 
-def few(images: pipeline.Source, most: int, config: ml_collections.ConfigDict) -> np.ndarray:
-    """The first images of a split, as the config's protocol has them: binarised if it binarises."""
+def eval_subset(
+    images: pipeline.Source, most: int, config: ml_collections.ConfigDict
+) -> np.ndarray:
+    """The first images of a split, at most `most`, binarised if the config binarises."""
     chosen = images[np.arange(min(len(images), most))]
     return pipeline.held_out(chosen, config.data.binarise, config.eval.seeds[0])

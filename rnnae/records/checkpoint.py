@@ -1,17 +1,16 @@
-"""Save, verify, restore. The only orbax import.
+"""Checkpoints: save, verify, restore. The only file that imports orbax.
 
-`workdir`/checkpoints/latest keeps the last two states, `best` the one of lowest validation loss.
-Orbax itself restores wrong weights from a file with a flipped bit, casts silently, and believes in
-empty directories; so every step has a manifest, written when all else of it is on disk, with the
-SHA-256 of each file, one of which lists the shape and dtype of each array. A step that its manifest
-does not confirm does not count.
+`workdir`/checkpoints/latest keeps the last two states, and `best` the state of lowest validation
+loss. Orbax restores wrong weights from a file with a flipped bit, casts dtypes silently, and counts
+an empty directory as a checkpoint. So every step gets a manifest with the SHA-256 of each of its
+files, written when all of them are on disk. One of these files lists the shape and dtype of each
+array. A step counts only if its manifest verifies.
 """
 
 import contextlib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from rnnae import files
 from rnnae.devices import distributed
-from rnnae.errors import CheckpointError, choose
-from rnnae.records.writer import free
+from rnnae.errors import CheckpointError, check_choice, one_line
 
 _KEEP = {"latest": 2, "best": 1}
 _MANIFEST = "manifest.json"  # path -> SHA-256
@@ -33,24 +32,24 @@ class Checkpoints:
     """The checkpoints of one run; directories are made at the first save."""
 
     def __init__(self, workdir: str | Path):
-        self._root = Path(workdir).resolve() / "checkpoints"
+        self._root = Path(workdir).resolve() / files.CHECKPOINTS
         self._managers: dict[str, ocp.CheckpointManager] = {}
-        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax narrates every save
+        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax logs several lines per save
 
     def steps(self, kind: str) -> list[int]:
         """Steps that have a manifest, oldest first."""
         return [step for step in self._directories(kind) if self._manifest(kind, step).exists()]
 
     def save(self, kind: str, step: int, state: Any) -> None:
-        """Writes the state; on return it is on disk, whole. A step already there is left alone.
+        """Writes the state, and returns when it is on disk. A step that exists is left alone.
 
-        Raises CheckpointError if it cannot be written; older steps are then still there.
+        Raises CheckpointError if the state cannot be written; older steps are kept then.
         """
 
         def begin():
             if step in self.steps(kind):
                 return False
-            self._set_aside(kind, step)  # what a kill left half-written
+            self._set_aside(kind, step)  # half-written when the run was killed
             return True
 
         try:
@@ -63,32 +62,32 @@ class Checkpoints:
             distributed.on_primary(lambda: self._write_manifest(kind, step, signature))
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"cannot write checkpoint {kind}/{step} below {self._root}: {_line(error)}; free "
-                "some space and run the same command again, it continues from the step before"
+                f"cannot write checkpoint {kind}/{step} in {self._root}: {one_line(error)}; free "
+                "some space and run the same command again: it continues from the last checkpoint"
             ) from error
 
     def restore(self, like: Any, kind: str = "latest", repair: bool = False) -> Any | None:
-        """The newest state that verifies, with the arrays' shapes, dtypes and devices of `like`.
+        """The newest state that verifies, with the shapes, dtypes and devices of `like`.
 
-        None if there has never been a checkpoint. Steps that do not verify are named in a printed
-        line each; with `repair` they are moved to checkpoints/refused. Raises CheckpointError if
-        no step verifies, or if the state is of another model; ConfigError for an unknown `kind`.
+        Returns None if there are no checkpoints. Each step that does not verify is reported in a
+        printed line, and with `repair` moved to checkpoints/refused. Raises CheckpointError if no
+        step verifies, or if the state belongs to another model; ConfigError for an unknown `kind`.
         """
-        choose(_KEEP, "the checkpoint", kind)
+        check_choice(_KEEP, "the checkpoint", kind)
         newest = distributed.on_primary(lambda: self._newest(kind, repair))
         return None if newest is None else self._read(*newest, like)
 
     def newest(self) -> int | None:
-        """The step that `restore` takes; None if there has never been a checkpoint."""
+        """The step that `restore` would take; None if there are no checkpoints."""
         newest = distributed.on_primary(lambda: self._newest("latest", repair=False))
         return None if newest is None else newest[1]
 
     def has(self, step: int) -> bool:
-        """Whether there is a state of that step to restore."""
+        """Whether the state of that step can be restored."""
         return distributed.on_primary(lambda: self._verify("latest", step) is None)
 
     def go_back(self, step: int) -> None:
-        """Sets the states after that step aside, in checkpoints/refused."""
+        """Moves the states after that step to checkpoints/refused."""
         for newer in [s for s in self._directories("latest") if s > step]:
             self._set_aside("latest", newer)
 
@@ -111,7 +110,7 @@ class Checkpoints:
         if refused:
             reasons = "; ".join(f"{kind}/{step}: {why}" for kind, step, why in refused)
             raise CheckpointError(
-                f"no checkpoint below {self._root} can be trusted ({reasons}); restore the files "
+                f"no checkpoint in {self._root} can be trusted ({reasons}); restore the files "
                 "from a copy, or remove the directory to start from scratch"
             )
         return None
@@ -139,21 +138,16 @@ class Checkpoints:
     def _write_manifest(self, kind: str, step: int, signature: dict[str, str]) -> None:
         path = self._manifest(kind, step)
         (path.parent / _ARRAYS).write_text(json.dumps(signature, indent=1))
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("w") as file:
-            json.dump(_digests(path.parent), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        files.replace_text(path, json.dumps(_digests(path.parent), indent=1))
 
     def _verify(self, kind: str, step: int) -> str | None:
-        """Why the step cannot be trusted, or None."""
+        """Why the step cannot be trusted; None if it can."""
         path = self._manifest(kind, step)
         try:
             expected = json.loads(path.read_text())
         except FileNotFoundError:
             return "it was not finished (it has no manifest)"
-        except ValueError:  # also bytes that are not text
+        except ValueError:  # not JSON, or not even text
             return f"{_MANIFEST} is damaged"
         found = _digests(path.parent)
         for name in sorted(expected.keys() | found.keys()):
@@ -171,8 +165,8 @@ class Checkpoints:
         for name in sorted(saved.keys() | expected.keys()):
             if saved.get(name) != expected.get(name):
                 raise CheckpointError(
-                    f"checkpoint {kind}/{step} is of another model: {name} is "
-                    f"{saved.get(name, 'absent')} there, {expected.get(name, 'absent')} here"
+                    f"checkpoint {kind}/{step} belongs to another model: {name} is "
+                    f"{saved.get(name, 'absent')} there and {expected.get(name, 'absent')} here"
                 )
         target = _key_data(like)
         restored = self._manager(kind).restore(step, args=ocp.args.StandardRestore(target))
@@ -184,16 +178,18 @@ class Checkpoints:
         source = self._root / kind / str(step)
         if not source.exists() or not distributed.is_primary():
             return
-        target = free(self._root / "refused" / f"{kind}-{step}")
+        target = files.free_path(self._root / "refused" / f"{kind}-{step}")
         target.parent.mkdir(parents=True, exist_ok=True)
         source.rename(target)
         if kind in self._managers:
             self._managers[kind].reload()
 
 
-def meet(workdirs: Sequence[Path]) -> bool:
-    """Whether runs stand at one step, from which they can train as one; those that were saved once
-    more before a kill go back by one."""
+def align_checkpoints(workdirs: Sequence[Path]) -> bool:
+    """Whether all runs can continue from the same step, as training them together requires.
+
+    Runs that saved one checkpoint more than the others before a kill go back by one.
+    """
     with contextlib.ExitStack() as stack:
         all_checkpoints = [
             stack.enter_context(contextlib.closing(Checkpoints(workdir))) for workdir in workdirs
@@ -214,26 +210,20 @@ def _is_key(x: Any) -> bool:
 
 
 def _key_data(tree: Any) -> Any:
-    """The tree with typed random keys as plain arrays, which is what can be written."""
+    """The tree with the data of its typed random keys, because orbax writes plain arrays only."""
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)
 
 
 def _signature(tree: Any) -> dict[str, str]:
-    """path -> dtype[shape] of each array."""
+    """Path in the tree -> dtype[shape] of the array there."""
     leaves = jax.tree_util.tree_leaves_with_path(_key_data(tree))
     return {jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
 
 
 def _digests(directory: Path) -> dict[str, str]:
-    """Path within `directory` -> SHA-256, of each file but the manifest."""
-    own = {directory / _MANIFEST, (directory / _MANIFEST).with_suffix(".tmp")}
-    files = [p for p in directory.rglob("*") if p.is_file() and p not in own]
+    """Path within `directory` -> SHA-256, for each file but the manifest and its temporary file."""
+    paths = [p for p in directory.rglob("*") if p.is_file() and _MANIFEST not in p.name]
     return {
         str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(files)
+        for p in sorted(paths)
     }
-
-
-def _line(error: Exception) -> str:
-    """An error's message on one line."""
-    return " ".join(str(error).split())[:200]

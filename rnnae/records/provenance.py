@@ -1,4 +1,4 @@
-"""Where and with what a run is made: commit, versions, machine."""
+"""Where a run was made, and with which versions: date, commit, packages, machine."""
 
 import datetime
 import importlib.metadata
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-_ARITHMETIC = {  # flag of /proc/cpuinfo -> its common name, the widest first
+_ARITHMETIC = {  # flag in /proc/cpuinfo -> common name of the instruction set, the widest first
     "amx_tile": "AMX",
     "avx512_bf16": "AVX-512 BF16",
     "avx512f": "AVX-512",
@@ -21,7 +21,7 @@ _PACKAGES = ("rnnae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 
 
 def describe(devices: Sequence[jax.Device]) -> dict:
-    """JSON: of this process, at this time, on these devices."""
+    """Date, commit, devices, machine and versions of this process, as JSON."""
     kinds = sorted({device.device_kind for device in devices})
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -35,7 +35,8 @@ def describe(devices: Sequence[jax.Device]) -> dict:
 
 
 def commit() -> str:
-    """Of the checkout that holds this package, `-dirty` where files of it differ; "" if none."""
+    """The commit of the checkout that holds this package, with `-dirty` if files were changed; ""
+    if the package is installed elsewhere."""
     own = Path(__file__)
     if not _git("ls-files", "--error-unmatch", own.name, cwd=own.parent):  # installed elsewhere
         return ""
@@ -43,7 +44,7 @@ def commit() -> str:
 
 
 def _git(*arguments: str, cwd: Path) -> str:
-    """What git says; "" if it fails or is not there."""
+    """The output of git; "" if it fails or is not installed."""
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=cwd, capture_output=True, text=True, timeout=10
@@ -54,12 +55,12 @@ def _git(*arguments: str, cwd: Path) -> str:
 
 
 def processor() -> str:
-    """The CPU's model and its widest arithmetic, which the name may not tell."""
+    """The CPU's model and its widest vector instructions, which the model's name may not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    # The first of each: all cores are taken to be alike.
+    # Reversed, so that the first core's entry wins: all cores are assumed to be alike.
     found = dict(
         reversed([re.split(r"\s*:\s*", line, maxsplit=1) for line in lines if ":" in line])
     )

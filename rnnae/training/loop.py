@@ -1,40 +1,32 @@
-"""`updates`: the steps of a run, one program call after another, when they pause, and what they
-measured."""
+"""`updates`: program calls one after another, when they stop to synchronise, and their metrics."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
 
 from rnnae.data import pipeline
-from rnnae.devices import distributed, parallel
-from rnnae.devices.signals import Interrupt
+from rnnae.devices import distributed, parallel, signals
 from rnnae.errors import NonFiniteError
 from rnnae.records.writer import Writer
 from rnnae.state import TrainState
-from rnnae.training.progress import Progress
-from rnnae.training.schedule import Timetable
+from rnnae.training.progress import Progress, Reading
+from rnnae.training.schedule import Schedule
 
 
-def batches_of(
-    images: Mapping[int, pipeline.Source], timetable: Timetable, step: int
+def batches(
+    images: pipeline.Source, schedule: Schedule, step: int, seed: int
 ) -> Iterator[np.ndarray]:
-    """uint8 (K, B, H, W, C) for each call from `step` on; of several runs, each with `images` and
-    a seed of its own, (K, S, B, H, W, C)."""
-    streams = [
-        pipeline.stream(
-            source,
-            timetable.calls(step),
-            seed=seed,
-            size=timetable.size,
-            part=distributed.part(timetable.size),
-        )
-        for seed, source in images.items()
-    ]
-    if len(streams) == 1:
-        return streams[0]
-    return (np.stack(own, axis=1) for own in zip(*streams, strict=True))
+    """This process's slice of the batches of each program call from `step` on, uint8
+    (K, B, H, W, C)."""
+    return pipeline.stream(
+        images,
+        schedule.calls(step),
+        seed=seed,
+        size=schedule.batch_size,
+        local_slice=distributed.local_slice(schedule.batch_size),
+    )
 
 
 def updates(
@@ -43,116 +35,118 @@ def updates(
     call: Callable,
     batches: Iterator[np.ndarray],
     devices: Sequence[jax.Device],
-    meter: "Meter",
-    pause: "Pause",
+    sync: "SyncPolicy",
+    meter: "ThroughputMeter",
+    progress: Progress,
 ) -> Iterator[tuple[int, TrainState]]:
-    """Trains from `step` over `batches`, one program call each; yields (step, state) whenever
-    `pause` says so.
+    """Trains from `step` on, one program call per item of `batches`; yields (step, state) whenever
+    `sync` says so.
 
-    Call n is dispatched before the metrics of call n - 1 are read, so that the device does not
-    wait for the host; at a pause all metrics have been read.
+    Call n is dispatched before the metrics of call n - 1 are read, so that the device does not wait
+    for the host. All metrics have been read before a state is yielded.
     """
     programs, unread = {}, []
+
+    def read_oldest():
+        progress.update(meter.read(*unread.pop(0)))
+
     meter.start()
     for images in batches:
         count = len(images)
         shards = parallel.shard_batches(images, devices)
-        if count not in programs:  # two or three lengths in a run
-            while unread:  # or the call still running would hide behind the compiler's time
-                meter.read(*unread.pop(0))
+        if count not in programs:  # a run has two or three different lengths of call
+            while unread:  # or the running call would be timed as part of the compilation
+                read_oldest()
             begin = time.monotonic()
             programs[count] = call.lower(train_state, shards).compile()
-            meter.compiled(time.monotonic() - begin)
+            seconds = time.monotonic() - begin
+            if len(programs) == 1:
+                progress.log(f"compiled in {seconds:.1f} s")
+            meter.exclude(seconds)
         train_state, metrics = programs[count](train_state, shards)
         step += count
         unread.append((step, metrics))
-        paused = pause.due(step)
-        while len(unread) > (0 if paused else 1):
-            meter.read(*unread.pop(0))
-        if paused:
+        due = sync.due(step)
+        while len(unread) > (0 if due else 1):
+            read_oldest()
+        if due:
             yield step, train_state
             meter.start()
 
 
-class Pause:
-    """When the state is handed out: to be validated, saved, or because a signal came."""
+class SyncPolicy:
+    """When the loop stops to hand out its state: for a validation, for a checkpoint after `seconds`
+    of training, because of a signal, and at the end."""
 
-    def __init__(self, timetable: Timetable, interrupt: Interrupt, seconds: float):
-        self._timetable, self._interrupt, self._seconds = timetable, interrupt, seconds
+    def __init__(self, schedule: Schedule, seconds: float):
+        self._schedule, self._seconds = schedule, seconds
         self._last = time.monotonic()
-        self._asked: Callable[[], int] = lambda: 0
+        self._pending: Callable[[], int] = lambda: 0
 
     def due(self, step: int) -> bool:
+        """Whether to stop after `step`; the same in every process."""
         now = time.monotonic()
-        wanted = self._interrupt.requested or now - self._last > self._seconds
-        asked = distributed.greatest_soon(wanted)
-        if distributed.several():  # one call later, so that nobody waits for the call under way
-            asked, self._asked = self._asked, asked
-        due = asked() > 0 or step == self._timetable.total or self._timetable.validation_due(step)
+        wanted = signals.received() or now - self._last > self._seconds
+        asked = distributed.async_max(wanted)
+        if distributed.several():  # use the answer one call later, so that nobody waits for it
+            asked, self._pending = self._pending, asked
+        due = asked() > 0 or step == self._schedule.total or self._schedule.validation_due(step)
         if due:
             self._last = now
-            self._asked()  # or this exchange would be under way beside those of the pause
-            self._asked = lambda: 0
+            self._pending()  # no collective may be in flight beside those of the validation
+            self._pending = lambda: 0
         return due
 
 
-class Meter:
-    """Reads the metrics of each call: checks, records and shows them, with the training speed.
+class ThroughputMeter:
+    """Reads the metrics of each call: checks that they are finite and records them, with the speed.
 
-    Of runs that train as one, each has its own record, and an equal part of the time.
+    `share` is the number of seeds that train in the same program, each of which counts an equal
+    share of the time.
     """
 
-    def __init__(self, timetable: Timetable, writers: Sequence[Writer], progress: Progress):
-        self._timetable, self._writers, self._progress = timetable, writers, progress
-        recorded = [r["seconds"] for writer in writers for r in writer.timings()]
-        self._seconds = max(recorded, default=0.0)  # of each run
-        self._compiled = False
+    def __init__(self, schedule: Schedule, writer: Writer, share: int = 1):
+        self._schedule, self._writer, self._share = schedule, writer, share
+        self._seconds = max((r["seconds"] for r in writer.timings()), default=0.0)
         self.start()
 
     def start(self) -> None:
-        """Training time runs from here: what came before was not training."""
+        """Training time counts from now: what came before was not training."""
         self._begin = time.monotonic()
 
-    def compiled(self, seconds: float) -> None:
-        """Compile time is said once, and is not training time."""
-        if not self._compiled:
-            self._progress.say(f"compiled in {seconds:.1f} s")
-        self._compiled = True
+    def exclude(self, seconds: float) -> None:
+        """Leaves out time that was not training, such as compilation."""
         self._begin += seconds
 
-    def read(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Waits for the call that ended at `step`, whose metrics are (K,) each, or (K, S) of S
-        runs; raises NonFiniteError if a step of it failed."""
-        runs = len(self._writers)
-        values = {
-            name: np.asarray(x, np.float64).reshape(-1, runs)
-            for name, x in jax.device_get(metrics).items()
-        }
+    def read(self, step: int, metrics: dict[str, jax.Array]) -> Reading:
+        """Waits for the call that ended at `step`, whose metrics have shape (K,).
+
+        Raises NonFiniteError if the loss or the gradient of one of its steps is not finite.
+        """
+        values = {name: np.asarray(x, np.float64) for name, x in jax.device_get(metrics).items()}
         count = len(values["loss"])
         _check_finite(values, step - count)
-        means = {f"train/{name}": x.mean(axis=0) for name, x in values.items()}
+        means = {name: float(x.mean(axis=0)) for name, x in values.items()}
         now = time.monotonic()
-        seconds, self._begin = (now - self._begin) / runs, now
+        seconds, self._begin = (now - self._begin) / self._share, now
         self._seconds += seconds
-        speed = count * self._timetable.size / max(seconds, 1e-9)
-        for run, writer in enumerate(self._writers):
-            own = {name: float(x[run]) for name, x in means.items()}
-            writer.write(step, self._timetable.epoch(step), own)
-            writer.timing(step, seconds=self._seconds, images_per_second=speed)
+        speed = count * self._schedule.batch_size / max(seconds, 1e-9)
+        epoch = self._schedule.epoch(step)
+        self._writer.write_metrics(step, epoch, {f"train/{k}": v for k, v in means.items()})
+        self._writer.write_timing(step, seconds=self._seconds, images_per_second=speed)
         # At the mean speed so far.
-        left = self._seconds / step * (self._timetable.total - step) * runs
-        self._progress.update(step, float(means["train/loss"].mean()), speed, left)
+        left = self._seconds / step * (self._schedule.total - step) * self._share
+        return Reading(step, means, speed, left)
 
 
 def _check_finite(values: dict[str, np.ndarray], step: int) -> None:
-    """NonFiniteError for the first of the steps after `step`, (K, S), that failed in any run."""
-    finite = np.isfinite(values["loss"]) & np.isfinite(values["grad_norm"])
-    if finite.all():
+    """NonFiniteError for the first step after `step` whose loss or gradient is not finite."""
+    finite_K = np.isfinite(values["loss"]) & np.isfinite(values["grad_norm"])
+    if finite_K.all():
         return
-    k, run = np.argwhere(~finite)[0]
-    which = f" of run {run + 1} of {finite.shape[1]}" if finite.shape[1] > 1 else ""
+    k = int(np.argmin(finite_K))
     raise NonFiniteError(
-        f"loss {values['loss'][k, run]} with gradient norm {values['grad_norm'][k, run]} at step "
-        f"{step + k + 1}{which}, learning rate {values['learning_rate'][k, run]:.3g}; the last "
-        "checkpoint is from before it; lower config.optim.learning_rate or config.optim.clip_norm"
+        f"loss {values['loss'][k]} with gradient norm {values['grad_norm'][k]} at step "
+        f"{step + k + 1}, learning rate {values['learning_rate'][k]:.3g}; the last checkpoint is "
+        "from before it; lower config.optim.learning_rate or config.optim.clip_norm"
     )

@@ -1,165 +1,159 @@
-"""What a run does besides updates: describe itself, validate, and finish with the test set."""
+"""What a run does besides updates: describe itself, save, validate, and finish by a test."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
 from flax import linen as nn
 
-from rnnae import state
+from rnnae import files, state
 from rnnae.data import pipeline
-from rnnae.devices import distributed
-from rnnae.devices.signals import Interrupt
+from rnnae.devices import distributed, signals
 from rnnae.errors import NonFiniteError
-from rnnae.evaluation import evaluate, figures, flops, trained_run
-from rnnae.models import Autoencoder
+from rnnae.evaluation import figures, flops
+from rnnae.evaluation.evaluate import Evaluator, format_metrics
 from rnnae.records import provenance
 from rnnae.records.checkpoint import Checkpoints
 from rnnae.records.writer import Writer
 from rnnae.state import TrainState
-from rnnae.training.schedule import Timetable
+from rnnae.training.schedule import Schedule
 
-_PREVIEW = {"images": 2000, "components": 10}  # of the mixture behind the pictures on the way
+# Mixture of Gaussians behind the new images in the figures of a run that is not finished.
+_PREVIEW = figures.MixtureSize(images=2000, components=10)
 
 
-@dataclasses.dataclass(frozen=True)
-class Milestones:
-    """Those of one run; `validate` and `finish` leave a record already there alone."""
+class Run(NamedTuple):
+    """What the functions here need of one run that is being trained."""
 
-    config: ml_collections.ConfigDict
+    config: ml_collections.ConfigDict  # resolved
     workdir: Path
-    timetable: Timetable
+    schedule: Schedule
     splits: pipeline.Splits
-    model: Autoencoder
-    evaluator: evaluate.Evaluator
+    evaluator: Evaluator
     writer: Writer
-    say: Callable[[str], None]
     checkpoints: Checkpoints
-    interrupt: Interrupt
+    log: Callable[[str], None]
 
-    def describe(self, train_state: TrainState, devices: Sequence[jax.Device]) -> None:
-        """The parameter summary: the table into summary.txt, its totals on one line; and a record
-        of what runs where."""
-        if not distributed.is_primary():
-            return
-        model, params = self.model, train_state.params
 
-        def size(tree):
-            return sum(x.size for x in jax.tree.leaves(tree))
+def describe(run: Run, train_state: TrainState, devices: Sequence[jax.Device]) -> None:
+    """Writes the table of parameters to summary.txt, prints their number, and records where and
+    with what the run starts."""
+    if not distributed.is_primary():
+        return
+    model, params = run.evaluator.model, train_state.params
 
-        image, key = np.zeros((1, *model.image_shape), np.float32), jax.random.key(0)
-        plain = {"width": 120, "force_terminal": False}  # no colours in a file
-        table = nn.tabulate(model, key, console_kwargs=plain)(image, key[None])
-        (self.workdir / "summary.txt").write_text(table)
-        parts = ", ".join(f"{name} {size(part):,}" for name, part in sorted(params.items()))
-        kinds = ", ".join(sorted({device.device_kind for device in devices}))
-        self.say(f"{size(params):,} parameters ({parts}) on {len(devices)} x {kinds}")
-        arithmetic = {"parameters": size(params), "training_flop_per_image": flops.training(model)}
-        step = int(train_state.step)
-        about = provenance.describe(devices) | arithmetic | {"tested": bool(self._tested(step))}
-        self.writer.started(step, about)
+    def size(tree):
+        return sum(x.size for x in jax.tree.leaves(tree))
 
-    def save(self, step: int, train_state: TrainState) -> None:
-        """All that was recorded, and the state, survive from here on. NonFiniteError for what no
-        training could continue: the loss that would show it is that of the next step."""
-        if not state.finite(train_state.params):
-            raise NonFiniteError(
-                f"the parameters are not finite after step {step}; the last checkpoint is from "
-                "before it; lower config.optim.learning_rate or config.optim.clip_norm"
-            )
-        self.writer.sync()
-        self.checkpoints.save("latest", step, train_state)
+    image, key = np.zeros((1, *model.image_shape), np.float32), jax.random.key(0)
+    plain = {"width": 120, "force_terminal": False}  # no colours in a file
+    table = nn.tabulate(model, key, console_kwargs=plain)(image, key[None])
+    files.replace_text(run.workdir / files.SUMMARY, table)
+    parts = ", ".join(f"{name} {size(part):,}" for name, part in sorted(params.items()))
+    kinds = ", ".join(sorted({device.device_kind for device in devices}))
+    run.log(f"{size(params):,} parameters ({parts}) on {len(devices)} x {kinds}")
+    step = int(train_state.step)
+    about = provenance.describe(devices) | {
+        "parameters": size(params),
+        "training_flop_per_image": flops.training(model),
+        "tested": bool(_test_metrics(run, step)),
+    }
+    run.writer.write_start(step, about)
 
-    def validate(self, step: int, train_state: TrainState) -> None:
-        """Validation metrics, best checkpoint, record, pictures: in the order that survives a
-        kill. An interrupted validation leaves no record, so a continued run does it again."""
-        done = {r["step"]: r["valid/loss"] for r in self.writer.records() if "valid/loss" in r}
-        if distributed.on_primary(lambda: step in done):
-            return
-        means = self._measure("valid", step, train_state)
-        if distributed.on_primary(lambda: means["loss"] < min(done.values(), default=math.inf)):
-            self.checkpoints.save("best", step, train_state)
-        self._record("valid", step, means)
-        # All is recorded and saved: a signal need not wait for pictures, which compile and plot.
-        where = f"after the evaluation at step {step}"
-        self.interrupt.check(where)
-        if distributed.is_primary():
-            self._draw(self._with_prior(train_state, **_PREVIEW), where)
 
-    def finish(self, step: int, train_state: TrainState) -> dict[str, float]:
-        """Test metrics of the averaged weights, the mixture over the codes, the last pictures."""
-        result = distributed.on_primary(lambda: self._tested(step))
-        last = self._pictures / figures.LAST_PICTURE
-        if result:
-            means = {name.removeprefix("test/"): value for name, value in result.items()}
-            self.say(f"already trained; test: {evaluate.line(means)}")
-        else:
-            means = self._measure("test", step, train_state, weighted=True)
-            result = {f"test/{name}": value for name, value in means.items()}
-            if distributed.is_primary():
-                last.unlink(missing_ok=True)  # without it the last pictures are still to be drawn
-            self._record("test", step, means)
-        if distributed.is_primary() and not last.exists():
-            run = self._with_prior(
-                train_state,
-                trained_run.MIXTURE_IMAGES,
-                self.config.eval.mixture_components,
-                final=True,
-            )
-            if run.mixture is not None:
-                run.mixture.save(self.workdir / "mixture.npz", step)
-            self._draw(run, f"after the evaluation at step {step}")
-            self.say(f"pictures in {self._pictures}")
-        distributed.on_primary(lambda: None)  # whoever ended first would be missed
-        return result
+def save(run: Run, step: int, train_state: TrainState) -> None:
+    """Flushes the records and saves a checkpoint.
 
-    @property
-    def _pictures(self) -> Path:
-        return self.workdir / "pictures"
-
-    def _tested(self, step: int) -> dict[str, float] | None:
-        """The test metrics that were recorded after `step` steps."""
-        both = [r for r in self.writer.records() if r["step"] == step and "test/loss" in r]
-        return {k: v for k, v in both[0].items() if k.startswith("test/")} if both else None
-
-    def _measure(
-        self, split: str, step: int, train_state: TrainState, weighted: bool = False
-    ) -> dict[str, float]:
-        where = f"in the evaluation at step {step}"
-        return self.evaluator(
-            train_state.ema,
-            getattr(self.splits, split),
-            weighted=weighted,
-            between=lambda: self.interrupt.check(where),
-        ).means
-
-    def _record(self, split: str, step: int, means: dict[str, float]) -> None:
-        epoch = self.timetable.epoch(step)
-        self.writer.write(step, epoch, {f"{split}/{name}": v for name, v in means.items()})
-        count = len(getattr(self.splits, split))
-        self.say(f"epoch {epoch:.3g}  {split} ({count:,} images): {evaluate.line(means)}")
-
-    def _with_prior(
-        self, train_state: TrainState, images: int, components: int, final: bool = False
-    ) -> trained_run.Run:
-        """The run as it is now, with a mixture over the codes where the model has no prior."""
-        params = jax.device_get(train_state.ema)
-        run = trained_run.Run(self.model, params, self.config, int(train_state.step))
-        if self.model.has_prior:
-            return run
-        if final:
-            self.say("fitting a mixture of Gaussians to the training codes")
-        return run.with_mixture(trained_run.few(self.splits.train, images, self.config), components)
-
-    def _draw(self, run: trained_run.Run, where: str) -> None:
-        figures.draw(
-            run,
-            self.splits.valid,
-            self.writer.records(),
-            self._pictures,
-            between=lambda: self.interrupt.check_alone(where),
+    Raises NonFiniteError for parameters that are not finite: the loss that would show it belongs to
+    the next step, and by then the checkpoint would be useless.
+    """
+    if not state.is_finite(train_state.params):
+        raise NonFiniteError(
+            f"the parameters are not finite after step {step}; the last checkpoint is from before "
+            "it; lower config.optim.learning_rate or config.optim.clip_norm"
         )
+    run.writer.sync()
+    run.checkpoints.save("latest", step, train_state)
+
+
+def validate(run: Run, step: int, train_state: TrainState) -> None:
+    """Validation metrics, best checkpoint, record and figures, in the order that survives a kill.
+
+    An interrupted validation leaves no record, so the continued run repeats it. Does nothing if the
+    record is there.
+    """
+    done = {r["step"]: r["valid/loss"] for r in run.writer.metrics() if "valid/loss" in r}
+    if distributed.on_primary(lambda: step in done):
+        return
+    means = run.evaluator(train_state.ema, run.splits.valid).means
+    if distributed.on_primary(lambda: means["loss"] < min(done.values(), default=math.inf)):
+        run.checkpoints.save("best", step, train_state)
+    _record(run, "valid", step, means)
+    # Everything is recorded and saved, so a signal need not wait for the figures, which take time.
+    signals.check(f"after the validation at step {step}")
+    if distributed.is_primary():
+        _draw(run, step, train_state, _PREVIEW)
+
+
+def finish(run: Run, step: int, train_state: TrainState) -> dict[str, float]:
+    """Test metrics of the averaged weights, the mixture over the latents, and the last figures.
+
+    Test metrics that were recorded before are returned and not measured again.
+    """
+    result = distributed.on_primary(lambda: _test_metrics(run, step))
+    last = run.workdir / files.FIGURES / figures.LAST_FIGURE
+    if result:
+        means = {name.removeprefix("test/"): value for name, value in result.items()}
+        run.log(f"already trained; test: {format_metrics(means)}")
+    else:
+        means = run.evaluator(train_state.ema, run.splits.test, full=True).means
+        result = {f"test/{name}": value for name, value in means.items()}
+        if distributed.is_primary():
+            last.unlink(missing_ok=True)  # marks the last figures as not drawn yet
+        _record(run, "test", step, means)
+    if distributed.is_primary() and not last.exists():
+        if not run.evaluator.model.has_prior:
+            run.log("fitting a mixture of Gaussians to the latents of the training images")
+        components = run.config.eval.mixture_components
+        size = figures.MixtureSize(figures.MIXTURE_IMAGES, components)
+        _draw(run, step, train_state, size, mixture_path=run.workdir / files.MIXTURE)
+        run.log(f"figures in {last.parent}")
+    distributed.wait_for_all()  # a process that exited early would look as if it had been lost
+    return result
+
+
+def _test_metrics(run: Run, step: int) -> dict[str, float] | None:
+    """The test metrics that were recorded after `step` steps, if they were."""
+    records = [r for r in run.writer.metrics() if r["step"] == step and "test/loss" in r]
+    return {k: v for k, v in records[0].items() if k.startswith("test/")} if records else None
+
+
+def _record(run: Run, split: str, step: int, means: dict[str, float]) -> None:
+    epoch = run.schedule.epoch(step)
+    run.writer.write_metrics(step, epoch, {f"{split}/{name}": v for name, v in means.items()})
+    count = len(getattr(run.splits, split))
+    run.log(f"epoch {epoch:.3g}  {split} ({count:,} images): {format_metrics(means)}")
+
+
+def _draw(
+    run: Run,
+    step: int,
+    train_state: TrainState,
+    mixture: figures.MixtureSize,
+    mixture_path: Path | None = None,
+) -> None:
+    figures.draw_weights(
+        run.evaluator.model,
+        jax.device_get(train_state.ema),
+        run.config,
+        step,
+        run.splits,
+        run.writer.metrics(),
+        run.workdir / files.FIGURES,
+        mixture,
+        mixture_path,
+    )

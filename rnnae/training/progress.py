@@ -1,20 +1,60 @@
-"""What a person sees of a run: a bar on a terminal, plain lines off it."""
+"""What a person sees of a run: a progress bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from rnnae.objective import bits_per_dim
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class Progress:
-    """Context manager; only the `primary` process prints."""
+class Reading(NamedTuple):
+    """What the progress line shows of a call that ended at `step`."""
 
-    def __init__(self, total: int, epochs: float, primary: bool = True):
+    step: int
+    metrics: dict[str, float]  # means over the call's steps
+    images_per_second: float
+    seconds_left: float
+
+
+def loss_text(model, protocol: str) -> Callable[[dict[str, float]], str]:
+    """How to show the training metrics of a model in a unit that a person can read.
+
+    That is the mean squared error for a squared-error likelihood (whose nats are mostly a
+    constant), bits/dim for 8-bit images, and nats per image otherwise.
+    """
+    height, width, channels = model.image_shape
+    dimensions = height * width * channels
+
+    def text(means: dict[str, float]) -> str:
+        if not model.likelihood.discrete:
+            nats = means["reconstruction"]
+            return f"MSE {model.likelihood.mean_squared_error(nats, dimensions):.5f}"
+        if protocol == "8bit":
+            return f"{bits_per_dim(means['loss'], dimensions):.3f} bits/dim"
+        return f"{means['loss']:.2f} nats"
+
+    return text
+
+
+class Progress:
+    """Context manager. `loss_text` turns the metrics of a call into words; only the `primary`
+    process prints."""
+
+    def __init__(
+        self,
+        total: int,
+        epochs: float,
+        loss_text: Callable[[dict[str, float]], str],
+        primary: bool = True,
+    ):
         self._total, self._epochs, self._primary = total, epochs, primary
+        self._loss_text = loss_text
         self._console = Console(soft_wrap=True, highlight=False)
         self._last = -float("inf")
         self._bar = None
@@ -32,25 +72,29 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
-    def say(self, line: str) -> None:
-        """A line of its own, above the bar."""
+    def log(self, line: str) -> None:
+        """Prints a line, above the bar if there is one."""
         if self._primary:
             self._console.print(line, markup=False)
 
-    def named(self, name: str) -> Callable[[str], None]:
-        """`say` of one run of several."""
-        return lambda line: self.say(f"{name}: {line}")
+    def prefixed(self, name: str) -> Callable[[str], None]:
+        """`log` for one of several seeds: its lines begin with `name`."""
+        return lambda line: self.log(f"{name}: {line}")
 
-    def update(self, step: int, loss: float, images_per_second: float, seconds_left: float) -> None:
-        """Where the run is; off a terminal at most one line every ten seconds."""
+    def update(self, reading: Reading) -> None:
+        """Shows a reading; outside a terminal at most one line every ten seconds."""
         if not self._primary:
             return
+        step = reading.step
         epoch = f"epoch {min(int(step / self._total * self._epochs) + 1, round(self._epochs))}"
         head = f"{epoch}/{self._epochs:.3g}  step {step}/{self._total}"
-        minutes, seconds = divmod(int(seconds_left), 60)
-        rest = f"loss {loss:.4g}  {images_per_second:,.0f} images/s  {minutes}:{seconds:02d} left"
+        minutes, seconds = divmod(int(reading.seconds_left), 60)
+        rest = (
+            f"{self._loss_text(reading.metrics)}  {reading.images_per_second:,.0f} images/s  "
+            f"{minutes}:{seconds:02d} left"
+        )
         if self._bar:
             self._bar.update(self._task, completed=step, description=head, rest=rest)
         elif time.monotonic() - self._last > _SECONDS_BETWEEN_LINES or step == self._total:
             self._last = time.monotonic()
-            self.say(f"{head}  {rest}")
+            self.log(f"{head}  {rest}")

@@ -1,0 +1,51 @@
+"""From a config to its splits, model and optimizer. No other file does this."""
+
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from rnnae import latents, likelihoods, models, optim
+from rnnae.data import pipeline
+from rnnae.errors import choose
+from rnnae.models import Autoencoder
+from rnnae.nn.matmul import MATMUL_DTYPES
+
+
+def load_splits(config: ConfigDict) -> pipeline.Splits:
+    """The images of a config, downloaded and prepared at the first use."""
+    fields = config.data.to_dict()
+    del fields["batch_size"], fields["binarise"], fields["fingerprint"]
+    return pipeline.load(**fields, seed=config.seed)
+
+
+def build_model(config: ConfigDict, matmul_precision: str = "float32") -> Autoencoder:
+    """The model of a config whose `data.shape` is that of the images.
+
+    `matmul_precision` is that of the operands of its matmuls: `config.optim.matmul_precision` in a
+    training step, float32 wherever a number is reported. The parameters are the same for both.
+    """
+    dtype: jnp.dtype = choose(MATMUL_DTYPES, "config.optim.matmul_precision", matmul_precision)
+    shape = tuple(config.data.shape)
+    fields = config.model.to_dict()
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return models.model(
+        fields.pop("name"),
+        shape,
+        likelihoods.likelihood(channels=shape[2], **config.likelihood),
+        latents.latent(image_shape=shape, matmul_dtype=dtype, **config.latent),
+        matmul_dtype=dtype,
+        **fields,
+    )
+
+
+def build_optimizer(
+    config: ConfigDict, total_steps: int
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """(optimizer, learning rate by step) of a config that trains for `total_steps` steps."""
+    fields = config.optim.to_dict()
+    del fields["ema"], fields["matmul_precision"]
+    keys = ("learning_rate", "schedule", "warmup_steps", "final_fraction")
+    learning_rate = optim.learning_rate_schedule(
+        total_steps=total_steps, **{key: fields.pop(key) for key in keys}
+    )
+    return optim.optimizer(learning_rate, **fields), learning_rate

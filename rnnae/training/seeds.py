@@ -1,0 +1,165 @@
+"""Several seeds of one config: as one program, or one run after another.
+
+As one program, the states are stacked along an axis of seeds and the training step is vmapped over
+it. Each seed writes the same files as a separate run.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+
+from rnnae import build, state
+from rnnae.devices import distributed, parallel, signals
+from rnnae.errors import NonFiniteError
+from rnnae.records.checkpoint import align_checkpoints
+from rnnae.training import milestones
+from rnnae.training.loop import SyncPolicy, ThroughputMeter, batches, updates
+from rnnae.training.progress import Reading
+from rnnae.training.schedule import Schedule
+from rnnae.training.step import make_train_step
+from rnnae.training.train import choose_devices, load_data, make_progress, open_run, train
+
+
+def train_seeds(
+    config: ml_collections.ConfigDict,
+    workdir: str | Path,
+    seeds: Sequence[int],
+    together: bool | None = None,
+) -> list[dict[str, float]]:
+    """`train` with each of the seeds, in `workdir`/seed<n>; returns the test metrics of each.
+
+    `together` trains them as one program; False trains one after another. None chooses: together on
+    accelerators, which a single small model leaves idle, but not on CPUs, where it is slower
+    (configs/mnist.py, two seeds on two cores: 1.14 times the time). Seeds train one after another
+    in any case if the device has no memory for all of them, or if their checkpoints are of
+    different steps.
+    """
+    configs = [config.copy_and_resolve_references() for _ in seeds]
+    for own, seed in zip(configs, seeds, strict=True):
+        own.seed = seed
+    workdirs = [Path(workdir) / f"seed{seed}" for seed in seeds]
+    if together is None:
+        together = jax.default_backend() != "cpu"
+    if together and len(seeds) > 1:
+        if align_checkpoints(workdirs):
+            try:
+                return train_together(configs, workdirs)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                print("no memory for all seeds on the device: training them one by one", flush=True)
+        else:
+            print("the seeds are at different steps: training them one by one", flush=True)
+    results = []
+    for own, directory in zip(configs, workdirs, strict=True):
+        print(f"seed {own.seed}, in {directory}", flush=True)
+        results.append(train(own, directory))
+    return results
+
+
+def train_together(
+    configs: Sequence[ml_collections.ConfigDict], workdirs: Sequence[Path]
+) -> list[dict[str, float]]:
+    """`train` of configs that differ in their seeds only, as one program."""
+    count = len(configs)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(signals.handled())
+        devices = choose_devices(configs[0], workdirs[0])
+        distributed.check_same("the list of seeds", str([config.seed for config in configs]))
+        loaded = [load_data(c, workdir) for c, workdir in zip(configs, workdirs, strict=True)]
+        config, splits = loaded[0]  # for everything that does not depend on the seed
+        schedule = Schedule.from_config(config, len(splits.train))
+        progress = stack.enter_context(make_progress(config, splits, schedule))
+        opened = [
+            open_run(
+                own, workdir, parts, schedule, devices, progress.prefixed(f"seed {own.seed}"), stack
+            )
+            for (own, parts), workdir in zip(loaded, workdirs, strict=True)
+        ]
+        runs = [run for run, _ in opened]
+        step = int(opened[0][1].step)
+        train_state = parallel.replicate(state.stack([s for _, s in opened]), devices)
+        del opened  # the states would take memory beside their stack
+
+        def for_each_seed(milestone: Callable, step: int, train_state) -> list:
+            states = state.unstack(train_state, count)
+            return [milestone(run, step, own) for run, own in zip(runs, states, strict=True)]
+
+        if schedule.validation_due(step):
+            for_each_seed(milestones.validate, step, train_state)
+        optimizer, learning_rate = build.build_optimizer(config, schedule.total)
+        train_step = make_train_step(config, optimizer, learning_rate, devices[0])
+        signals.defer()
+        steps = updates(
+            step,
+            train_state,
+            parallel.train_call(vmap_over_seeds(train_step), devices),
+            _stacked_batches(runs, schedule, step),
+            devices,
+            SyncPolicy(schedule, config.train.checkpoint_every_seconds),
+            SeedMeters([ThroughputMeter(schedule, run.writer, share=count) for run in runs]),
+            progress,
+        )
+        for step, train_state in steps:
+            for_each_seed(milestones.save, step, train_state)
+            signals.check(f"at step {step}")
+            if schedule.validation_due(step):
+                for_each_seed(milestones.validate, step, train_state)
+        signals.stop_immediately("after the last step")
+        return for_each_seed(milestones.finish, step, train_state)
+
+
+def vmap_over_seeds(train_step: Callable) -> Callable:
+    """`train_step` of one seed -> that of S seeds: states and images have an axis of seeds."""
+
+    def steps(train_state, image_SBHWC, positions_B, average):
+        def one_seed(own, image_BHWC):
+            return train_step(own, image_BHWC, positions_B, average)
+
+        return jax.vmap(one_seed)(train_state, image_SBHWC)
+
+    return steps
+
+
+def _stacked_batches(
+    runs: Sequence[milestones.Run], schedule: Schedule, step: int
+) -> Iterator[np.ndarray]:
+    """uint8 (K, S, B, H, W, C) for each call from `step` on: each seed has its own data order."""
+    streams = [batches(run.splits.train, schedule, step, run.config.seed) for run in runs]
+    return (np.stack(images, axis=1) for images in zip(*streams, strict=True))
+
+
+class SeedMeters:
+    """The meters of several seeds that train in one program, as if they were one meter."""
+
+    def __init__(self, meters: Sequence[ThroughputMeter]):
+        self._meters = meters
+
+    def start(self) -> None:
+        for meter in self._meters:
+            meter.start()
+
+    def exclude(self, seconds: float) -> None:
+        for meter in self._meters:
+            meter.exclude(seconds)
+
+    def read(self, step: int, metrics: dict[str, jax.Array]) -> Reading:
+        """Metrics have shape (K, S). The reading has means over the seeds."""
+        values = jax.device_get(metrics)
+        readings = []
+        for index, meter in enumerate(self._meters):
+            own = {name: np.ascontiguousarray(x[:, index]) for name, x in values.items()}
+            try:
+                readings.append(meter.read(step, own))
+            except NonFiniteError as error:
+                count = len(self._meters)
+                raise NonFiniteError(f"seed {index + 1} of {count}: {error}") from error
+        means = {
+            name: float(np.mean([r.metrics[name] for r in readings]))
+            for name in readings[0].metrics
+        }
+        return readings[0]._replace(metrics=means)
