@@ -151,6 +151,8 @@ def _explain_flag(error: Exception) -> str:
     if not unknown:
         return text
     name = unknown[1]
+    if renamed := saved_config.new_name(name.removeprefix("config.")):
+        return f"there is no flag --{name}; its name is now --config.{renamed}"
     known = [key for key in FLAGS if len(key) > 1]
     if name.startswith("config.") and _CONFIG.value is not None:
         known = [f"config.{key}" for key in config_lib.flat(_CONFIG.value.to_dict())]
