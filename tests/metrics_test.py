@@ -1,4 +1,4 @@
-"""Errors against numpy."""
+"""Metrics of images against numpy."""
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ def pair(shape):
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (8, 9, 3), (4, 6, 1)])
-def test_against_numpy(shape):
+def test_image_metrics_against_numpy(shape):
     x, y = pair(shape)
     np.testing.assert_allclose(metrics.mse(x, y), ((x - y) ** 2).mean((1, 2, 3)), rtol=1e-5)
     np.testing.assert_allclose(metrics.mae(x, y), np.abs(x - y).mean((1, 2, 3)), rtol=1e-5)
@@ -21,7 +21,7 @@ def test_against_numpy(shape):
     assert (np.abs(metrics.ssim(x, y)) < 0.5).all()
 
 
-def test_ssim_by_hand_in_one_window():
+def test_ssim_of_a_single_window_by_hand():
     """An 11 x 11 image has a single window (Wang et al. 2004, equation 13)."""
     x, y = (a.astype(np.float64) for a in pair((11, 11, 1)))
     g = np.exp(-0.5 * ((np.arange(11) - 5) / 1.5) ** 2)

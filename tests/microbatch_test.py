@@ -1,4 +1,4 @@
-"""Parts of a batch give what the batch gives, of the size asked for."""
+"""A batch in parts gives the results of the whole batch; the parts are as large as allowed."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from rnnae.devices import microbatch
 
 
 @pytest.mark.parametrize("limit, size", [(0, 12), (1, 1), (5, 4), (6, 6), (11, 6), (99, 12)])
-def test_parts_are_as_large_as_divides_the_batch_and_give_what_it_gives(limit, size):
+def test_parts_give_the_results_of_the_whole_batch(limit, size):
     keys = jax.random.split(jax.random.key(0), 12)
     examples, seen = (jnp.arange(24.0).reshape(12, 2), keys), set()
 
@@ -25,7 +25,7 @@ def test_parts_are_as_large_as_divides_the_batch_and_give_what_it_gives(limit, s
     seen.clear()
     each, mean = (
         jax.jit(lambda e, f=f, g=g: f(g, e, limit))(examples)
-        for f, g in ((microbatch.each, of_each), (microbatch.mean, of_mean))
+        for f, g in ((microbatch.concatenated, of_each), (microbatch.mean, of_mean))
     )
     assert seen == {size}
     for name in whole:

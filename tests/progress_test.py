@@ -1,12 +1,19 @@
-"""Plain lines off a terminal, a bar on one, silence in other processes."""
+"""Plain lines outside a terminal, a bar on one, silence in other processes; readable units."""
 
 import io
+import math
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from rnnae.training import progress
-from rnnae.training.progress import Progress
+from rnnae.training.progress import Progress, Reading, loss_text
+from tests import tiny
+
+
+def show(means):
+    return f"{means['loss']:.2f} nats"
 
 
 @pytest.fixture
@@ -27,30 +34,51 @@ def screen(monkeypatch):
 
 def test_plain_lines_at_most_one_in_ten_seconds_and_the_last(screen):
     out = screen(terminal=False)
-    with Progress(100, 10) as bar:
+    with Progress(100, 10, show) as bar:
         for step in (10, 20, 30, 100):
-            bar.update(step, 0.5, 1234.0, 61)
-        bar.say("[done]")
+            bar.update(Reading(step, {"loss": 0.5}, 1234.0, 61))
+        bar.log("[done]")
     lines = out.getvalue().splitlines()
     assert lines == [
-        "epoch 2/10  step 10/100  loss 0.5  1,234 images/s  1:01 left",
-        "epoch 10/10  step 100/100  loss 0.5  1,234 images/s  1:01 left",
+        "epoch 2/10  step 10/100  0.50 nats  1,234 images/s  1:01 left",
+        "epoch 10/10  step 100/100  0.50 nats  1,234 images/s  1:01 left",
         "[done]",
     ]
 
 
 def test_a_bar_on_a_terminal(screen):
     out = screen(terminal=True)
-    with Progress(100, 10) as bar:
-        bar.update(55, 0.5, 1234.0, 61)
-        bar.say("validation")
+    with Progress(100, 10, show) as bar:
+        bar.update(Reading(55, {"loss": 0.5}, 1234.0, 61))
+        bar.log("validation")
     assert "step 55/100" in out.getvalue() and "validation" in out.getvalue()
     assert "\x1b[" in out.getvalue()
 
 
 def test_only_the_primary_process_prints(screen, capsys):
     out = screen(terminal=False)
-    with Progress(100, 10, primary=False) as bar:
-        bar.update(10, 0.5, 1.0, 1)
-        bar.say("nothing")
+    with Progress(100, 10, show, primary=False) as bar:
+        bar.update(Reading(10, {"loss": 0.5}, 1.0, 1))
+        bar.log("nothing")
     assert out.getvalue() == "" and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("sigma", [0.5**0.5, 0.1])
+def test_squared_error_is_shown_as_the_mean_squared_error(sigma):
+    model, params = tiny.build(likelihood__sigma=sigma)
+    x = tiny.images()
+    terms = tiny.apply(model, params, x, tiny.keys())
+    latents = tiny.apply(model, params, x, method="encode")
+    error = float(
+        np.mean((x - tiny.apply(model, params, latents, tiny.keys(), method="decode_mean")) ** 2)
+    )
+    means = {"loss": 0.0, "reconstruction": float(-terms.log_prob_B.mean())}
+    assert loss_text(model, "8bit")(means) == f"MSE {error:.5f}"
+
+
+def test_other_likelihoods_are_shown_in_nats_or_bits():
+    means = {"loss": 24 * math.log(2) * 1.5}
+    model, _ = tiny.build("sweep", likelihood__name="logistic_mixture")
+    assert loss_text(model, "8bit")(means) == "1.500 bits/dim"
+    model, _ = tiny.build("sweep")
+    assert loss_text(model, "dynamic")(means) == f"{means['loss']:.2f} nats"

@@ -1,4 +1,4 @@
-"""The settings of a process, in processes of their own: jax takes them once."""
+"""The settings of a process, each tested in a new process: jax reads them only once."""
 
 import os
 import platform
@@ -33,15 +33,10 @@ def devices(**settings):
     return int(printed("len(jax.devices())", **settings))
 
 
-def test_one_virtual_device_a_core_unless_told_otherwise():
+def test_a_cpu_is_one_virtual_device_per_core_by_default():
     assert devices() == 2
     assert devices(count=3) == 3
     assert devices(XLA_FLAGS="--xla_force_host_platform_device_count=4") == 4
-
-
-def test_products_of_float32_are_not_rounded_where_they_would_be_by_default():
-    lowered = printed("jax.jit(lambda x: x @ x).lower(jax.numpy.ones((2, 2))).as_text()")
-    assert "dot_general" in lowered and "precision = [HIGHEST, HIGHEST]" in lowered
 
 
 @pytest.mark.parametrize(
@@ -54,7 +49,7 @@ def test_shards_of_16_that_divide_the_batch(monkeypatch, cores, batch_size, expe
 
 
 def test_freed_memory_is_kept():
-    """Freed arrays leave the process by default, and stay with it if told so."""
+    """By default freed arrays leave the process; with keep_memory they stay."""
     program = """
 import sys
 from rnnae.devices import runtime
@@ -77,5 +72,5 @@ print(resident() - before > 200 << 20)
         ).stdout
         for word in ("keep", "no")
     ]
-    assert outputs[0].startswith("freed memory is kept") and outputs[0].endswith("True\n")
+    assert outputs[0].startswith("freed memory stays") and outputs[0].endswith("True\n")
     assert outputs[1] == "False\n"

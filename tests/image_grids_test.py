@@ -45,37 +45,13 @@ def test_completions_show_what_was_given(tmp_path):
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path):
-    records = [
-        {"step": 1, "epoch": 0.5, "train/loss": 2.0},
-        {"step": 2, "epoch": 1.0, "valid/loss": 1.5, "valid/mse": 0.1, "valid/mae": 0.2},
-    ]
     for name in ("a", "b"):
         folder = tmp_path / name
         folder.mkdir()
         image_grids.generated(folder / "generated.png", images(10, (28, 28, 1)))
         image_grids.strips(folder / "i.png", images(10, (8, 8, 3)).reshape(2, 5, 8, 8, 3))
-        image_grids.curves(folder / "curves.png", records)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
-
-
-@pytest.mark.parametrize("records", [[], [{"step": 1, "epoch": 1.0, "train/loss": -3.0}]])
-def test_curves_of_little_or_negative_loss(tmp_path, records):
-    image_grids.curves(tmp_path / "curves.png", records)
-    with Image.open(tmp_path / "curves.png") as picture:
-        assert picture.size[0] > 500
-
-
-def test_curve_leaves_out_what_an_epoch_left_over():
-    losses = {10: 5.0, 20: 4.0, 30: 3.0, 31: 1.0, 41: 2.0}
-    records = [{"step": n, "epoch": n / 31, "train/loss": loss} for n, loss in losses.items()]
-    records.append({"step": 41, "epoch": 41 / 31, "valid/loss": 2.5})
-    assert image_grids.curve(records, "train/loss") == [
-        (n / 31, losses[n]) for n in (10, 20, 30, 41)
-    ]
-    assert image_grids.curve(records, "valid/loss") == [(41 / 31, 2.5)]
-    assert image_grids.curve(records[:1], "train/loss") == [(10 / 31, 5.0)]
-    assert image_grids.curve([], "train/loss") == []
 
 
 def test_canvas_animates_every_glimpse_and_ends_without_boxes(tmp_path):
@@ -96,9 +72,3 @@ def test_canvas_animates_every_glimpse_and_ends_without_boxes(tmp_path):
     assert (rows.min(), rows.max()) == (4 + 18, 4 + 39)
     assert (columns.min(), columns.max()) == (4 + 48, 4 + 69)
     assert not ((last[..., 0] > 200) & (last[..., 1] < 60)).any()
-
-
-def test_error_by_step(tmp_path):
-    image_grids.error_by_step(tmp_path / "error.png", np.array([0.1, 0.05, 0.01]))
-    with Image.open(tmp_path / "error.png") as picture:
-        assert picture.size[0] > 300

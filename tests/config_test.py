@@ -1,0 +1,105 @@
+"""Defaults, the reference of all keys, and saved configs with old and damaged contents."""
+
+import json
+
+import pytest
+
+from rnnae.config import changes, check, default, flat, reference, resolved, saved_config
+from rnnae.config.choices import CHOICES, DICTS
+from rnnae.config.defaults import MODEL_DEFAULTS
+from rnnae.config.saved_config import RENAMED
+from rnnae.data.datasets import DATASETS
+from rnnae.errors import ConfigError
+from rnnae.latents import LATENTS
+from rnnae.likelihoods import LIKELIHOODS
+from rnnae.models import MODELS
+from rnnae.nn.cells import CELLS
+from rnnae.scan_order import ORDERS
+
+
+@pytest.mark.parametrize("model", MODEL_DEFAULTS)
+def test_every_key_is_in_the_reference_with_its_default(model):
+    entries = reference.entries()
+    for key, value in flat(default(model).to_dict()).items():
+        of_model = model if key.startswith("model.") else ""
+        written, comment = entries[of_model, key]
+        found = eval(written)  # an expression of defaults.py, such as 0.5**0.5
+        assert (list(found) if isinstance(found, tuple) else found) == value, key
+        assert comment or reference.choices(key) or key in ("model.encoder_blocks",), key
+        assert f"--config.{key}={written}" in reference.text()
+
+
+def test_the_choices_in_the_reference_are_those_of_the_code():
+    dicts = {
+        "data.name": DATASETS,
+        "model.name": MODELS,
+        "model.cell": CELLS,
+        "model.order": ORDERS,
+        "latent.name": LATENTS,
+        "likelihood.name": LIKELIHOODS,
+    }
+    assert dicts.keys() == DICTS.keys()
+    for key, implementations in dicts.items():
+        assert reference.choices(key) == tuple(implementations)
+    assert set(MODELS) == set(MODEL_DEFAULTS)
+    assert reference.choices("optim.name") == CHOICES["optim.name"]
+
+
+@pytest.mark.parametrize("model", MODEL_DEFAULTS)
+def test_defaults_are_valid_choices(model):
+    check(default(model))
+
+
+def test_changes_name_what_makes_another_run():
+    old = resolved(default(), (28, 28, 1))
+    new = resolved(default(), (28, 28, 1))
+    new.train.epochs, new.data.data_dir, new.eval.seeds = 7, "elsewhere", (3,)
+    assert changes(old.to_dict(), new.to_dict()) == []
+    new.model.width, new.seed = 5, 1
+    assert [key for key, *_ in changes(old.to_dict(), new.to_dict())] == ["model.width", "seed"]
+    assert "model.widths" in [k for k, *_ in changes(old.to_dict(), default("mlp").to_dict())]
+
+
+def test_a_key_that_an_older_run_did_not_have_was_at_its_default():
+    old, new = default().to_dict(), resolved(default(), (0, 0, 0), "some images")
+    del old["data"]["fingerprint"], old["optim"]["matmul_precision"]
+    assert changes(old, new.to_dict()) == []
+    new.optim.matmul_precision = "bfloat16"
+    key, before, after = "optim.matmul_precision", "float32", "bfloat16"
+    assert changes(old, new.to_dict()) == [(key, before, after)]
+
+
+@pytest.mark.parametrize("model", MODEL_DEFAULTS)
+def test_a_run_saved_under_old_names_still_loads(model, tmp_path):
+    config = default(model)
+    saved = config.to_dict()
+    renamed = 0
+    for (of_model, old), new in RENAMED.items():
+        if of_model in ("", model):
+            section, _, key = new.partition(".")
+            saved[section][old.partition(".")[2]] = saved[section].pop(key)
+            renamed += 1
+    assert renamed >= 3
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(saved))
+    assert saved_config.get_config(str(path)).to_dict() == config.to_dict()
+    assert saved_config.rename_old_keys(config.to_dict()) == config.to_dict()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"model": {}}', '{"model": 5}', "null"])
+def test_a_damaged_config_is_one_clear_line(text, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="config.json is damaged: restore it"):
+        saved_config.get_config(str(path))
+
+
+@pytest.mark.parametrize("key", ["model.residual", "novelty"])
+def test_a_key_that_this_version_does_not_have_is_named(key, tmp_path):
+    saved = default().to_dict()
+    section, _, name = key.rpartition(".")
+    (saved[section] if section else saved)[name] = True
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(saved))
+    with pytest.raises(ConfigError, match=f"config.{key} is unknown; use the commit"):
+        saved_config.get_config(str(path))
