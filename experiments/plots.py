@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.tables import Table, of_metric
-from rnnae.evaluation.image_grids import curve
-from rnnae.records.writer import read_metrics
+from experiments.tables import Table, choose_by_metric
 
 # Of the metrics that have one, by what their names begin with.
 _UNITS = dict.fromkeys(("nll", "bound", "kl", "mutual"), "nats") | {"bits": "bits per dimension"}
@@ -107,7 +105,7 @@ def _against(axes, swept, lines, names, colours) -> None:
         reach = [0.0 if math.isnan(e) else e for e in error]
         axes.errorbar(x, mean, reach, marker="o", capsize=3, label=label, color=colours[label])
         places += x
-    axes.set(xlabel=f"config.{swept}", ylabel=of_metric(_UNITS, names[0]))
+    axes.set(xlabel=f"config.{swept}", ylabel=choose_by_metric(_UNITS, names[0]))
     if min(places) > 0 and max(places) >= 16 * min(places):
         axes.set_xscale("log", base=2)
         ticks = sorted({*places})
@@ -125,7 +123,7 @@ def _side_by_side(axes, results, names, colours) -> None:
     axes.set_yticks(range(len(results)), [result.row.label for result in results])
     axes.set_ylim(len(results) - 0.5, -0.5)
     axes.locator_params("x", nbins=6)  # more run into each other
-    axes.set(xlabel=of_metric(_UNITS, names[0]))
+    axes.set(xlabel=choose_by_metric(_UNITS, names[0]))
 
 
 def _colours(groups: dict[str, list]) -> dict[str, tuple]:
@@ -151,8 +149,8 @@ def _shades(lines: dict[str, list], swept: str) -> dict[str, float]:
 
 def _learning(axes, results, colours, shades, legend) -> None:
     """Validation loss against epochs, or training loss where that was seldom; first seeds."""
-    trained = [result for result in results if not result.row.trained]
-    records = {result.row.label: read_metrics(result.workdirs[0]) for result in trained}
+    trained = [result for result in results if not result.row.weights_from]
+    records = {result.row.label: result.losses for result in trained}
     held_out = all(sum("valid/loss" in r for r in of_row) > 4 for of_row in records.values())
     key = "valid/loss" if held_out else "train/loss"
     lines = {}
@@ -182,13 +180,23 @@ def _learning(axes, results, colours, shades, legend) -> None:
         axes.legend(frameon=False, fontsize=8)
 
 
-def _strip(result) -> np.ndarray | None:
-    """The two rows of the first seed's pictures/generated.png, side by side."""
-    from matplotlib import image
+def curve(records: list[dict], key: str) -> list[tuple[float, float]]:
+    """(epoch, value) of a loss, where the records have it.
 
-    path = result.workdirs[0] / "pictures" / "generated.png"
-    if result.row.trained or not path.exists():
+    A training loss is the mean over the steps since the record before. Means over less than half of
+    the usual number of steps are left out, because they are noisy; the end of an epoch leaves them.
+    """
+    having = [record for record in records if key in record]
+    if key.startswith("train/") and having:
+        steps = np.diff([record["step"] for record in having], prepend=0)
+        enough = 2 * steps >= np.median(steps)
+        having = [record for record, kept in zip(having, enough, strict=True) if kept]
+    return [(record["epoch"], record[key]) for record in having]
+
+
+def _strip(result) -> np.ndarray | None:
+    if result.row.weights_from or result.picture is None:
         return None
-    picture = image.imread(path)
+    picture = np.divide(result.picture, 255, dtype=np.float32)
     half = picture.shape[0] // 2
     return np.concatenate([picture[:half], picture[half : 2 * half]], axis=1)

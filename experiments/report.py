@@ -23,8 +23,10 @@ from pathlib import Path
 
 import scipy.stats
 
-from experiments import plots, records, run, tables
-from experiments.records import Result
+from experiments import plots, run, tables
+from experiments import results as results_lib
+from experiments.records import TableFile
+from experiments.results import Result
 from experiments.tables import Table
 from rnnae.errors import ConfigError
 
@@ -49,8 +51,8 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
     for result in results:
         line = [
             result.row.label,
-            f"{result.arithmetic.get('parameters', 0):,}",
-            f"{result.arithmetic.get('training_flop_per_image', 0) / 1e6:,.1f}",
+            f"{result.model_size.get('parameters', 0):,}",
+            f"{result.model_size.get('training_flop_per_image', 0) / 1e6:,.1f}",
             "" if math.isnan(speed := statistics.median(result.speeds)) else f"{speed:,.0f}",
             _minutes(statistics.mean(result.seconds)),
             str(len(result.by_seed)),
@@ -74,7 +76,7 @@ def caption(table: Table, results: list[Result]) -> str:
     protocol = table.protocol[0].upper() + table.protocol[1:]
     return (
         f"{table.question} {protocol}. {_length(results)} ± standard error over seeds; * over test "
-        f"images. Size {table.size}; commit {commits}; {records.machines(starts)}; {when}; "
+        f"images. Size {table.size}; commit {commits}; {results_lib.format_machines(starts)}; {when}; "
         f"{minutes} minutes of training and separate evaluation (these and images/s beside "
         "whatever else the machine did)." + f" Not run: {'; '.join(missing)}." * bool(missing)
     )
@@ -84,8 +86,8 @@ def _length(results: list[Result]) -> str:
     """How long rows were trained, and by which products if not of float32."""
     lengths: dict[str, list[str]] = {}
     rounded: dict[str, list[str]] = {}
-    for row in (result.row for result in results if not result.row.trained):
-        config = row.made()
+    for row in (result.row for result in results if not result.row.weights_from):
+        config = row.config()
         steps, epochs = config.train.max_steps, config.train.epochs
         length = f"{steps:,} steps" if steps else f"{epochs} epoch{'s' * (epochs != 1)}"
         lengths.setdefault(length, []).append(row.label)
@@ -135,7 +137,7 @@ def comma_separated(table: Table, results: list[Result]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["row", "seed", *arithmetic, "images_per_second", "seconds", *metrics])
     for result in results:
-        model = [f"{result.arithmetic.get(name, 0):.0f}" for name in arithmetic]
+        model = [f"{result.model_size.get(name, 0):.0f}" for name in arithmetic]
         seeds = zip(result.by_seed.items(), result.speeds, result.seconds, strict=True)
         for (seed, values), speed, seconds in seeds:
             speed = "" if math.isnan(speed) else f"{speed:.1f}"
@@ -190,7 +192,7 @@ def _number(result: Result, names: tuple[str, ...]) -> str:
     mean, error = result.estimate(names)
     if math.isnan(mean):
         return ""
-    digits = tables.of_metric(_DIGITS, names[0]) or 2
+    digits = tables.choose_by_metric(_DIGITS, names[0]) or 2
     text = f"{mean:.{digits}f}"
     if math.isnan(error):
         return text
@@ -199,7 +201,7 @@ def _number(result: Result, names: tuple[str, ...]) -> str:
 
 def _best(results: list[Result], names: tuple[str, ...]) -> Result | None:
     """The row whose metric is better than every other's by more than the noise."""
-    sign = tables.of_metric(_BETTER, names[0])
+    sign = tables.choose_by_metric(_BETTER, names[0])
     rows = [(result, result.values(names)) for result in results]
     rows = [(result, values) for result, values in rows if values]
     if not sign or len(rows) < 2:
@@ -230,26 +232,31 @@ def _tex(text: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = tables.parser("report", __doc__)
+    parser = tables.argument_parser("report", __doc__)
     parser.add_argument(
         "--root", type=Path, default=run.ROOT, help="where the runs are: %(default)s"
     )
     parser.add_argument(
         "--out", type=Path, default=RESULTS, help="where the table goes: %(default)s"
     )
+    parser.add_argument("--forget", action="append", default=[], help="drop a row's records")
     arguments = parser.parse_args(argv)
     try:
-        return write(tables.load(arguments.table, arguments.size), arguments.root, arguments.out)
+        table = tables.load(arguments.table, arguments.size)
+        stored = TableFile(arguments.out / "records", table)
+        for label in arguments.forget:
+            stored.forget(label)
+        return write(table, arguments.root, arguments.out, stored)
     except (ConfigError, OSError) as error:
         print(f"experiments.report: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 7)
 
 
-def write(table: Table, root: Path, out: Path) -> int:
+def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
     """The exit code of `main`."""
     kept = out / "records"
-    table, runs = records.find(table, root, kept)
-    results = records.collect(table, runs)
+    table, runs = results_lib.find(table, root, stored)
+    results = results_lib.collect(table, runs)
     published = {heading for values, _ in table.literature.values() for heading in values}
     had = {
         heading: names
@@ -261,11 +268,11 @@ def write(table: Table, root: Path, out: Path) -> int:
     if not results:
         (size,) = {*tables.SIZES} - {table.size}
         other = dataclasses.replace(table, size=size).directory
-        hint = f"; there is {other}: --size {size}" if (kept / other).exists() else ""
+        hint = f"; there is {other}: --size {size}" if (kept / f"{other}.json").exists() else ""
         said = f"no finished run of {table.directory} below {root} or {kept}"
         print(f"experiments.report: {said}{hint}", file=sys.stderr)
         return 1
-    for line in records.keep(table, runs, kept):
+    for line in results_lib.store(runs, stored):
         print(line, file=sys.stderr)
     makers = {"md": markdown, "csv": comma_separated, "tex": latex}
     for suffix, make in makers.items():
