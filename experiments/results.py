@@ -150,8 +150,8 @@ def _choose(planned: run.Run, stored: TableFile) -> FinishedRun:
         weights = stored.runs.get((trained_as, seed), RunRecords(""))
     elif row.weights_from and not records.test_metrics:
         # The stored evaluation is valid as long as the weights are still the same.
-        if saved.evaluation.get("weights") == weights.test_metrics:
-            records = saved
+        same_weights = saved.evaluation.get("weights") == weights.test_metrics
+        records = saved if same_weights else records
     if records.test_metrics:
         if records is saved:
             if differences := records.differences(row, seed, weights.test_metrics):

@@ -204,7 +204,9 @@ def main(argv: list[str] | None = None) -> int:
         key, equals, _ = word.removeprefix("--config.").partition("=")
         if not (word.startswith("--config.") and equals and key in tables.MACHINE_KEYS):
             keys = ", ".join(tables.MACHINE_KEYS)
-            parser.error(f"{word} would make another row; after -- use --config.KEY=VALUE of {keys}")
+            parser.error(
+                f"{word} would make another row; after -- use --config.KEY=VALUE of {keys}"
+            )
     try:
         table = tables.load(arguments.table, arguments.size)
     except ConfigError as error:

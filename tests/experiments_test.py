@@ -14,8 +14,8 @@ from tests import fake_tables, runs
 
 
 def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
-    plant(ROWS={"a": {}, "b": {"trained": "a", "eval.importance_samples": 8}})
-    first, second, *_, last = run.runs(tables.load("widths", "cpu"), tmp_path)
+    plant(ROWS={"a": {}, "b": {"weights_from": "a", "eval.importance_samples": 8}})
+    first, second, *_, last = run.plan(tables.load("widths", "cpu"), tmp_path)
     words = run.command([first], ["--x=1"])
     assert "--config=configs/mnist.py" in words and "--config.train.epochs=1" in words
     # An override is refused before the config that it is of; where it is run has the last word.
@@ -38,7 +38,7 @@ def test_runs_of_rnnae_itself_are_continued_evaluated_and_reported(
     """The other tests' runs are made up."""
     row = runs.overrides(tmp_path) | {"train.epochs": 1, "data.binarise": "dynamic"}
     row |= {"likelihood.name": "bernoulli", "latent.name": "gaussian", "eval.seeds": (0,)}
-    of = {"trained": "row", "eval.importance_samples": 2, "eval.seeds": (0,)}
+    of = {"weights_from": "row", "eval.importance_samples": 2, "eval.seeds": (0,)}
     metrics = {"NLL": "test/nll_dynamic_is2", "bound": "test/bound_dynamic"}
     argv = plant(ROWS={"row": row, "of row": of}, METRICS=metrics, SEEDS=(0,))
     monkeypatch.setattr(run, "command", fake_tables.COMMAND)
@@ -164,7 +164,7 @@ def test_other_seeds_than_the_tables_are_run_and_reported(plant, tmp_path, capsy
 
 def test_shards_are_all_runs_once(plant, capsys):
     rows = {name: {"model.width": width} for width, name in enumerate("abc")}
-    argv = plant(ROWS=rows | {"of a": {"trained": "a", "eval.importance_samples": 8}})
+    argv = plant(ROWS=rows | {"of a": {"weights_from": "a", "eval.importance_samples": 8}})
     for index in range(4):
         assert run.main([*argv, "--shard", f"{index}/4"]) == 0
     assert "finished before" not in capsys.readouterr().out
@@ -211,7 +211,7 @@ def test_a_closed_terminal_does_not_stop_what_nohup_started(plant, monkeypatch, 
 
 
 def test_a_row_may_evaluate_the_weights_of_another(plant, tmp_path, capsys, monkeypatch):
-    rows = {f"K = {k}": {"trained": "a", "eval.importance_samples": k} for k in (1, 8)}
+    rows = {f"K = {k}": {"weights_from": "a", "eval.importance_samples": k} for k in (1, 8)}
     argv = plant(ROWS={"a": {"model.width": 2}, **rows}, SEEDS=(0, 1))
     assert run.main(argv) == 0
     report.main([*argv, "--out", str(tmp_path)])

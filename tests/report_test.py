@@ -85,7 +85,7 @@ def test_a_swept_number_is_the_axis_of_a_line_for_each_group(plant, tmp_path):
     argv = plant(ROWS=rows, SWEPT="model.width")
     assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path)]) == 0
     table = tables.load("widths", "full")
-    lines = plots.swept_lines(table, records.collect(table, run.runs(table, tmp_path / "root")))
+    lines = plots.swept_lines(table, records.collect(table, run.plan(table, tmp_path / "root")))
     widths = {k: [r.row.overrides["model.width"] for r in group] for k, group in lines.items()}
     assert widths == {"one layer": [2, 4], "two layers": [2, 4]}
     groups = {"a": lines["one layer"][::-1], "b": lines["two layers"][:1]}
@@ -101,7 +101,7 @@ def test_a_picture_says_its_units_and_the_numbers_that_were_swept(plant, tmp_pat
     argv = plant(ROWS=rows, SWEPT="model.width", SEEDS=(0,))
     assert run.main(argv) == 0
     table = tables.load("widths", "full")
-    results = records.collect(table, run.runs(table, tmp_path / "root"))
+    results = records.collect(table, run.plan(table, tmp_path / "root"))
     plots.draw(table, results, tmp_path)
     swept, learning = drawn[0].axes
     assert [tick.get_text() for tick in swept.get_xticklabels()] == ["1", "3", "48"]
@@ -121,7 +121,7 @@ def test_losses_that_cannot_be_compared_have_plots_of_their_own(
     argv = plant(METRICS={"NLL": "test/nll_dynamic", "other": f"test/{name}"})
     assert run.main(argv) == 0
     table = tables.load("widths", "full")
-    one, other = records.collect(table, run.runs(table, tmp_path / "root"))
+    one, other = records.collect(table, run.plan(table, tmp_path / "root"))
     other = dataclasses.replace(other, by_seed=dict.fromkeys(other.by_seed, {f"test/{name}": 3.0}))
     drawn = []
     monkeypatch.setattr(plots, "_learning", lambda axes, rows, *_, **__: drawn.append(rows))
