@@ -131,9 +131,9 @@ def test_records_of_another_version_of_the_table_are_refused(plant, tmp_path, ca
     shutil.rmtree(tmp_path / "root")
     plant(SEEDS=(0,), ROWS={"narrow": {"model.width": 5}, "Wide, very": {"model.width": 4}})
     assert report.main(argv_report) == 2
-    said = capsys.readouterr().err
-    assert "row 'narrow', seed 0, in " in said and 'add --forget "narrow" to drop' in said
-    assert "config.model.width: 2 there, 5 in the table" in said
+    output = capsys.readouterr().err
+    assert "row 'narrow', seed 0, in " in output and 'add --forget "narrow" to drop' in output
+    assert "config.model.width: 2 there, 5 in the table" in output
     plant(SEEDS=(0,), ROWS={"narrow": {"model.width": 2}, "wide": {"model.width": 4}})
     assert report.main(argv_report) == 2
     assert "widths-full.json has Wide, very, no row of widths" in capsys.readouterr().err
@@ -151,9 +151,9 @@ def test_runs_on_other_images_are_refused(other, plant, tmp_path, capsys):
     path = tmp_path / "root" / "widths-full" / other / "config.json"
     path.write_text(path.read_text().replace('"fingerprint": ""', '"fingerprint": "1"'))
     assert report.main([*argv, "--out", str(out)]) == 2
-    said = capsys.readouterr().err
-    assert f"{other} was trained on other images than" in said
-    assert "narrow/seed0: move one away" in said
+    output = capsys.readouterr().err
+    assert f"{other} was trained on other images than" in output
+    assert "narrow/seed0: move one away" in output
 
 
 def test_rows_on_different_data_sets_have_different_images(plant, tmp_path):
