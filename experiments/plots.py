@@ -1,4 +1,4 @@
-"""The picture beside a table: its metrics by row or swept value, learning curves, samples."""
+"""The plot of a table: its metrics, the learning curves of its rows, and sample images."""
 
 import math
 import os.path
@@ -6,16 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.tables import Table, of_metric
-from rnnae.evaluation.image_grids import curve
-from rnnae.records.writer import read_metrics
+from experiments.results import Result
+from experiments.tables import Table, choose_by_metric
 
-# Of the metrics that have one, by what their names begin with.
+# Beginning of a metric's name -> its unit. Other metrics have none.
 _UNITS = dict.fromkeys(("nll", "bound", "kl", "mutual"), "nats") | {"bits": "bits per dimension"}
 
 
-def draw(table: Table, results: list, path: Path) -> None:
-    """One PNG; `results` are those of `records.collect`."""
+def draw(table: Table, results: list[Result], path: Path) -> None:
+    """Writes the plot of a table as a PNG.
+
+    On the left is a panel for each heading that compares rows: metric against row, or against the
+    swept setting. On the right are the learning curves. Below are sample images of each row.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
     from matplotlib.figure import Figure
 
@@ -23,32 +26,33 @@ def draw(table: Table, results: list, path: Path) -> None:
     strips = [(result, strip) for result, strip in strips if strip is not None]
     lines = swept_lines(table, results)
     shades = _shades(lines, table.swept)
-    shown = {_first(table): results} if lines else _panels(table, results)
-    shown = shown if len(results) > 1 else {}  # a point says nothing
-    top = max(4, 2.4 * len(shown), 0.22 * len(results) + 1)
+    panels = {_first(table): results} if lines else _panels(table, results)
+    panels = panels if len(results) > 1 else {}  # a single point compares nothing
+    top = max(4, 2.4 * len(panels), 0.22 * len(results) + 1)  # inches
     figure = Figure(figsize=(11, top + 0.75 * len(strips)), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(1 + len(strips), 2, height_ratios=[top, *[0.75] * len(strips)])
     colours = _colours(lines or {result.row.label: [result] for result in results})
-    own = grid[0, 0].subgridspec(max(1, len(shown)), 1)
-    compared: dict[str, list] = {}  # panels of one scale, whose rows' losses are alike too
-    for index, (heading, of_heading) in enumerate(shown.items()):
+    left = grid[0, 0].subgridspec(max(1, len(panels)), 1)
+    # Panels in the same unit share the x axis, and the losses of their rows share a plot.
+    by_unit: dict[str, list[tuple]] = {}
+    for index, (heading, rows) in enumerate(panels.items()):
         names = table.metrics[heading]
-        of_nats = all(name.startswith(("test/nll", "test/bound")) for name in names)
-        alike = compared.setdefault("nats" if of_nats else heading, [])
-        axes = figure.add_subplot(own[index, 0], sharex=alike[0][0] if alike else None)
+        in_nats = all(name.startswith(("test/nll", "test/bound")) for name in names)
+        same_unit = by_unit.setdefault("nats" if in_nats else heading, [])
+        axes = figure.add_subplot(left[index, 0], sharex=same_unit[0][0] if same_unit else None)
         if lines:
-            _against(axes, table.swept, lines, names, colours)
+            _plot_swept(axes, table.swept, lines, names, colours)
         else:
-            _side_by_side(axes, of_heading, names, colours)
+            _plot_rows(axes, rows, names, colours)
         axes.set(title=heading)
-        alike.append((axes, of_heading))
-    losses = [[r for _, rows in panels for r in rows] for panels in compared.values()] or [results]
-    learning = grid[0, 1 if shown else slice(None)].subgridspec(len(losses), 1)
+        same_unit.append((axes, rows))
+    losses = [[r for _, rows in group for r in rows] for group in by_unit.values()] or [results]
+    right = grid[0, 1 if panels else slice(None)].subgridspec(len(losses), 1)
     for index, rows in enumerate(losses):
         legend = len(lines) == 1 and len(rows) <= 10
-        axes = figure.add_subplot(learning[index, 0])
-        _learning(axes, rows, colours, shades, legend)
+        axes = figure.add_subplot(right[index, 0])
+        _plot_learning(axes, rows, table.swept, colours, shades, legend)
     for axes in figure.axes:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -59,30 +63,32 @@ def draw(table: Table, results: list, path: Path) -> None:
         axes.set_title(result.row.label, loc="left", fontsize=9, pad=2)
     if strips:
         figure.supxlabel(
-            "Images of the first seed; pixels' means where all pixels are drawn at once", fontsize=8
+            "Samples of the first seed. Models that draw all pixels at once: mean of each pixel.",
+            fontsize=8,
         )
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def _panels(table: Table, results: list) -> dict[str, list]:
-    """heading -> its rows: the first headings under which every row is once."""
-    panels, left = {}, list(results)
+def _panels(table: Table, results: list[Result]) -> dict[str, list[Result]]:
+    """heading -> rows to show under it. Each row is shown once, under the first heading for which
+    it has a number."""
+    panels, remaining = {}, list(results)
     for heading, names in table.metrics.items():
-        own = [result for result in left if result.values(names)]
-        left = [result for result in left if not result.values(names)]
-        if own:
-            panels[heading] = own
+        having = [result for result in remaining if result.values(names)]
+        remaining = [result for result in remaining if not result.values(names)]
+        if having:
+            panels[heading] = having
     return panels
 
 
-def swept_lines(table: Table, results: list) -> dict[str, list]:
-    """Of a table that sweeps a number: name -> rows that differ in it alone; else empty."""
+def swept_lines(table: Table, results: list[Result]) -> dict[str, list[Result]]:
+    """label -> rows that differ in the swept setting alone; empty if the table sweeps nothing."""
     groups: dict[str, list] = {}
     for result in results:
         rest = {k: v for k, v in result.row.overrides.items() if k != table.swept}
         if table.swept in result.row.overrides and result.values(table.metrics[_first(table)]):
             groups.setdefault(repr(sorted(rest.items())), []).append(result)
-    labels = [_common_end([r.row.label for r in group]) for group in groups.values()]
+    labels = [_common_suffix([r.row.label for r in group]) for group in groups.values()]
     if len(set(labels)) < len(labels):
         labels = [group[0].row.label for group in groups.values()]
     return dict(zip(labels, groups.values(), strict=True))
@@ -92,103 +98,118 @@ def _first(table: Table) -> str:
     return next(iter(table.metrics))
 
 
-def _common_end(labels: list[str]) -> str:
-    """What the labels end with alike: `whole image` of `1 glimpse, whole image`."""
-    end = os.path.commonprefix([label[::-1] for label in labels])[::-1]
-    return end.split(", ", 1)[-1] if ", " in end else end.strip()
+def _common_suffix(labels: list[str]) -> str:
+    """The common end of labels: `read` for `1 glimpse, read` and `4 glimpses, read`."""
+    suffix = os.path.commonprefix([label[::-1] for label in labels])[::-1]
+    return suffix.split(", ", 1)[-1] if ", " in suffix else suffix.strip()
 
 
-def _against(axes, swept, lines, names, colours) -> None:
-    """A line for each group of rows, against the swept number."""
-    places = []
+def _plot_swept(axes, swept, lines, names, colours) -> None:
+    """A metric against the swept setting, with one line for each group of rows."""
+    positions = []
     for label, group in lines.items():
         points = sorted((r.row.overrides[swept], *r.estimate(names)) for r in group)
         x, mean, error = zip(*points, strict=True)
-        reach = [0.0 if math.isnan(e) else e for e in error]
-        axes.errorbar(x, mean, reach, marker="o", capsize=3, label=label, color=colours[label])
-        places += x
-    axes.set(xlabel=f"config.{swept}", ylabel=of_metric(_UNITS, names[0]))
-    if min(places) > 0 and max(places) >= 16 * min(places):
+        error = [0.0 if math.isnan(e) else e for e in error]
+        axes.errorbar(x, mean, error, marker="o", capsize=3, label=label, color=colours[label])
+        positions += x
+    axes.set(xlabel=f"config.{swept}", ylabel=choose_by_metric(_UNITS, names[0]))
+    if min(positions) > 0 and max(positions) >= 16 * min(positions):
         axes.set_xscale("log", base=2)
-        ticks = sorted({*places})
+        ticks = sorted({*positions})
         axes.set_xticks(ticks, map(str, ticks))
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize=8)
 
 
-def _side_by_side(axes, results, names, colours) -> None:
+def _plot_rows(axes, results, names, colours) -> None:
+    """A metric of each row, with the rows below each other."""
     for index, result in enumerate(results):
         mean, error = result.estimate(names)
-        reach = 0.0 if math.isnan(error) else error
+        error = 0.0 if math.isnan(error) else error
         colour = colours[result.row.label]
-        axes.errorbar(mean, index, xerr=reach, marker="o", capsize=3, color=colour)
+        axes.errorbar(mean, index, xerr=error, marker="o", capsize=3, color=colour)
     axes.set_yticks(range(len(results)), [result.row.label for result in results])
     axes.set_ylim(len(results) - 0.5, -0.5)
-    axes.locator_params("x", nbins=6)  # more run into each other
-    axes.set(xlabel=of_metric(_UNITS, names[0]))
+    axes.locator_params("x", nbins=6)  # more tick labels would overlap
+    axes.set(xlabel=choose_by_metric(_UNITS, names[0]))
 
 
-def _colours(groups: dict[str, list]) -> dict[str, tuple]:
-    """Of groups and of their rows, by label."""
+def _colours(groups: dict[str, list[Result]]) -> dict[str, tuple]:
+    """label -> colour, for each group and for the rows in it."""
     from matplotlib import colormaps
 
-    few = colormaps["tab10" if len(groups) <= 10 else "tab20"].colors
-    found = {}
+    palette = colormaps["tab10" if len(groups) <= 10 else "tab20"].colors
+    colours = {}
     for index, (label, results) in enumerate(groups.items()):
-        found |= dict.fromkeys([label, *(r.row.label for r in results)], few[index % len(few)])
-    return found
+        labels = [label, *(r.row.label for r in results)]
+        colours |= dict.fromkeys(labels, palette[index % len(palette)])
+    return colours
 
 
-def _shades(lines: dict[str, list], swept: str) -> dict[str, float]:
-    """Of the rows of a group, by label: paler the smaller the swept number is."""
-    found = {}
+def _shades(lines: dict[str, list[Result]], swept: str) -> dict[str, float]:
+    """label -> opacity of a row's learning curve, lower for a smaller swept value."""
+    opacities = {}
     for group in lines.values():
         ordered = sorted(group, key=lambda result: -result.row.overrides[swept])
         shades = np.linspace(1, 0.3, len(ordered))
-        found |= {r.row.label: shade for r, shade in zip(ordered, shades, strict=True)}
-    return found
+        opacities |= {r.row.label: shade for r, shade in zip(ordered, shades, strict=True)}
+    return opacities
 
 
-def _learning(axes, results, colours, shades, legend) -> None:
-    """Validation loss against epochs, or training loss where that was seldom; first seeds."""
-    trained = [result for result in results if not result.row.trained]
-    records = {result.row.label: read_metrics(result.workdirs[0]) for result in trained}
-    held_out = all(sum("valid/loss" in r for r in of_row) > 4 for of_row in records.values())
-    key = "valid/loss" if held_out else "train/loss"
+def _plot_learning(axes, results, swept, colours, shades, legend) -> None:
+    """The loss of the first seed of each row against epochs: the validation loss, or the training
+    loss where a row was validated fewer than five times."""
+    trained = [result for result in results if not result.row.weights_from]
+    records = {result.row.label: result.losses for result in trained}
+    validated = all(sum("valid/loss" in r for r in row) > 4 for row in records.values())
+    key = "valid/loss" if validated else "train/loss"
     lines = {}
-    for label, of_row in records.items():
-        if points := curve(of_row, key):
+    for label, row_records in records.items():
+        if points := curve(row_records, key):
             epochs, losses = zip(*points, strict=True)
-            shade = {"alpha": shades.get(label, 1.0), "color": colours.get(label)}
-            axes.plot(epochs, losses, label=label, lw=1.2, **shade)
+            style = {"alpha": shades.get(label, 1.0), "color": colours.get(label)}
+            axes.plot(epochs, losses, label=label, lw=1.2, **style)
             lines[label] = np.array(losses)
     if not lines:
         return
-    # A loss of another kind (a code without a price, other images) does not set the scale.
+    # A row whose loss is much higher (other images, or a latent whose KL costs nothing) must not
+    # set the scale of the axis.
     last = np.array([line[-1] for line in lines.values()])
     highest = np.median(last) + 3 * (np.median(last) - last.min())
-    alike = [line for line in lines.values() if line[-1] <= highest]
-    tails = np.concatenate([line[len(line) // 3 :] for line in alike])
-    title = "Validation loss" if held_out else "Training loss"
-    several = sum(label in shades for label in lines) > 1
-    title += ", paler for smaller numbers" * several
+    similar = [line for line in lines.values() if line[-1] <= highest]
+    tails = np.concatenate([line[len(line) // 3 :] for line in similar])
+    title = "Validation loss" if validated else "Training loss"
+    if sum(label in shades for label in lines) > 1:
+        title += f", paler for smaller config.{swept}"
     axes.set(title=title, xlabel="epoch", ylabel="nats per image")
     axes.set_ylim(tails.min() - 0.02 * np.ptp(tails), np.percentile(tails, 98))
     highest = axes.get_ylim()[1]
-    if off := [label for label, line in lines.items() if line[-1] > highest]:
-        where = {"xy": (1, 1), "xycoords": "axes fraction", "ha": "right", "va": "top"}
-        axes.annotate("off the scale: " + ", ".join(off), **where, fontsize=8, wrap=True)
+    if above := [label for label, line in lines.items() if line[-1] > highest]:
+        corner = {"xy": (1, 1), "xycoords": "axes fraction", "ha": "right", "va": "top"}
+        axes.annotate("above the axis: " + ", ".join(above), **corner, fontsize=8, wrap=True)
     if legend:
         axes.legend(frameon=False, fontsize=8)
 
 
-def _strip(result) -> np.ndarray | None:
-    """The two rows of the first seed's pictures/generated.png, side by side."""
-    from matplotlib import image
+def curve(records: list[dict], key: str) -> list[tuple[float, float]]:
+    """(epoch, value) of a loss, where the records have it.
 
-    path = result.workdirs[0] / "pictures" / "generated.png"
-    if result.row.trained or not path.exists():
+    A training loss is the mean over the steps since the record before. Means over less than half of
+    the usual number of steps are left out, because they are noisy; the end of an epoch leaves them.
+    """
+    having = [record for record in records if key in record]
+    if key.startswith("train/") and having:
+        steps = np.diff([record["step"] for record in having], prepend=0)
+        enough = 2 * steps >= np.median(steps)
+        having = [record for record, kept in zip(having, enough, strict=True) if kept]
+    return [(record["epoch"], record[key]) for record in having]
+
+
+def _strip(result: Result) -> np.ndarray | None:
+    """The two lines of sample images of a row side by side; float in [0, 1], height x width x 3."""
+    if result.row.weights_from or result.picture is None:
         return None
-    picture = image.imread(path)
+    picture = np.divide(result.picture, 255, dtype=np.float32)
     half = picture.shape[0] // 2
     return np.concatenate([picture[:half], picture[half : 2 * half]], axis=1)

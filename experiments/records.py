@@ -1,211 +1,278 @@
-"""What a report reads of every run; kept beside the table under version control, the same files
-under the same names as in the run's own directory, without its weights and its machine's paths.
+"""The records of a run that a report needs, and the file that stores them for a whole table.
 
-So a table can be made again, to the byte, without its runs, and grow by rows and seeds that are run
-elsewhere and later.
+`RunRecords` is the common form. `read_directory` reads it from the directory of a run. `TableFile`
+reads and writes the records of all runs of a table: DIRECTORY/NAME-SIZE.json, one block per run and
+one line per record, and NAME-SIZE.png, the sample images of each row. These two files are under
+version control, so a report can be made again without the runs. They contain no paths and no other
+setting of the machine, and the same runs give the same bytes.
 """
 
 import dataclasses
 import json
-import math
-import shutil
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import run, tables
-from experiments.run import Run
-from experiments.tables import Row, Table
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from experiments.tables import MACHINE_KEYS, Row, Table, slug
+from rnnae import config as config_lib
+from rnnae import files
 from rnnae.config import saved_config
 from rnnae.errors import ConfigError
-from rnnae.records import writer
+from rnnae.records.writer import read_metrics, read_starts, read_timings
 
-_SPLIT = ("name", "train_on_all", "train_images")  # of config.data: what a fingerprint is of
-_DRAWN = Path("pictures") / "generated.png"  # of a row's first seed
+_LOSSES = ("train/loss", "valid/loss")  # what the learning curves show
+_PICTURE = Path(files.FIGURES) / "generated.png"
+_LAYOUT = "rows"  # name of the text in the PNG that says where each row's image lies
+_WHITE = 255
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
-    """A row's finished runs."""
+class RunRecords:
+    """The records of one run that a report needs.
 
-    row: Row
-    by_seed: dict[int, dict[str, float]]  # seed -> test metrics
-    starts: list[dict]  # where and with what each seed was trained, or evaluated
-    arithmetic: dict[str, float]  # of the model: parameters, FLOP
-    seconds: list[float]  # of training, or of another row's weights of evaluation, by seed
-    speeds: list[float]  # images/s in training, the median of each seed; nan where it has none
-    workdirs: list[Path]
+    A run that trained a model has all fields but `evaluation`. A run that evaluated the weights of
+    another row has `evaluation` only. A run that has not started has none.
+    """
+
+    source: str  # where the records come from, for messages
+    config: dict = dataclasses.field(default_factory=dict)  # without `tables.MACHINE_KEYS`
+    starts: list[dict] = dataclasses.field(default_factory=list)  # one per start: commit, machine
+    timing: dict[str, float] = dataclasses.field(default_factory=dict)  # seconds in all, images/s
+    metrics: list[dict] = dataclasses.field(default_factory=list)  # losses; last: test metrics
+    evaluation: dict = dataclasses.field(default_factory=dict)  # as `run.save_evaluation` writes it
 
     @property
-    def machines(self) -> str:
-        return machines(self.starts)
+    def test_metrics(self) -> dict[str, float]:
+        """The test metrics; empty until the run is finished."""
+        if self.evaluation:
+            return self.evaluation["metrics"]
+        last = self.metrics[-1] if self.metrics else {}
+        return {name: value for name, value in last.items() if name.startswith("test/")}
 
-    def values(self, names: tuple[str, ...]) -> dict[int, float]:
-        """seed -> the one of the metrics `names` that the row has. A KL of exactly 0 is of a model
-        without a random code, which has none."""
-        return {
-            seed: metrics[name]
-            for seed, metrics in self.by_seed.items()
-            for name in names
-            if name in metrics and (name != "test/kl" or metrics[name])
-        }
+    @property
+    def settings(self) -> dict:
+        """The config by dotted key, under the present names of the keys."""
+        return config_lib.flat(saved_config.rename_old_keys(self.config))
 
-    def estimate(self, names: tuple[str, ...]) -> tuple[float, float]:
-        """(mean, standard error) of such a metric: over seeds, or of a single one over images;
-        nan where there is none."""
-        values = list(self.values(names).values())
-        if len(values) > 1:
-            return statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
-        (metrics,) = self.by_seed.values() if len(self.by_seed) == 1 else ({},)
-        errors = [metrics[f"{name}_se"] for name in names if f"{name}_se" in metrics]
-        return (*values, math.nan)[0], (*errors, math.nan)[0]
+    @property
+    def contributing_starts(self) -> list[dict]:
+        """The starts whose steps or measurements are part of the result.
 
+        Left out are starts whose steps were lost, and starts that only drew the last figures.
+        """
+        if self.evaluation:
+            return [self.evaluation["environment"]]
+        if not self.metrics:
+            return []
+        trained, end = [], self.metrics[-1]["step"]
+        for start in reversed(self.starts):
+            if start["step"] < end:
+                trained.insert(0, start)
+                end = start["step"]
+        measured = [start for start in self.starts if not start.get("tested")][-1:]
+        return trained + [start for start in measured if start not in trained]
 
-def machines(starts: Sequence[dict]) -> str:
-    """The devices of these starts, and the machines that have them."""
-    found = {f"{start['devices']} on {start['machine']}" for start in starts}
-    return " and ".join(sorted(found))
+    def differences(self, row: Row, seed: int, weights: dict[str, float]) -> str:
+        """The settings in which this run differs from its row in the table; "" if in none.
 
-
-def collect(table: Table, finished: Sequence[Run]) -> list[Result]:
-    """The rows of a table that have one of these runs, in its order."""
-    found = []
-    for row in table.rows:
-        done = [r for r in finished if r.row is row]
-        if not done:
-            continue
-        timings = [writer.read_timings(r.weights) for r in done]
-        speeds = [[t["images_per_second"] for t in timing] for timing in timings]
-        seconds = [timing[-1]["seconds"] if timing else 0.0 for timing in timings]
-        trainings = starts = [start for r in done for start in _trained(r.weights)]
-        if row.trained:
-            seconds = [r.evaluation()["seconds"] for r in done]
-            starts = [r.evaluation()["environment"] for r in done]
-        found.append(
-            Result(
-                row,
-                {r.seed: r.result() for r in done},
-                starts,
-                trainings[-1] if trainings else {},
-                seconds,
-                [statistics.median(s) if s and not row.trained else math.nan for s in speeds],
-                [r.weights for r in done],
-            )
+        Args:
+          weights: test metrics of the weights that the row evaluates, if it evaluates others'.
+        """
+        if row.weights_from:
+            if self.evaluation and self.evaluation["weights"] != weights:
+                return "it evaluated weights that no longer exist"
+            in_table = config_lib.flat(row.overrides)
+            in_run = self.evaluation.get("overrides", in_table)
+        elif self.config:
+            # A setting that is newer than the run had its default value.
+            default = config_lib.default(self.config["model"]["name"])
+            in_run = config_lib.flat(default.to_dict()) | self.settings
+            in_table = config_lib.flat(row.config().to_dict()) | {"seed": seed}
+        else:
+            return ""
+        return ", ".join(
+            f"config.{key}: {in_run.get(key)} there, {in_table.get(key)} in the table"
+            for key in sorted(in_run.keys() | in_table.keys())
+            if key not in MACHINE_KEYS and in_run.get(key) != in_table.get(key)
         )
-    return found
+
+    def same_result(self, other: "RunRecords") -> bool:
+        """Whether both have the same config and the same numbers, whenever they were measured."""
+        mine, theirs = self.evaluation.get("metrics"), other.evaluation.get("metrics")
+        return (mine, self.metrics, self.settings) == (theirs, other.metrics, other.settings)
+
+    @property
+    def origin(self) -> str:
+        """The commits and days of the run."""
+        starts = self.contributing_starts
+        return ", ".join(f"commit {s['commit'] or 'unknown'} ({s['date'][:10]})" for s in starts)
 
 
-def _trained(workdir: Path) -> list[dict]:
-    """The starts that trained what is there or measured it: not one that only drew pictures in the
-    end, or whose steps were lost."""
-    starts = writer.read_starts(workdir)
-    last = writer.read_metrics(workdir)[-1]["step"]
-    measured = [start for start in starts if not start.get("tested")][-1:]
-    trained, end = [], last
-    for start in reversed(starts):
-        if start["step"] < end:
-            trained.insert(0, start)
-            end = start["step"]
-    return trained + [start for start in measured if start not in trained]
+def read_directory(workdir: Path, *, evaluates: bool) -> RunRecords:
+    """The records in the directory of a run, as far as there are any.
+
+    Args:
+      evaluates: whether the run evaluates the weights of another row.
+
+    Raises:
+      ConfigError: if a file is damaged.
+    """
+    source = str(workdir)
+    if evaluates:
+        path = workdir / files.EVALUATION
+        return RunRecords(source, evaluation=_read_json(path) if path.exists() else {})
+    path = workdir / files.CONFIG
+    timings = read_timings(workdir)
+    timing = {}
+    if timings:
+        speed = statistics.median(record["images_per_second"] for record in timings)
+        timing = {"seconds": timings[-1]["seconds"], "images_per_second": speed}
+    return RunRecords(
+        source,
+        _without_machine_keys(saved_config.read(path)) if path.exists() else {},
+        read_starts(workdir),
+        timing,
+        [record for record in map(_thinned, read_metrics(workdir)) if len(record) > 2],
+    )
 
 
-def find(table: Table, root: Path, kept: Path) -> tuple[Table, list[Run]]:
-    """The table with the seeds that there are results of, and its finished runs: those below
-    `root`, and where the training is not there to its end, those that were kept. ConfigError for
-    what is not of this table: runs or records of other rows, runs of one set on other images."""
-    place, old = _places(table, kept)
-    if old.exists() and not place.exists():  # `keep` was stopped
-        old.rename(place)
-    slugs = {tables.slug(row.label) for row in table.rows}
-    strangers = sorted(p.name for p in place.glob("*") if p.is_dir() and p.name not in slugs)
-    if strangers:
-        raise ConfigError(f"{place} has {', '.join(strangers)}, no row of {table.name}: move it")
-    directories = [d for where in (root, kept) for d in (where / table.directory).glob("*/seed*")]
-    numbers = {path.name.removeprefix("seed") for path in directories}
-    seeds = tuple(sorted(int(number) for number in numbers if number.isdecimal()))
-    every = dataclasses.replace(table, seeds=seeds)
-    pairs = zip(run.runs(every, root), run.runs(every, kept), strict=True)
-    finished = [r for r in (_either(here, before) for here, before in pairs) if r.result()]
-    run.check(finished)
-    images: dict[tuple, tuple[str, Path]] = {}  # set and split -> fingerprint, of which run
-    for r in finished:
-        if r.row.trained:
-            continue
-        own = saved_config.read(r.workdir / saved_config.NAME)["data"]
-        key = tuple(str(own.get(name)) for name in _SPLIT)
-        found, first = images.setdefault(key, (own.get("fingerprint"), r.workdir))
-        if found != own.get("fingerprint"):
-            raise ConfigError(f"{r.workdir} is of other images than {first}: move one away")
-    seeds = tuple(sorted({r.seed for r in finished})) or table.seeds
-    return dataclasses.replace(table, seeds=seeds), finished
+def _without_machine_keys(config: dict) -> dict:
+    config = {k: dict(v) if isinstance(v, dict) else v for k, v in config.items()}
+    for key in {*MACHINE_KEYS} - {"data.fingerprint"}:
+        section, _, name = key.rpartition(".")
+        (config.get(section, {}) if section else config).pop(name, None)
+    return config
 
 
-def _either(here: Run, before: Run) -> Run:
-    """The one to report: an evaluation that was kept counts while its weights are there."""
-    if not (weights := run.trained_to(here.weights)):
-        return before
-    if here.row.trained and not here.result() and before.evaluation().get("weights") == weights:
-        return dataclasses.replace(before, weights=here.weights)
-    return here
+def _thinned(record: dict) -> dict:
+    """A record of metrics.jsonl without the metrics that no report shows."""
+    return {
+        name: value
+        for name, value in record.items()
+        if name in ("step", "epoch", *_LOSSES) or name.startswith("test/")
+    }
 
 
-def keep(table: Table, finished: Sequence[Run], kept: Path) -> list[str]:
-    """The records of these runs, instead of those that there were of the table; a line for each of
-    those that is gone, or is of another run now."""
-    place, old = _places(table, kept)
-    new = place.with_suffix(".new")
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)
-    new.mkdir(parents=True)
-    first = set()
-    for r in finished:
-        directory = new / r.workdir.relative_to(r.workdir.parents[1])
-        directory.mkdir(parents=True)
-        for name in (run.EVALUATION,) if r.row.trained else writer.RECORDS:
-            shutil.copy(r.workdir / name, directory / name)
-        if not r.row.trained:
-            config = saved_config.read(r.workdir / saved_config.NAME)
-            for key in {*tables.OF_THE_MACHINE} - {"data.fingerprint"}:
-                section, _, name = key.rpartition(".")
-                (config[section] if section else config).pop(name, None)
-            (directory / saved_config.NAME).write_text(json.dumps(config, indent=2) + "\n")
-        if r.row.label not in first and (r.workdir / _DRAWN).exists():
-            (directory / _DRAWN.parent).mkdir()
-            shutil.copy(r.workdir / _DRAWN, directory / _DRAWN)
-        first.add(r.row.label)
-    runs = sorted(place.glob("*/seed*"))
-    changed = []
-    for path in runs:
-        now = new / path.relative_to(place)
-        if _content(path) != _content(now):
-            what = f"is now of {_origin(now)}" if now.exists() else "is gone"
-            changed.append(f"{path} was of {_origin(path)} and {what}")
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
-    return changed
+def read_picture(workdir: Path) -> np.ndarray | None:
+    """The sample images that a run drew last, as one picture (uint8, height x width x 3)."""
+    path = workdir / _PICTURE
+    return np.asarray(Image.open(path).convert("RGB")) if path.exists() else None
 
 
-def _places(table: Table, kept: Path) -> tuple[Path, Path]:
-    """Where its records are, and where they are while new ones come in their place."""
-    place = kept / table.directory
-    return place, place.with_suffix(".old")
+class TableFile:
+    """The stored records of a table.
+
+    Attributes:
+      runs: (slug of the row's label, seed) -> its records.
+      labels: slug -> label, of the rows that have records.
+      pictures: (slug, seed) -> sample images of the run, see `read_picture`.
+    """
+
+    def __init__(self, directory: Path, table: Table):
+        """Reads the files of the table in `directory`, if there are any; ConfigError if damaged."""
+        self.path = directory / f"{table.directory}.json"
+        self._table = table
+        self.runs: dict[tuple[str, int], RunRecords] = {}
+        self.labels: dict[str, str] = {}
+        self.pictures: dict[tuple[str, int], np.ndarray] = {}
+        if self.path.exists():
+            self._read_runs()
+        if self._png.exists():
+            self._read_pictures()
+
+    @property
+    def _png(self) -> Path:
+        return self.path.with_suffix(".png")
+
+    def _read_runs(self) -> None:
+        try:
+            for block in _read_json(self.path)["runs"]:
+                label, seed = block.pop("row"), block.pop("seed")
+                source = f"row {label!r}, seed {seed}, in {self.path}"
+                self.labels[slug(label)] = label
+                self.runs[slug(label), seed] = RunRecords(source, **block)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise _damaged(self.path) from error
+
+    def _read_pictures(self) -> None:
+        with Image.open(self._png) as image:
+            sheet, layout = np.asarray(image.convert("RGB")), image.text.get(_LAYOUT, "[]")
+        for place in json.loads(layout):
+            bottom = place["top"] + place["height"]
+            picture = sheet[place["top"] : bottom, : place["width"]]
+            self.pictures[slug(place["row"]), place["seed"]] = picture
+
+    def forget(self, label: str) -> None:
+        """Drops the records of a row; ConfigError if there are none."""
+        if slug(label) not in self.labels:
+            rows = ", ".join(map(repr, self.labels.values()))
+            raise ConfigError(f"{self.path} has no row {label!r}; its rows: {rows}")
+        del self.labels[slug(label)]
+        self.runs = {key: records for key, records in self.runs.items() if key[0] in self.labels}
+
+    def replace(
+        self,
+        runs: dict[tuple[str, int], RunRecords],
+        pictures: dict[tuple[str, int], np.ndarray],
+    ) -> None:
+        """Writes these runs and pictures, by label and seed, in place of the present ones. Each of
+        the two files is replaced atomically."""
+        blocks = []
+        for (label, seed), records in runs.items():
+            block = {"row": label, "seed": seed}
+            for field in dataclasses.fields(records)[1:]:
+                if value := getattr(records, field.name):
+                    block[field.name] = value
+            blocks.append(block)
+        content = {"table": self._table.name, "size": self._table.size, "runs": blocks}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace_text(self.path, _to_json(content, levels=4) + "\n")
+        if not pictures:
+            self._png.unlink(missing_ok=True)
+            return
+        width = max(picture.shape[1] for picture in pictures.values())
+        strips, layout, top = [], [], 0
+        for (label, seed), picture in pictures.items():
+            height, own = picture.shape[:2]
+            pad = ((0, 0), (0, width - own), (0, 0))
+            strips.append(np.pad(picture, pad, constant_values=_WHITE))
+            place = {"row": label, "seed": seed, "top": top, "height": height, "width": own}
+            layout.append(place)
+            top += height
+        text = PngInfo()
+        text.add_text(_LAYOUT, json.dumps(layout))
+        sheet = Image.fromarray(np.concatenate(strips))
+        save = {"format": "PNG", "pnginfo": text, "optimize": True}
+        files.replace_file(self._png, lambda path: sheet.save(path, **save))
 
 
-def _content(directory: Path) -> list[str]:
-    """What was found, and of what: not when, where and how fast."""
-    evaluation = directory / run.EVALUATION
-    kept = [saved_config.read(evaluation)["metrics"]] if evaluation.exists() else []
-    config = directory / saved_config.NAME
-    return [*kept, *writer.read_metrics(directory), config.exists() and config.read_text()]
-
-
-def _origin(directory: Path) -> str:
-    """The commits and days of a record."""
-    evaluation = directory / run.EVALUATION
-    if evaluation.exists():
-        starts = [saved_config.read(evaluation)["environment"]]
+def _to_json(value, levels: int, indent: str = "") -> str:
+    """JSON whose outer `levels` of objects and lists have a line per item; deeper ones are on the
+    line of the item that contains them."""
+    if not levels or not value or not isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    inner = indent + " "
+    if isinstance(value, dict):
+        items = [f"{json.dumps(k)}: {_to_json(v, levels - 1, inner)}" for k, v in value.items()]
     else:
-        starts = _trained(directory)
-    return ", ".join(f"commit {s['commit'] or 'unknown'} ({s['date'][:10]})" for s in starts)
+        items = [_to_json(v, levels - 1, inner) for v in value]
+    begin, end = "{}" if isinstance(value, dict) else "[]"
+    lines = ",\n".join(inner + item for item in items)
+    return f"{begin}\n{lines}\n{indent}{end}"
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(path) from error
+    if not isinstance(content, dict):
+        raise _damaged(path)
+    return content
+
+
+def _damaged(path: Path) -> ConfigError:
+    return ConfigError(f"{path} is damaged: restore it from a copy, or remove it")

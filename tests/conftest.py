@@ -35,7 +35,7 @@ def _compiled_programs(tmp_path_factory):
 
 @pytest.fixture
 def plant(monkeypatch, tmp_path):
-    """plant(**changes) makes the table of `fake_tables`; the arguments of a command about it."""
+    """plant(**changes) installs the table of `fake_tables` and returns its command arguments."""
     from tests import fake_tables
 
     return functools.partial(fake_tables.install, monkeypatch, tmp_path)

@@ -1,4 +1,4 @@
-"""Tables are run, and continued where they were stopped."""
+"""experiments.run: the runs of a table are started, skipped, continued and refused."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from tests import fake_tables, runs
 
 
 def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
-    plant(ROWS={"a": {}, "b": {"trained": "a", "eval.importance_samples": 8}})
-    first, second, *_, last = run.runs(tables.load("widths", "cpu"), tmp_path)
+    plant(ROWS={"a": {}, "b": {"weights_from": "a", "eval.importance_samples": 8}})
+    first, second, *_, last = run.plan(tables.load("widths", "cpu"), tmp_path)
     words = run.command([first], ["--x=1"])
     assert "--config=configs/mnist.py" in words and "--config.train.epochs=1" in words
-    # An override is refused before the config that it is of; where it is run has the last word.
+    # Later flags win: the config file, then the overrides of the row, then flags of the machine.
     order = ("--config=configs/mnist.py", "--config.train.epochs=1", "--x=1")
     assert sorted(order, key=words.index) == [*order]
     assert "--config.seed=0" in words
@@ -32,20 +32,18 @@ def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
 
 
 @pytest.mark.slow
-def test_runs_of_rnnae_itself_are_continued_evaluated_and_reported(
-    plant, tmp_path, monkeypatch, capsys
-):
-    """The other tests' runs are made up."""
+def test_real_runs_are_continued_evaluated_and_reported(plant, tmp_path, monkeypatch, capsys):
+    """The runs of all other tests are made up by a script."""
     row = runs.overrides(tmp_path) | {"train.epochs": 1, "data.binarise": "dynamic"}
     row |= {"likelihood.name": "bernoulli", "latent.name": "gaussian", "eval.seeds": (0,)}
-    of = {"trained": "row", "eval.importance_samples": 2, "eval.seeds": (0,)}
+    of = {"weights_from": "row", "eval.importance_samples": 2, "eval.seeds": (0,)}
     metrics = {"NLL": "test/nll_dynamic_is2", "bound": "test/bound_dynamic"}
     argv = plant(ROWS={"row": row, "of row": of}, METRICS=metrics, SEEDS=(0,))
     monkeypatch.setattr(run, "command", fake_tables.COMMAND)
     assert run.main(argv) == 0, (tmp_path / "root/widths-full/row/seed0/log.txt").read_text()
     capsys.readouterr()
     assert run.main(argv) == 0
-    assert capsys.readouterr().out.count("finished before") == 2
+    assert capsys.readouterr().out.count("already finished") == 2
     assert report.main([*argv, "--out", str(tmp_path / "out")]) == 0
     lines = (tmp_path / "out" / "widths-full.csv").read_text().splitlines()
     names, of_row, of_evaluation = (line.split(",") for line in lines)
@@ -55,45 +53,45 @@ def test_runs_of_rnnae_itself_are_continued_evaluated_and_reported(
     assert "1 x cpu" in (tmp_path / "out" / "widths-full.md").read_text()
 
 
-def test_a_row_that_cannot_be_written_stops_nobody(plant, tmp_path, capsys):
+def test_a_row_that_cannot_be_written_does_not_stop_the_others(plant, tmp_path, capsys):
     argv = plant(SEEDS=(0,))
     (tmp_path / "root" / "widths-full").mkdir(parents=True)
     (tmp_path / "root" / "widths-full" / "narrow").touch()
     assert run.main(argv) == 1
-    said = capsys.readouterr().out
-    assert "narrow, seed 0: FAILED, exit code 1: " in said and "1 of 2 runs failed" in said
+    output = capsys.readouterr().out
+    assert "narrow, seed 0: FAILED, exit code 1: " in output and "1 of 2 runs failed" in output
     assert (tmp_path / "root" / "widths-full" / "wide-very" / "seed0" / "metrics.jsonl").exists()
 
 
-def test_rows_are_run_once_a_failure_stops_nobody_and_is_tried_again(plant, tmp_path, capsys):
+def test_finished_rows_are_skipped_and_failed_ones_tried_again(plant, tmp_path, capsys):
     rows = {"bad": {"model.width": -1}, "good": {"model.width": 3}}
     argv = plant(ROWS=rows)
     assert run.main(argv) == 1
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     failed = "bad, seeds 0, 1, 2: FAILED, exit code 1: a width cannot be negative (seed 0)"
-    assert f"{failed} ({tmp_path / 'root' / 'widths-full' / 'bad' / 'log.txt'})" in said
-    assert "bad, seed 1: FAILED, exit code 1: a width cannot be negative (seed 1)" in said
-    assert "bad, seed 2: FAILED" not in said and "good, seeds 0, 1, 2: FAILED" not in said
-    assert "2 of 6 runs failed" in said
+    assert f"{failed} ({tmp_path / 'root' / 'widths-full' / 'bad' / 'log.txt'})" in output
+    assert "bad, seed 1: FAILED, exit code 1: a width cannot be negative (seed 1)" in output
+    assert "bad, seed 2: FAILED" not in output and "good, seeds 0, 1, 2: FAILED" not in output
+    assert "2 of 6 runs failed" in output
     shutil.rmtree(tmp_path / "root" / "widths-full" / "bad")
     plant(ROWS=rows | {"bad": {"model.width": 5}})
     assert run.main([*argv, "--seeds", "2"]) == 0 and run.main(argv) == 0
-    said = capsys.readouterr().out
-    assert "bad, seeds 0, 1:" in said and "good: finished before" in said
+    output = capsys.readouterr().out
+    assert "bad, seeds 0, 1:" in output and "good: already finished" in output
     assert run.main([*argv, "--row", "good"]) == 0
     for flags, words in [
         (["--row", "god"], "its rows: 'bad', 'good'"),
-        (["--config.devices=1"], "flags of every run come last, after --"),
-        (["--seeds", "4294967296"], "is not a list of seeds up to 2,147,483,647: 0,1,2"),
+        (["--config.devices=1"], "flags that go to every run come last, after --"),
+        (["--seeds", "4294967296"], "is not a list of seeds up to 2,147,483,647, such as 0,1,2"),
     ]:
         with pytest.raises(SystemExit):
             run.main([*argv, *flags])
         assert words in capsys.readouterr().err
     assert run.main([*argv, "--shard", "6/7"]) == 0
-    assert "no row is left for shard 6/7" in capsys.readouterr().out
+    assert "shard 6/7 has no rows" in capsys.readouterr().out
 
 
-def test_a_run_made_by_another_table_is_no_result(plant, tmp_path, capsys):
+def test_a_run_of_another_version_of_the_table_is_refused(plant, tmp_path, capsys):
     rows = {"a": {"model.width": 3, "eval.seeds": (0,)}}
     argv = plant(ROWS=rows)
     report_argv = [*argv, "--out", str(tmp_path / "out")]
@@ -104,14 +102,14 @@ def test_a_run_made_by_another_table_is_no_result(plant, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count("[0, 1] in the table, config.model.width: 3 there, 4 in the table)") == 2
     assert "experiments.run: " in error and "move it away" in error
-    plant(ROWS={"a": {"eval.seeds": (0,)}})  # an override less
+    plant(ROWS={"a": {"eval.seeds": (0,)}})  # without the override
     assert run.main(argv) == 2
     assert "config.model.width: 3 there, 96 in the table" in capsys.readouterr().err
     plant(ROWS=rows)
     assert run.main([*argv, "--", "--config.devices=1"]) == 0
     with pytest.raises(SystemExit):
         run.main([*argv, "--", "--config.train.epochs=1"])
-    assert "--config.train.epochs=1 makes another row" in capsys.readouterr().err
+    assert "--config.train.epochs=1 would make another row" in capsys.readouterr().err
     for word in ("-config.devices=1", "--config=configs/mnist_mlp.py", "--seeds=7", "data"):
         with pytest.raises(SystemExit):
             run.main([*argv, "--", word])
@@ -120,7 +118,7 @@ def test_a_run_made_by_another_table_is_no_result(plant, tmp_path, capsys):
     assert report.main(report_argv) == 0
 
 
-def test_an_unfinished_run_of_another_table_is_not_continued(plant, tmp_path, capsys):
+def test_an_unfinished_run_of_another_version_is_not_continued(plant, tmp_path, capsys):
     argv = plant()
     assert run.main(argv) == 0
     records = tmp_path / "root" / "widths-full" / "narrow" / "seed1" / "metrics.jsonl"
@@ -131,7 +129,7 @@ def test_an_unfinished_run_of_another_table_is_not_continued(plant, tmp_path, ca
     assert "config.train.epochs: 50 there, 7 in the table" in capsys.readouterr().err
 
 
-def test_a_run_from_before_a_setting_existed_has_its_default(plant, tmp_path):
+def test_a_setting_that_is_newer_than_a_run_has_its_default(plant, tmp_path):
     argv = plant()
     assert run.main(argv) == 0
     for path in (tmp_path / "root").rglob("config.json"):
@@ -141,7 +139,7 @@ def test_a_run_from_before_a_setting_existed_has_its_default(plant, tmp_path):
     assert run.main(argv) == 0
 
 
-def test_a_run_without_its_last_pictures_is_not_finished(plant, tmp_path, capsys):
+def test_a_run_without_its_last_figure_is_not_finished(plant, tmp_path, capsys):
     argv = plant()
     assert run.main(argv) == 0
     (tmp_path / "root/widths-full/narrow/seed1/pictures/curves.png").unlink()
@@ -150,7 +148,7 @@ def test_a_run_without_its_last_pictures_is_not_finished(plant, tmp_path, capsys
     assert "narrow, seed 1: " in capsys.readouterr().out
 
 
-def test_other_seeds_than_the_tables_are_run_and_reported(plant, tmp_path, capsys):
+def test_seeds_that_the_table_does_not_have_are_run_and_reported(plant, tmp_path, capsys):
     argv = plant(CPU_SEEDS=(0,)) + ["--size", "cpu"]
     assert run.main(argv) == 0 and run.main([*argv, "--seeds", "2,0"]) == 0
     assert "seed 2:" in capsys.readouterr().out
@@ -162,14 +160,14 @@ def test_other_seeds_than_the_tables_are_run_and_reported(plant, tmp_path, capsy
     assert "'all' is not a list of seeds" in capsys.readouterr().err
 
 
-def test_shards_are_all_runs_once(plant, capsys):
+def test_the_shards_together_are_all_runs(plant, capsys):
     rows = {name: {"model.width": width} for width, name in enumerate("abc")}
-    argv = plant(ROWS=rows | {"of a": {"trained": "a", "eval.importance_samples": 8}})
+    argv = plant(ROWS=rows | {"of a": {"weights_from": "a", "eval.importance_samples": 8}})
     for index in range(4):
         assert run.main([*argv, "--shard", f"{index}/4"]) == 0
-    assert "finished before" not in capsys.readouterr().out
+    assert "already finished" not in capsys.readouterr().out
     assert run.main(argv) == 0
-    assert capsys.readouterr().out.count("finished before") == 4
+    assert capsys.readouterr().out.count("already finished") == 4
     with pytest.raises(SystemExit):
         run.main([*argv, "--shard", "4/4"])
 
@@ -177,12 +175,13 @@ def test_shards_are_all_runs_once(plant, capsys):
 @pytest.mark.parametrize(
     "number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
 )
-def test_a_signal_ends_the_child_and_the_rows_after_it(plant, monkeypatch, capsys, number, code):
-    """Also one whose child has no handler yet, and dies of it."""
+def test_a_signal_stops_the_row_and_those_after_it(plant, monkeypatch, capsys, number, code):
+    """Also where the process has no signal handler yet, and is killed by the signal."""
     argv = plant()
     sleeping = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
     monkeypatch.setattr(run, "command", lambda job, extra: sleeping)
-    before = signal.signal(number, signal.default_int_handler)  # nohup's tests ignore SIGHUP
+    # Where the tests run under nohup, SIGHUP would be ignored.
+    before = signal.signal(number, signal.default_int_handler)
     thread = threading.Timer(1, os.kill, (os.getpid(), number))
     thread.start()
     try:
@@ -191,12 +190,12 @@ def test_a_signal_ends_the_child_and_the_rows_after_it(plant, monkeypatch, capsy
     finally:
         thread.join()
         signal.signal(number, before)
-    said = capsys.readouterr().out
-    assert "narrow, seeds 0, 1, 2: stopped; the same command continues" in said
-    assert "Wide" not in said
+    output = capsys.readouterr().out
+    assert "narrow, seeds 0, 1, 2: stopped; the same command continues" in output
+    assert "Wide" not in output
 
 
-def test_a_closed_terminal_does_not_stop_what_nohup_started(plant, monkeypatch, capsys):
+def test_a_closed_terminal_does_not_stop_a_run_under_nohup(plant, monkeypatch, capsys):
     argv = plant(SEEDS=(0,))
     waiting = "import time; print('up', flush=True); time.sleep(2)"
     monkeypatch.setattr(run, "command", lambda job, extra: [sys.executable, "-c", waiting])
@@ -210,33 +209,34 @@ def test_a_closed_terminal_does_not_stop_what_nohup_started(plant, monkeypatch, 
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_row_may_evaluate_the_weights_of_another(plant, tmp_path, capsys, monkeypatch):
-    rows = {f"K = {k}": {"trained": "a", "eval.importance_samples": k} for k in (1, 8)}
+def test_a_row_can_evaluate_the_weights_of_another(plant, tmp_path, capsys, monkeypatch):
+    rows = {f"K = {k}": {"weights_from": "a", "eval.importance_samples": k} for k in (1, 8)}
     argv = plant(ROWS={"a": {"model.width": 2}, **rows}, SEEDS=(0, 1))
     assert run.main(argv) == 0
     report.main([*argv, "--out", str(tmp_path)])
-    said = capsys.readouterr().out
-    assert "| K = 8 | 1,234 | 5.0 |  | 0.00 | 2 | **72.00 ± 0.00** |" in said
-    kept = tmp_path / "root" / "widths-full" / "k-1" / "seed1" / "evaluation.json"
-    made = json.loads(kept.read_text())
+    output = capsys.readouterr().out
+    assert "| K = 8 | 1,234 | 5.0 |  | 0.00 | 2 | **72.00 ± 0.00** |" in output
+    evaluation = tmp_path / "root" / "widths-full" / "k-1" / "seed1" / "evaluation.json"
+    made = json.loads(evaluation.read_text())
     assert made["metrics"]["test/nll_dynamic"] == 79 and made["weights"]["test/kl"] == 4
     records = tmp_path / "root" / "widths-full" / "a" / "seed1" / "metrics.jsonl"
     whole = records.read_text()
-    records.write_text(whole.replace('"test/kl": 4', '"test/kl": 5'))  # trained anew
-    assert run.main(argv) == 2 and "of weights that are no longer there" in capsys.readouterr().err
+    records.write_text(whole.replace('"test/kl": 4', '"test/kl": 5'))  # trained again
+    assert run.main(argv) == 2
+    assert "it evaluated weights that no longer exist" in capsys.readouterr().err
     records.write_text(whole)
-    kept.unlink()
+    evaluation.unlink()
     with monkeypatch.context() as other:
         other.setenv("OTHER_K", "8")
         assert run.main([*argv, "--row", "K = 1"]) == 1
-    assert "was evaluated by somebody else" in capsys.readouterr().out and not kept.exists()
+    assert "another process evaluated" in capsys.readouterr().out and not evaluation.exists()
     plant(ROWS={"a": {"model.width": 3}, **rows}, SEEDS=(0, 1))  # another row than was trained
     assert run.main([*argv, "--row", "K = 1"]) == 2
     plant(ROWS={"a": {"model.width": 2}, **rows}, SEEDS=(0, 1))
-    kept.write_text("")
+    evaluation.write_text("")
     assert run.main([*argv, "--row", "K = 1"]) == 2
     assert "evaluation.json is damaged: restore it" in capsys.readouterr().err
-    kept.unlink()
+    evaluation.unlink()
     records.write_text(whole[: whole.index('{"step": 5')])
     assert run.main([*argv, "--row", "K = 1"]) == 1
-    assert "seed1 is not trained to the end; run the row 'a' first" in capsys.readouterr().out
+    assert "seed1 is not finished; run the row 'a' first" in capsys.readouterr().out

@@ -1,11 +1,11 @@
-"""A table made up, whose runs a script makes up too: what the tests of experiments share."""
+"""A made-up table for the tests of experiments. A script writes the records of its runs."""
 
 import sys
 import types
 
 from experiments import run, tables
 
-COMMAND = run.command  # the real one
+COMMAND = run.command  # the command of real runs
 
 SCRIPT = """
 import ast, json, os, pathlib, runpy, sys
@@ -58,7 +58,7 @@ for seed, workdir in made.items():
 
 
 def planted(**changes):
-    """A table module of two rows, one of them wider."""
+    """The module of a table with two rows of different width; `changes` replace its names."""
     data = types.ModuleType(
         "widths",
         "Widths: does it help?\n\nA question asked since Elman's time.",
@@ -73,8 +73,11 @@ def planted(**changes):
 
 
 def install(monkeypatch, tmp_path, **changes) -> list[str]:
-    """Makes the table `widths` the only one, and its runs those of SCRIPT; the arguments of a
-    command about it."""
+    """Makes `widths` the only table, and SCRIPT the program of its runs.
+
+    Returns:
+      The first arguments of experiments.run and experiments.report: table and root.
+    """
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
 

@@ -28,11 +28,11 @@ def shape_of(config):
 
 def made_of(table, row):
     """Its config; of a row that evaluates, the one that was trained with its own settings."""
-    if not row.trained:
-        return row.made()
-    (trained,) = [r for r in table.rows if r.label == row.trained]
+    if not row.weights_from:
+        return row.config()
+    (trained,) = [r for r in table.rows if r.label == row.weights_from]
     assert not trained.trained and all(key.startswith("eval.") for key in row.overrides)
-    config = trained.made()
+    config = trained.config()
     config.update_from_flattened_dict(row.overrides)
     return config
 
@@ -118,7 +118,7 @@ def test_a_table_says_what_it_is_about(name):
 def test_rows_are_compared_at_equal_arithmetic(name, first, tolerance, size):
     found = {}
     for row in tables.load(name, size).rows:
-        config = config_lib.resolved(row.made(), (28, 28, 1))
+        config = config_lib.resolved(row.config(), (28, 28, 1))
         found[row.label] = flops.training(trained_run.build(config, 1)[0])
     for label, value in found.items():
         assert value == pytest.approx(found[first], rel=tolerance), label

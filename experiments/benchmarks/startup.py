@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 NAME = "startup"
-_IMPORT = "from rnnae.evaluation import trained_run"  # what a notebook starts with; `import rnnae` imports nothing
+# The first line of a notebook. `import rnnae` alone imports nothing.
+_IMPORT = "from rnnae.evaluation import trained_run"
 _ROOT = Path(__file__).parents[2]
 
 

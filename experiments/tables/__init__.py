@@ -1,19 +1,24 @@
-"""Tables: what is compared with what.
+"""Ablation tables: which settings are compared with each other.
 
-A table is a module here, pure data, and its line in `TABLES`. Its docstring says which question it
-answers and whose table it follows; its first line is the title.
+A table is one module in this folder that contains only data, and one line in `TABLES`. The first
+line of its docstring is the title. The rest of the docstring says which question the table answers
+and which published table it follows; the report prints it as the caption.
 
-    CONFIG      the config file that its rows start from
-    ROWS        label -> overrides of that config by dotted key. "config" names another file;
-                "trained" another row, whose weights this one evaluates by its own config.eval
-    METRICS     heading -> name in metrics.jsonl, or several names, of which a row has one
-    SEEDS       values of config.seed, a run each
-    PROTOCOL    what the numbers are of, for the caption
-    CPU         overrides at `--size cpu`, of what a row does not set itself
-    CPU_ROWS    label -> overrides of that row at `--size cpu`, and CPU_SEEDS, where they differ
-    SWEPT       the key whose value is the x axis of the plot; without it rows stand side by side
-    BOLD        headings under which rows are rivals, whose best is bold; without it all
-    LITERATURE  label -> ({heading: value}, source)
+    CONFIG      the config file that every row starts from
+    ROWS        label -> overrides of that config, by dotted key. Two keys are special: "config" is
+                another config file; "weights_from" is the label of another row, whose trained
+                weights this row only evaluates, with its own settings in config.eval
+    METRICS     heading -> name of a test metric in metrics.jsonl, or several names of which each
+                row has at most one
+    SEEDS       values of config.seed; each row is trained once per seed
+    PROTOCOL    data, splits and units of the numbers, for the caption
+    CPU         overrides at `--size cpu`; the overrides of a row take precedence
+    CPU_ROWS    label -> further overrides of that row at `--size cpu` (optional)
+    CPU_SEEDS   seeds at `--size cpu` (optional)
+    SWEPT       the config key on the x axis of the plot (optional); without it, the plot shows one
+                line of the y axis per row
+    BOLD        headings whose best number is printed bold (optional; all headings by default)
+    LITERATURE  label -> ({heading: value}, source): published numbers (optional)
 """
 
 import argparse
@@ -62,11 +67,12 @@ TABLES: dict[str, ModuleType] = {
     "data": data,
 }
 SIZES = ("full", "cpu")
-# Of a config: where things are and how they are done, not what is done.
-OF_THE_MACHINE = (
+# Config keys that say where files are and how a run is executed. They do not change what is
+# measured, so two runs that differ only in these are runs of the same row.
+MACHINE_KEYS = (
     "data.data_dir",
     "data.source_dir",
-    "data.shape",  # as the data turned out, like its fingerprint
+    "data.shape",  # filled in from the data, like the fingerprint
     "data.fingerprint",
     "data.in_memory_gib",
     "train.checkpoint_every_seconds",
@@ -81,24 +87,27 @@ OF_THE_MACHINE = (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of a table: a config file with overrides; or, of another row's weights, `trained`,
-    another evaluation."""
+    """One row of a table: a config file with overrides.
+
+    If `weights_from` is set, the row trains nothing. It evaluates the weights of the row with that
+    label, and its overrides are settings of config.eval only.
+    """
 
     label: str
-    config: str
+    config_file: str
     overrides: dict[str, object]
-    trained: str = ""
+    weights_from: str = ""
 
-    def made(self) -> ConfigDict:
-        """The config, as its command makes it."""
-        config = runpy.run_path(self.config)["get_config"]()
+    def config(self) -> ConfigDict:
+        """The config that the row is trained with, apart from the seed."""
+        config = runpy.run_path(self.config_file)["get_config"]()
         config.update_from_flattened_dict(self.overrides)
         return config
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table at one size; see the module's docstring."""
+    """A table at one size. The fields are described at the top of this module."""
 
     name: str
     size: str
@@ -114,61 +123,63 @@ class Table:
 
     @property
     def directory(self) -> str:
-        """The name of what its runs, or their records, lie below."""
+        """The name of the directory of the table's runs, and of the files of its records."""
         return f"{self.name}-{self.size}"
 
     @property
     def stem(self) -> str:
-        """The name of its files, the small size's without a size."""
+        """The name of the report's files without suffix. Only the full size is part of the name."""
         return self.name if self.size == "cpu" else self.directory
 
 
 def slug(label: str) -> str:
-    """A row's label as the name of its directory."""
+    """The label of a row as the name of a directory."""
     return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
 
 
-def of_metric(choices: Mapping[str, T], name: str) -> T | None:
-    """What is chosen for a metric as `test/nll_dynamic`, by what its last part begins with."""
-    last = name.split("/")[-1]
-    return next((choice for start, choice in choices.items() if last.startswith(start)), None)
+def choose_by_metric(choices: Mapping[str, T], metric: str) -> T | None:
+    """The value whose key is a prefix of the metric's last part: "nll" for `test/nll_dynamic`."""
+    last = metric.split("/")[-1]
+    return next((choice for prefix, choice in choices.items() if last.startswith(prefix)), None)
 
 
-def parser(module: str, doc: str) -> argparse.ArgumentParser:
-    """Of the command line of `experiments.<module>`, whose docstring is its help."""
-    made = argparse.ArgumentParser(
+def argument_parser(module: str, doc: str) -> argparse.ArgumentParser:
+    """The common part of the command line of `experiments.<module>`, whose docstring is `doc`."""
+    parser = argparse.ArgumentParser(
         prog=f"python -m experiments.{module}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("table", choices=TABLES)
+    parser.add_argument("table", choices=TABLES)
     sizes = "full, for an accelerator (the default), or cpu, for two cores"
-    made.add_argument("--size", choices=SIZES, default=SIZES[0], help=sizes)
-    return made
+    parser.add_argument("--size", choices=SIZES, default=SIZES[0], help=sizes)
+    return parser
 
 
 def load(name: str, size: str) -> Table:
-    """The table `name` of `TABLES` at a size of `SIZES`; ConfigError for labels that do not give
-    every row a directory of its own."""
+    """The table `name` of `TABLES` at a size of `SIZES`.
+
+    Raises ConfigError if two labels would give two rows the same directory, or a label none.
+    """
     data = TABLES[name]
     title, _, question = inspect.getdoc(data).partition("\n")
     small = size == "cpu"
-    shared = getattr(data, "CPU", {}) if small else {}
-    own = getattr(data, "CPU_ROWS", {}) if small else {}
+    cpu = getattr(data, "CPU", {}) if small else {}
+    cpu_rows = getattr(data, "CPU_ROWS", {}) if small else {}
     metrics = {k: (v,) if isinstance(v, str) else tuple(v) for k, v in data.METRICS.items()}
     rows, labels = [], {}
     for label, overrides in data.ROWS.items():
         other = labels.setdefault(slug(label), label)
         if not slug(label) or other != label:
             raise ConfigError(
-                f"row {label!r} of {name} needs a name of its own in letters and digits"
-                + (f": {other!r} has {slug(label)!r} too" if slug(label) else "")
+                f"row {label!r} of {name} needs a unique label of letters and digits"
+                + (f": {other!r} is also {slug(label)!r}" if slug(label) else "")
             )
-        merged = {**shared, **overrides, **own.get(label, {})}
-        if trained := overrides.get("trained", ""):
+        merged = {**cpu, **overrides, **cpu_rows.get(label, {})}
+        if weights_from := overrides.get("weights_from", ""):
             merged = overrides
-        settings = {k: v for k, v in merged.items() if k not in ("config", "trained")}
-        rows.append(Row(label, overrides.get("config", data.CONFIG), settings, trained))
+        settings = {k: v for k, v in merged.items() if k not in ("config", "weights_from")}
+        rows.append(Row(label, overrides.get("config", data.CONFIG), settings, weights_from))
     return Table(
         name,
         size,

@@ -14,7 +14,7 @@ METRICS = {
     "NLL": tuple(f"test/nll_dynamic_is{k}" for k in (1, 8, 64, 128, 512, 1024)),
     "bound": "test/bound_dynamic",
 }
-_OF = {"trained": "training", "eval.splits": ("test",), "eval.seeds": (0,)}
+_OF = {"weights_from": "training", "eval.splits": ("test",), "eval.seeds": (0,)}
 ROWS = {
     "training": {"eval.importance_samples": 0, "eval.seeds": (0,)},
     "K = 1": {**_OF, "eval.importance_samples": 1},
