@@ -1,1 +1,1 @@
-"""."""
+"""What is done with trained weights: reported numbers, figures, a run as an object."""
