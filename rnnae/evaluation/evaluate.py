@@ -18,7 +18,8 @@ import ml_collections
 import numpy as np
 
 from rnnae import objective, rng
-from rnnae.data import pipeline
+from rnnae.data import binarisation, pipeline
+from rnnae.data.images import ImageArray
 from rnnae.devices import microbatch, parallel
 from rnnae.errors import ConfigError
 from rnnae.evaluation import metrics, trained_run
@@ -65,7 +66,7 @@ class Evaluator:
     def __call__(
         self,
         params: Any,
-        images: pipeline.Source,
+        images: ImageArray,
         *,
         weighted: bool = False,
         between: Callable[[], None] = lambda: None,
@@ -82,21 +83,21 @@ class Evaluator:
         all_scores = [
             self.scores(
                 params,
-                pipeline.held_out(images, self._binarise, seed),
+                binarisation.evaluation_images(images, self._binarise, seed),
                 seed=seed,
                 samples=samples,
                 between=between,
             )
             for seed in seeds
         ]
-        protocol = pipeline.protocol(images, self._binarise)
+        protocol = binarisation.protocol(images, self._binarise)
         kl_T = np.mean([scores.kl_T for scores in all_scores], axis=0)
         return Report(self._named(all_scores, seeds, protocol, samples), kl_T)
 
     def scores(
         self,
         params: Any,
-        images: pipeline.Source,
+        images: ImageArray,
         *,
         seed: int = 0,
         samples: int = 0,
@@ -180,7 +181,7 @@ def _keys(seed: jax.Array, position_B: jax.Array) -> jax.Array:
 def _per_image(model: Autoencoder, limit: int, shared, examples) -> dict[str, jax.Array]:
     (params, seed), (image_BHWC, position_B) = shared, examples
     apply = functools.partial(model.apply, {"params": params})
-    x_BHWC, key_B = pipeline.to_unit(image_BHWC), _keys(seed, position_B)
+    x_BHWC, key_B = binarisation.to_unit(image_BHWC), _keys(seed, position_B)
 
     def measured(part):  # together: what both read of an image is computed once
         return apply(*part), apply(part[0], method="encode")
@@ -215,14 +216,14 @@ def _add_weights(model: Autoencoder, limit: int, shared, examples) -> jax.Array:
 
         return objective.add_importance_weights(total_B, log_weight, ks, samples)
 
-    examples = (pipeline.to_unit(image_BHWC), _keys(seed, position_B), total_B)
+    examples = (binarisation.to_unit(image_BHWC), _keys(seed, position_B), total_B)
     return microbatch.each(add, examples, limit)
 
 
 def _information(model: Autoencoder, params, image_SHWC, seed) -> jax.Array:
     apply = functools.partial(model.apply, {"params": params})
     count = image_SHWC.shape[0]
-    posterior = apply(pipeline.to_unit(image_SHWC), method="infer")
+    posterior = apply(binarisation.to_unit(image_SHWC), method="infer")
     z_SZ = apply(posterior, _keys(seed, jnp.arange(count)), method="draw")
 
     def log_posterior(shift):
@@ -232,9 +233,9 @@ def _information(model: Autoencoder, params, image_SHWC, seed) -> jax.Array:
     return objective.mutual_information(log_posterior, count)
 
 
-def check_protocol(model: Autoencoder, images: pipeline.Source, binarise: str) -> None:
+def check_protocol(model: Autoencoder, images: ImageArray, binarise: str) -> None:
     """ConfigError where the likelihood is not one of such images."""
-    protocol = pipeline.protocol(images, binarise)
+    protocol = binarisation.protocol(images, binarise)
     name = type(model.pixels).__name__
     if model.pixels.binary and protocol == "8bit":
         raise ConfigError(

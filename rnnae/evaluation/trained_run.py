@@ -19,8 +19,9 @@ from flax import linen as nn
 from rnnae import config as config_lib
 from rnnae import latents, likelihoods, models, optim, rng, state
 from rnnae.config import saved_config
-from rnnae.data import pipeline
-from rnnae.devices import parallel
+from rnnae.data import binarisation, pipeline, tfds_directory
+from rnnae.data.images import ImageArray
+from rnnae.devices import distributed, parallel
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.evaluation.mixture import Mixture
 from rnnae.records.checkpoint import Checkpoints
@@ -52,7 +53,7 @@ class Run:
         if self.config.data.binarise != "none" and ((images_NHWC > 0) & (images_NHWC < 255)).any():
             raise ConfigError(
                 "this run was trained on binary images, 0 and 255, and these are grey: "
-                "rnnae.data.pipeline.binarise_once(images, seed) draws such images from them"
+                "rnnae.data.binarisation.binarise_once(images, seed) draws such images from them"
             )
 
     def decode(self, codes_NZ: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -169,7 +170,7 @@ def _frames(model: nn.Module) -> Callable:
     return jax.jit(functools.partial(model.apply, method="frames"))
 
 
-_READ = {"uint8": pipeline.to_unit, "uint32": jax.random.wrap_key_data}
+_READ = {"uint8": binarisation.to_unit, "uint32": jax.random.wrap_key_data}
 
 
 def _check_array(what: str, x: np.ndarray, dtype: type, shape: tuple[int, ...]) -> None:
@@ -207,7 +208,12 @@ def load_splits(config: ml_collections.ConfigDict) -> pipeline.Splits:
     """The images of a config, prepared on first use."""
     fields = config.data.to_dict()
     del fields["batch_size"], fields["binarise"], fields["fingerprint"]
-    return pipeline.load(**fields, seed=config.seed)
+    fields["seed"] = config.seed
+    if distributed.several():  # the others wait, and find it done where they share the disk
+        keys = ("name", "data_dir", "source_dir", "shape", "seed")
+        own = {key: fields[key] for key in keys}
+        distributed.on_primary(lambda: str(tfds_directory.prepare(**own)))
+    return pipeline.load(**fields)
 
 
 def build(config: ml_collections.ConfigDict, total_steps: int) -> tuple[nn.Module, Any, Any]:
@@ -259,7 +265,7 @@ def load_with_splits(
     return run, splits
 
 
-def few(images: pipeline.Source, most: int, config: ml_collections.ConfigDict) -> np.ndarray:
+def few(images: ImageArray, most: int, config: ml_collections.ConfigDict) -> np.ndarray:
     """The first images of a split, as the config's protocol has them: binarised if it binarises."""
     chosen = images[np.arange(min(len(images), most))]
-    return pipeline.held_out(chosen, config.data.binarise, config.eval.seeds[0])
+    return binarisation.evaluation_images(chosen, config.data.binarise, config.eval.seeds[0])

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from rnnae.data import pipeline
+from rnnae.data.images import ImageArray
 from rnnae.devices import distributed, parallel
 from rnnae.devices.signals import Interrupt
 from rnnae.errors import NonFiniteError
@@ -18,7 +19,7 @@ from rnnae.training.schedule import Timetable
 
 
 def batches_of(
-    images: Mapping[int, pipeline.Source], timetable: Timetable, step: int
+    images: Mapping[int, ImageArray], timetable: Timetable, step: int
 ) -> Iterator[np.ndarray]:
     """uint8 (K, B, H, W, C) for each call from `step` on; of several runs, each with `images` and
     a seed of its own, (K, S, B, H, W, C)."""
@@ -27,8 +28,8 @@ def batches_of(
             source,
             timetable.calls(step),
             seed=seed,
-            size=timetable.size,
-            part=distributed.part(timetable.size),
+            batch_size=timetable.size,
+            local_slice=distributed.part(timetable.size),
         )
         for seed, source in images.items()
     ]

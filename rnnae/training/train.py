@@ -15,7 +15,7 @@ from flax import linen as nn
 from rnnae import config as config_lib
 from rnnae import objective, rng, state
 from rnnae.config.saved_config import refuse_another_run
-from rnnae.data import pipeline
+from rnnae.data import binarisation, pipeline
 from rnnae.devices import distributed, parallel
 from rnnae.devices import microbatch as microbatch_lib
 from rnnae.devices.signals import Interrupt
@@ -48,11 +48,11 @@ def train_step(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update from one shard of a batch of uint8 images, of which at most `microbatch` at a
     time go through the model, or all for 0; pure. See `parallel.train_call`."""
-    x_BHWC = pipeline.to_unit(image_BHWC)
+    x_BHWC = binarisation.to_unit(image_BHWC)
     step_key = jax.random.fold_in(train_state.key, train_state.step)
     pixels_key_B, latent_key_B = rng.split(rng.of_positions(step_key, positions_B))
     if binarise == "dynamic":
-        x_BHWC = pipeline.binarise(x_BHWC, pixels_key_B)
+        x_BHWC = binarisation.binarise(x_BHWC, pixels_key_B)
     weight = kl_weight(train_state.step)
 
     def terms(params, part):
