@@ -16,25 +16,32 @@ import numpy as np
 from rnnae.data import parsers, sources
 from rnnae.data.sources import Source
 
-# Name of each split: its examples, dicts of the features. Images are uint8 (H, W, C). The order of
-# the examples is part of a data set: it decides the order of the records on disk.
+# For the name of each split its examples, which are dicts of features; images are uint8 (H, W, C).
+# Their order is part of the data set, because it decides the order of the records on disk.
 Examples = dict[str, Iterable[dict[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A data set: its published files and the examples in them."""
+    """A data set: its published files and the examples in them.
+
+    Attributes:
+        source: the files, their address and their checksums.
+        examples: makes the examples of each split from the content of the files, by file name.
+        version: that of the TFDS builder of the same name; 1.0.0 if there is none.
+        image_shape: H, W, C.
+        classes: of the feature `label` the number of classes or their names; None for no label.
+        has_id: whether examples have a feature `id`, a text.
+        white: the stored value of full intensity, 1 for images that are stored as 0 and 1.
+    """
 
     source: Source
-    examples: Callable[[dict[str, bytes]], Examples]  # from the content of the files, by file name
-    version: str  # of the TFDS builder of the same name, or 1.0.0
-    image_shape: tuple[int, int, int]  # H, W, C
-    # Features of an example besides `image`:
-    classes: int | tuple[str, ...] | None = (
-        None  # of `label`: their number or names; None: no label
-    )
-    has_id: bool = False  # whether there is an `id`, a text
-    white: int = 255  # stored value of full intensity; 1 for images that are stored as 0 and 1
+    examples: Callable[[dict[str, bytes]], Examples]
+    version: str
+    image_shape: tuple[int, int, int]
+    classes: int | tuple[str, ...] | None = None
+    has_id: bool = False
+    white: int = 255
 
 
 def _idx_files(*sha256: str) -> dict[str, tuple[int, str]]:

@@ -40,22 +40,29 @@ _READ_ERRORS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """The published files of one data set, and where they can be downloaded."""
+    """The published files of one data set, and where they can be downloaded.
 
-    # The URL of the only file, of an archive of all files, or of their folder (ending in a slash).
+    Attributes:
+        url: of the only file, or of an archive of all files, or of their folder, with a slash at
+            the end.
+        url_suffix: what follows the name of a file in its URL, such as .gz.
+        files: for the name of each file its size in bytes (0 if it is not published) and its
+            checksum as "algorithm:digest", both of the uncompressed content.
+        subfolders: where other programs unpack these files below `source_dir`.
+        archives: for the name of each archive that holds all files the function that reads it.
+            It takes the path of the archive, the name of a file and a limit, and returns at most
+            that number of bytes of the file.
+        other_versions: files of which other versions are in use. A copy on disk may have another
+            checksum, which prints a warning; its size is checked all the same.
+    """
+
     url: str
-    url_suffix: str = ""  # what follows a file's name in its URL, for example .gz
-    # Name of each file: its size in bytes (0 if it is not published) and its checksum as
-    # "algorithm:digest". Both are of the uncompressed content.
+    url_suffix: str = ""
     files: Mapping[str, tuple[int, str]]
-    subfolders: tuple[str, ...] = ()  # where other programs unpack these files below source_dir
-    # Name of each archive that holds all files: the function (path of the archive, name of a file,
-    # limit) that returns at most `limit` bytes of that file.
+    subfolders: tuple[str, ...] = ()
     archives: Mapping[str, Callable[[Path, str, int], bytes]] = dataclasses.field(
         default_factory=dict
     )
-    # Files of which other versions are in use. One found on disk may have another checksum, with a
-    # warning; its size is still checked.
     other_versions: frozenset[str] = frozenset()
 
 
