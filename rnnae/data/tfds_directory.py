@@ -141,7 +141,8 @@ def _find_prepared(name: str, data_dir: Path) -> Path:
         return choose(dict.fromkeys([*DATASETS, "folder"]), "--config.data.name", name)
     except ConfigError as error:
         raise ConfigError(
-            f"{error}; or the name of a TFDS data set prepared as array_record in {data_dir}"
+            f"{error}; a TFDS data set that is prepared as array_record in {data_dir} can also be "
+            f"used by its name"
         ) from None
 
 
