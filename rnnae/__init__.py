@@ -23,8 +23,10 @@ The order below is the import order: a file imports only files above it, also wi
     data/parsers             formats of published files
     data/images              image files, and images on disk as an array
     data/folder              a user's own folder of images
-    data/datasets            DATASETS: published files -> a TFDS directory
+    data/datasets            DATASETS: files, checksums, parser and features of each data set
+    data/tfds_directory      published files or a folder -> a TFDS directory; the only tfds import
     data/decode_cache        images decoded once
+    data/binarisation        protocols: static, dynamic, 8bit
     data/pipeline            splits, and batches as a pure function of (seed, step)
     scan_order               ORDERS: image <-> tokens, exact inverses
     likelihoods              LIKELIHOODS: p(image | parameters)

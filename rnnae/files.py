@@ -5,6 +5,8 @@ A reader, or a run that continues after a kill, sees either the old file or the 
 
 import contextlib
 import os
+import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,8 @@ CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 FIGURES = "pictures"
 SAMPLES = "samples"
+
+STALE_SECONDS = 86_400.0  # temporary files older than this were left by a process that was killed
 
 
 def replace_file(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -52,6 +56,14 @@ def free_path(path: Path) -> Path:
     while path.exists():
         path = path.with_name(path.name + "x")
     return path
+
+
+def remove_stale(directory: Path, *patterns: str) -> None:
+    """Removes temporary files and directories in `directory` that are older than a day."""
+    for pattern in patterns:
+        for path in directory.glob(pattern):
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(True)
 
 
 @contextlib.contextmanager

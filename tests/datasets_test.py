@@ -1,274 +1,90 @@
-import os
-import subprocess
-import sys
-
 import fake_published
 import numpy as np
 import pytest
-from PIL import Image
 
-from rnnae.data import datasets, parsers, sources
-from rnnae.errors import ConfigError, DataError
+from rnnae.data import parsers, tfds_directory
+from rnnae.data.datasets import DATASETS
 
-WITHOUT_STOCK_BUILDER = {"omniglot_28"}  # TFDS opens its directory, and could not write it
-OTHER_SIZES = {  # than 30 for training and 12 for the test
+OTHER_SIZES = {  # of splits, besides 30 examples in train and 12 in test
     "cifar10": {"train": 150},
     "binarized_mnist": {"validation": 12},
     "omniglot_28": {"validation": 1345},
 }
 
 
-def make_folder(root, n=20, size=(24, 20), mode="RGB"):
-    root.mkdir(parents=True, exist_ok=True)
-    for i in range(n):
-        Image.new(mode, size, color=(10 * i) if mode == "L" else (10 * i, 0, i)).save(
-            root / f"{i:02d}.png"
-        )
-    return str(root)
-
-
-def read(path, split, **kwargs):
-    return datasets.open_split(path, split, **kwargs)[:]
-
-
-@pytest.fixture(scope="module")
-def mnist(tmp_path_factory):
-    """The real one, from the packaged files."""
-    return datasets.prepare("mnist", data_dir=tmp_path_factory.mktemp("data"))
-
-
-def test_real_mnist_has_every_image_once(mnist):
-    files = sources.payloads("mnist")
-    expected = parsers.parse_idx(files["t10k-images-idx3-ubyte"])
-    images = read(mnist, "test")
-    assert datasets.split_sizes(mnist) == {"train": 60_000, "test": 10_000}
-    assert sorted(map(bytes, images)) == sorted(map(bytes, expected))
-
-
-def test_stock_builder_opens_it_without_tensorflow(mnist):
-    code = f"""
-import sys
-import tensorflow_datasets as tfds
-builder = tfds.builder("mnist", data_dir={str(mnist.parent.parent)!r})
-assert type(builder).__module__ == "tensorflow_datasets.image_classification.mnist", type(builder)
-assert builder.is_prepared() and str(builder.version) == "3.0.1"
-source = builder.as_data_source(split="train")
-assert len(source) == 60_000
-example = source[0]
-assert example["image"].shape == (28, 28, 1) and 0 <= example["label"] <= 9
-assert "tensorflow" not in sys.modules
-print(example["image"].sum())
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert int(run.stdout) == datasets.open_split(mnist, "train")[[0]].sum()
-
-
-def test_labels_belong_to_their_images(mnist):
-    import tensorflow_datasets as tfds
-
-    files = sources.payloads("mnist")
-    images = parsers.parse_idx(files["t10k-images-idx3-ubyte"])
-    labels = parsers.parse_idx(files["t10k-labels-idx1-ubyte"])
-    of_image = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
-    source = tfds.builder_from_directory(mnist).as_data_source(split="test")
-    for example in source.__getitems__(range(50)):
-        assert of_image[example["image"].tobytes()] == example["label"]
-
-
-@pytest.mark.parametrize("name", datasets.DATASETS)
-def test_every_published_set_is_prepared_with_the_stock_metadata(
-    name, tmp_path, monkeypatch, capfd
-):
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_data_set_is_prepared_like_its_tfds_builder(name, tmp_path, monkeypatch, capfd):
     import tensorflow_datasets as tfds
 
     fake_published.install(monkeypatch, name, tmp_path / "files")
     data_dir = tmp_path / "data"
-    path = datasets.prepare(name, data_dir=data_dir, source_dir=str(tmp_path / "files"))
+    path = tfds_directory.prepare(name, data_dir=data_dir, source_dir=str(tmp_path / "files"))
     out, err = capfd.readouterr()
     assert out == f"preparing {name} (once) in {path}\n" and err == ""
-    assert path == data_dir / name / datasets.DATASETS[name].version
+    dataset = DATASETS[name]
+    assert path == data_dir / name / dataset.version
     assert [p.name for p in data_dir.iterdir()] == [name]
-    stock = tfds.builder(name, data_dir=str(data_dir))
-    assert stock.is_prepared() and type(stock).__module__.startswith("tensorflow_datasets")
-    read_only = isinstance(stock, tfds.core.read_only_builder.ReadOnlyBuilder)
-    assert read_only == (name in WITHOUT_STOCK_BUILDER)
-    if read_only:
-        expected = tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(28, 28, 1))})
-    else:
-        expected = type(stock)(data_dir=str(tmp_path)).info.features
-    assert repr(tfds.builder_from_directory(path).info.features) == repr(expected)
-    sizes = datasets.split_sizes(path)
+    builder = tfds.builder(name, data_dir=str(data_dir))
+    assert builder.is_prepared() and type(builder).__module__.startswith("tensorflow_datasets")
+    read_only = isinstance(builder, tfds.core.read_only_builder.ReadOnlyBuilder)
+    assert read_only == (name not in tfds.list_builders(with_community_datasets=False))
+    features = tfds.builder_from_directory(path).info.features
+    if not read_only:
+        assert repr(features) == repr(type(builder)(data_dir=str(tmp_path)).info.features)
+    assert features["image"].shape == dataset.image_shape
+    assert ("label" in features, "id" in features) == (bool(dataset.classes), dataset.has_id)
+    sizes = tfds_directory.split_sizes(path)
     assert sizes == {"train": 30, "test": 12} | OTHER_SIZES.get(name, {})
-    images = np.concatenate([read(path, split) for split in sizes])
+    images = np.concatenate([tfds_directory.open_split(path, split)[:] for split in sizes])
     assert images.dtype == np.uint8 and len(images) == sum(sizes.values())
-    assert images.max() > 250  # binarized_mnist is stored as 0 and 1, and read as 0 and 255
+    assert images.max() > 250  # also of images that are stored as 0 and 1
 
 
-def test_omniglot_splits_are_those_of_its_authors(tmp_path, monkeypatch):
-    files = fake_published.install(monkeypatch, "omniglot_28", tmp_path)
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_example_is_stored_once_with_its_label(name, tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    _, files = fake_published.install(monkeypatch, name, tmp_path)
+    path = tfds_directory.prepare(name, data_dir=tmp_path / "data", source_dir=str(tmp_path))
+    builder = tfds.builder_from_directory(path)
+
+    def as_bytes(example):
+        text = example.get("id", "")
+        text = text.decode() if isinstance(text, bytes) else text
+        return example["image"].tobytes(), int(example.get("label", -1)), text
+
+    for split, examples in DATASETS[name].examples(files).items():
+        stored = builder.as_data_source(split=split)
+        stored = stored.__getitems__(range(len(stored)))
+        assert sorted(map(as_bytes, stored)) == sorted(map(as_bytes, examples))
+
+
+def test_mnist_keeps_labels_with_their_images(monkeypatch, tmp_path):
+    _, files = fake_published.install(monkeypatch, "mnist", tmp_path)
+    images = parsers.parse_idx(files["t10k-images-idx3-ubyte"])
+    labels = parsers.parse_idx(files["t10k-labels-idx1-ubyte"])
+    examples = list(DATASETS["mnist"].examples(files)["test"])
+    np.testing.assert_array_equal([example["image"] for example in examples], images)
+    assert [example["label"] for example in examples] == labels.tolist()
+
+
+def test_cifar10_keeps_the_order_of_its_files(monkeypatch, tmp_path):
+    _, files = fake_published.install(monkeypatch, "cifar10", tmp_path)
+    examples = list(DATASETS["cifar10"].examples(files)["train"])
+    assert [example["label"] for example in examples] == [i // 30 for i in range(150)]
+    assert [examples[i]["id"] for i in (0, 149)] == ["train_00000", "train_00149"]
+    images, _ = parsers.parse_cifar(files["data_batch_2.bin"])
+    np.testing.assert_array_equal(examples[30]["image"], images[0])
+
+
+def test_omniglot_has_the_splits_of_its_authors(tmp_path, monkeypatch):
+    _, files = fake_published.install(monkeypatch, "omniglot_28", tmp_path)
     images, test = parsers.parse_omniglot(files["chardata.mat"])
-    path = datasets.prepare("omniglot_28", data_dir=tmp_path / "data", source_dir=str(tmp_path))
+    path = tfds_directory.prepare(
+        "omniglot_28", data_dir=tmp_path / "data", source_dir=str(tmp_path)
+    )
     shuffled = images[np.random.RandomState(123).permutation(len(images))]
     parts = {"train": shuffled[:30], "validation": shuffled[30:], "test": test}
     for split, expected in parts.items():
-        assert sorted(map(bytes, read(path, split))) == sorted(map(bytes, expected))
-
-
-def test_prepared_once(tmp_path, monkeypatch):
-    fake_published.install(monkeypatch, "mnist", tmp_path)
-    path = datasets.prepare("mnist", data_dir=tmp_path / "data", source_dir=str(tmp_path))
-    monkeypatch.setattr(sources, "payloads", None)
-    assert datasets.prepare("mnist", data_dir=tmp_path / "data") == path
-
-
-def test_nothing_half_prepared_is_left(tmp_path, monkeypatch):
-    source = make_folder(tmp_path / "images")
-    (tmp_path / "images" / "99.png").write_bytes(b"not an image")
-    data_dir = tmp_path / "data"
-    with pytest.raises(DataError, match="99.png is not a whole"):
-        datasets.prepare("folder", data_dir=data_dir, source_dir=source, shape=(8, 8, 3))
-    assert list(data_dir.iterdir()) == []
-
-
-def test_what_killed_runs_left_is_removed_after_a_day(tmp_path, monkeypatch):
-    fake_published.install(monkeypatch, "mnist", tmp_path)
-    for name in (".preparing-old", ".download-old", ".preparing-now"):
-        (tmp_path / "data" / name / "mnist").mkdir(parents=True)
-        if name.endswith("old"):
-            os.utime(tmp_path / "data" / name, (1, 1))
-    datasets.prepare("mnist", data_dir=tmp_path / "data", source_dir=str(tmp_path))
-    left = sorted(p.name for p in (tmp_path / "data").iterdir())
-    assert left == [".preparing-now", "mnist"]
-
-
-def test_two_primaries_at_once_agree(tmp_path, monkeypatch):
-    fake_published.install(monkeypatch, "mnist", tmp_path)
-    kwargs = {"data_dir": tmp_path / "data", "source_dir": str(tmp_path)}
-    final, rename = tmp_path / "data" / "mnist" / "3.0.1", datasets.os.rename
-
-    def late(source, target):
-        if target == final:  # another run finishes just before this one
-            monkeypatch.setattr(datasets.os, "rename", rename)
-            assert datasets.prepare("mnist", **kwargs) == final
-        rename(source, target)
-
-    monkeypatch.setattr(datasets.os, "rename", late)
-    assert datasets.prepare("mnist", **kwargs) == final
-    assert datasets.os.rename is rename
-    assert datasets.split_sizes(final) == {"train": 30, "test": 12}
-    assert [p.name for p in (tmp_path / "data").iterdir()] == ["mnist"]
-
-
-def test_folder(tmp_path):
-    source = make_folder(tmp_path / "images")
-    kwargs = {"data_dir": tmp_path / "data", "source_dir": source, "shape": (8, 8, 3)}
-    path = datasets.prepare("folder", **kwargs)
-    assert datasets.split_sizes(path) == {"train": 16, "validation": 2, "test": 2}
-    reds = sorted(i[0, 0, 0] for split in datasets.split_sizes(path) for i in read(path, split))
-    assert reds == list(range(0, 200, 10))
-    assert datasets.prepare("folder", **kwargs) == path
-    Image.new("RGB", (9, 9)).save(tmp_path / "images" / "more.png")
-    changed = datasets.prepare("folder", **kwargs)
-    assert changed != path and datasets.split_sizes(changed)["train"] == 17
-
-
-def test_folder_of_grey_images(tmp_path):
-    source = make_folder(tmp_path / "images", mode="L")
-    path = datasets.prepare("folder", data_dir=tmp_path, source_dir=source, shape=(6, 9, 1))
-    assert datasets.open_split(path, "train").shape == (16, 6, 9, 1)
-
-
-def test_folder_needs_a_shape(tmp_path):
-    source = make_folder(tmp_path / "images")
-    with pytest.raises(ConfigError, match="--config.data.shape"):
-        datasets.prepare("folder", data_dir=tmp_path, source_dir=source)
-
-
-class TestPreparedElsewhere:
-    """TFDS directories that other programs wrote."""
-
-    @pytest.fixture
-    def write(self, tmp_path):
-        def write(name, shape, images, version="1.2.0"):
-            final = tmp_path / name / version
-            examples = {"train": [{"image": i} for i in images]}
-            datasets._write(
-                name.replace("/", "_"),
-                version,
-                lambda tfds: {"image": tfds.features.Image(shape=shape)},
-                examples,
-                final,
-            )
-            return final
-
-        return write
-
-    def test_opens_the_newest_version_by_name(self, write, tmp_path):
-        images = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), np.uint8)
-        write("shapes3d", (4, 6, 3), images, "1.9.0")
-        newest = write("shapes3d", (4, 6, 3), images, "1.10.0")
-        assert datasets.prepare("shapes3d", data_dir=tmp_path) == newest
-        read_images = read(newest, "train")
-        assert sorted(map(bytes, read_images)) == sorted(map(bytes, images))
-        with pytest.raises(ConfigError, match="leave it at"):
-            datasets.open_split(newest, "train", shape=(8, 8, 3))
-
-    def test_images_of_no_fixed_shape_are_fitted(self, write):
-        path = write("faces", (None, None, 3), [np.full((9, 5 + i, 3), 77) for i in range(4)])
-        assert (read(path, "train", shape=(4, 4, 3)) == 77).all()
-        with pytest.raises(ConfigError, match="--config.data.shape"):
-            datasets.open_split(path, "train")
-        with pytest.raises(DataError, match="not the 1 of --config.data.shape"):
-            read(path, "train", shape=(4, 4, 1))
-
-    @pytest.mark.parametrize(
-        "damage", [lambda b: b[: len(b) // 2], lambda b: b.replace(b"IDAT", b"IDAX", 1)]
-    )
-    def test_a_damaged_record_is_one_clear_line(self, damage, write):
-        path = write("noise", (8, 8, 3), np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3)))
-        records = next(path.glob("*.array_record*"))
-        content = records.read_bytes()
-        assert damage(content) != content
-        records.write_bytes(damage(content))
-        with pytest.raises(DataError, match="is damaged .*: remove that folder"):
-            read(path, "train")
-
-    def test_another_format_needs_tensorflow(self, write, tmp_path):
-        info = write("shapes3d", (4, 6, 3), np.zeros((2, 4, 6, 3), np.uint8)) / "dataset_info.json"
-        info.write_text(info.read_text().replace("array_record", "tfrecord"))
-        with pytest.raises(DataError, match="stored as tfrecord, which needs TensorFlow"):
-            datasets.prepare("shapes3d", data_dir=tmp_path)
-        info.write_text("{")
-        with pytest.raises(DataError, match="is damaged"):
-            datasets.prepare("shapes3d", data_dir=tmp_path)
-
-
-@pytest.mark.parametrize(("name", "near"), [("mnits", "mnist"), ("cifar", "cifar10")])
-def test_unknown_name_lists_the_choices_and_the_nearest(name, near, tmp_path):
-    with pytest.raises(ConfigError, match=f"did you mean {near}") as error:
-        datasets.prepare(name, data_dir=tmp_path)
-    assert all(choice in str(error.value) for choice in [*datasets.DATASETS, "folder"])
-
-
-@pytest.mark.parametrize("name", ["", "..", "/etc", "../data"])
-def test_names_do_not_leave_the_data_dir(name, tmp_path):
-    with pytest.raises(ConfigError, match="is not known"):
-        datasets.prepare(name, data_dir=tmp_path)
-
-
-def test_import_is_light_and_tensorflow_never_loaded(tmp_path):
-    source = make_folder(tmp_path / "images")
-    code = f"""
-import sys
-from rnnae.data import datasets
-heavy = {{"tensorflow", "torch", "jax", "tensorflow_datasets"}}
-assert not heavy & set(sys.modules)
-data_dir, source = {str(tmp_path)!r}, {source!r}
-path = datasets.prepare("folder", data_dir=data_dir, source_dir=source, shape=(8, 8, 3))
-assert len(datasets.open_split(path, "train")[:]) == 16
-assert not {{"tensorflow", "torch", "jax"}} & set(sys.modules)
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert run.stderr == "" and run.stdout.count("\n") == 1
+        stored = tfds_directory.open_split(path, split)[:]
+        assert sorted(map(bytes, stored)) == sorted(map(bytes, expected))

@@ -1,13 +1,19 @@
-"""Tiny stand-ins for the published files, whose sizes and checksums replace the real ones."""
+"""Tiny files in the formats of the published ones, with sizes and checksums to match.
 
+A data set in a new format needs a branch in `make`.
+"""
+
+import dataclasses
 import gzip
 import hashlib
 import io
+from pathlib import Path
 
 import numpy as np
 from scipy.io import savemat
 
-from rnnae.data import pipeline, sources
+from rnnae.data import datasets, pipeline
+from rnnae.data.sources import Source
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -27,10 +33,10 @@ def mat(**images: np.ndarray) -> bytes:
 
 
 def make(name: str) -> dict[str, bytes]:
-    """File name: payload, as published but for a few examples only."""
+    """File name: content, in the published format but with only a few examples."""
     rng = np.random.default_rng(0)
     files = {}
-    for i, file in enumerate(sources.PUBLISHED[name].files):
+    for i, file in enumerate(datasets.DATASETS[name].source.files):
         n = 30 if "train" in file or "batch_" in file else 12
         if file.endswith("idx3-ubyte"):
             files[file] = idx(rng.integers(0, 256, (n, 28, 28), np.uint8))
@@ -41,32 +47,43 @@ def make(name: str) -> dict[str, bytes]:
             records[:, 0] = i
             files[file] = records.tobytes()
         elif file.endswith(".mat"):
-            # 30 for training beside the 1,345 for validation.
+            # 30 for train and 1,345 for validation.
             train, test = (rng.integers(0, 256, (n, 28, 28, 1), np.uint8) for n in (1375, 12))
             files[file] = mat(data=train, testdata=test)
-        else:
+        elif file.endswith(".amat"):
             files[file] = amat(rng.integers(0, 2, (n, 784)))
+        else:
+            raise NotImplementedError(f"no fake file in the format of {file}")
     return files
 
 
-def install(monkeypatch, name: str, folder, compress: bool = False) -> dict[str, bytes]:
-    """Writes `make(name)` into `folder` and registers its checksums as the published ones."""
+def change_source(monkeypatch, name: str, **changes) -> Source:
+    """Replaces fields of a data set's source for the time of a test."""
+    dataset = datasets.DATASETS[name]
+    source = dataclasses.replace(dataset.source, **changes)
+    monkeypatch.setitem(datasets.DATASETS, name, dataclasses.replace(dataset, source=source))
+    return source
+
+
+def install(
+    monkeypatch, name: str, folder: Path, compress: bool = False
+) -> tuple[Source, dict[str, bytes]]:
+    """Writes `make(name)` into `folder`, and makes its sizes and checksums the published ones."""
     files = make(name)
     table = {
-        file: (len(payload), f"sha256:{hashlib.sha256(payload).hexdigest()}")
-        for file, payload in files.items()
+        file: (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}")
+        for file, content in files.items()
     }
-    entry = sources.PUBLISHED[name]._replace(files=table)
-    monkeypatch.setitem(sources.PUBLISHED, name, entry)
+    source = change_source(monkeypatch, name, files=table)
     folder.mkdir(parents=True, exist_ok=True)
-    for file, payload in files.items():
+    for file, content in files.items():
         path = folder / (f"{file}.gz" if compress else file)
-        path.write_bytes(gzip.compress(payload) if compress else payload)
-    return files
+        path.write_bytes(gzip.compress(content) if compress else content)
+    return source, files
 
 
-def load(tmp_path, **kwargs) -> pipeline.Splits:
-    """`data.load` of what was installed in `tmp_path`."""
+def load(tmp_path: Path, **kwargs) -> pipeline.Splits:
+    """`pipeline.load` of the data set that was installed in `tmp_path`."""
     defaults = {
         "name": "mnist",
         "data_dir": str(tmp_path / "data"),

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # Third-party package -> the only file that may import it.
 OWNERS = {
-    "tensorflow_datasets": "data/datasets",
+    "tensorflow_datasets": "data/tfds_directory",
     "orbax": "records/checkpoint",
     "tensorboardX": "records/writer",
 }
@@ -102,7 +102,7 @@ def test_the_reading_order_lists_every_file_once():
     "file, line, words",
     [
         ("rnnae/nn/cells/linear.py", "from rnnae.training import train", "imports training/train"),
-        ("rnnae/data/pipeline.py", "import tensorflow_datasets", "only data/datasets may"),
+        ("rnnae/data/pipeline.py", "import tensorflow_datasets", "only data/tfds_directory may"),
         ("rnnae/state.py", "import orbax.checkpoint", "only records/checkpoint may"),
         ("rnnae/training/train.py", "import configs.mnist", "training/train imports configs"),
         ("rnnae/models/mlp.py", "from rnnae.devices.parallel import train_call", "not above it"),

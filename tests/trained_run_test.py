@@ -10,7 +10,7 @@ import pytest
 
 from rnnae import state
 from rnnae.config import default, saved_config
-from rnnae.data import pipeline
+from rnnae.data import binarisation
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.evaluation import evaluate, figures, trained_run
 from rnnae.records.checkpoint import Checkpoints
@@ -89,9 +89,9 @@ def test_wrong_images_are_refused(run):
         run.encode(images()[:, :4])
     binary = dataclasses.replace(run, config=run.config.copy_and_resolve_references())
     binary.config.data.binarise = "dynamic"
-    with pytest.raises(ConfigError, match=r"these are grey: rnnae.data.pipeline.binarise_once"):
+    with pytest.raises(ConfigError, match=r"these are grey: rnnae.data.binarisation.binarise_once"):
         binary.encode(images())
-    assert binary.encode(pipeline.binarise_once(images(), seed=0)).shape == (7, 4)
+    assert binary.encode(binarisation.binarise_once(images(), seed=0)).shape == (7, 4)
 
 
 def test_wrong_codes_and_numbers_are_refused(run):

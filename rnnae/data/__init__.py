@@ -1,1 +1,1 @@
-"""Data sets: published files or your own images, prepared as TFDS directories; batches."""
+"""Data sets: from published files, or a folder of images, to the batches of a run."""

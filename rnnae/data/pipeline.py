@@ -1,37 +1,30 @@
-"""Splits of a data set and the batches of a run: a batch is a pure function of (seed, step).
+"""The splits of a data set, and the batches of a run: a batch depends only on (seed, step).
 
-Images stay uint8 on the host; `to_unit` makes float32 intensities of them on the device. Two
-protocols of binarisation: static (a set of its own, `binarized_mnist`) and dynamic, a Bernoulli of
-the intensities, fresh at each training visit (`binarise`), once for the test (`binarise_once`).
+Images stay uint8 on the host until a batch reaches the device; see `binarisation` for what happens
+to them there.
 """
 
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from rnnae.data import datasets, decode_cache, folder
-from rnnae.devices import distributed
+from rnnae.data import decode_cache, tfds_directory
+from rnnae.data.images import ImageArray
 from rnnae.errors import ConfigError, DataError
 
-VALIDATION_IMAGES = 10_000  # the last of the training records, where no validation is published
-BINARISE_STREAM = 0x62696E  # second word of the Philox key of `binarise_once`: fixed for good
-
-Source = np.ndarray | folder.Images  # uint8 (n, H, W, C), indexed by arrays of indices
+VALIDATION_IMAGES = 10_000  # held out at the end of train, for sets without a validation split
 
 
 class Splits(NamedTuple):
-    """uint8 images; `valid` is part of `train` when a run trains on all."""
+    """uint8 images (N, H, W, C). When a run trains on all images, `valid` is a part of `train`."""
 
-    train: Source
-    valid: Source
-    test: Source
+    train: ImageArray
+    valid: ImageArray
+    test: ImageArray
 
 
 def load(
@@ -45,43 +38,55 @@ def load(
     in_memory_gib: float,
     seed: int,
 ) -> Splits:
-    """The three splits of `name`, prepared if need be; in memory up to `in_memory_gib` each.
+    """The three splits of the data set `name`, which is prepared first if necessary.
 
-    Records come in the order of the TFDS directory, a fixed shuffle of the published order.
-    `train_images` takes the first n of what would be trained on (0: all).
+    The images are in the order of the TFDS directory, which is a fixed shuffle of the published
+    order.
+
+    Args:
+        name, data_dir, source_dir, shape, seed: see `tfds_directory.prepare`.
+        train_on_all: train on the validation images too.
+        train_images: use only the first n training images; 0 for all.
+        in_memory_gib: the largest size of a split, in GiB, that is loaded into memory. A larger
+            one stays on disk.
+
+    Raises:
+        ConfigError: `name`, `shape` or `train_images` is not possible.
+        DataError: files are missing or damaged, or the data set lacks a split.
     """
     shape = tuple(shape)
-    prepare = functools.partial(
-        datasets.prepare, name, data_dir=data_dir, source_dir=source_dir, shape=shape, seed=seed
+    path = tfds_directory.prepare(
+        name, data_dir=data_dir, source_dir=source_dir, shape=shape, seed=seed
     )
-    if distributed.several():  # the others wait, and find it done where they share the disk
-        distributed.on_primary(lambda: str(prepare()))
-    path = prepare()
-    train, valid, test = _split_names(name, datasets.split_sizes(path))
+    train, valid, test = _split_names(name, tfds_directory.split_sizes(path))
     if train_on_all:
         train = "train" if valid.startswith("train[") else f"{train}+{valid}"
     names = train, valid, test
-    sources = [datasets.open_split(path, split, shape=shape) for split in names]
+    splits = [tfds_directory.open_split(path, split, shape=shape) for split in names]
     if train_images:
-        if not 0 < train_images <= len(sources[0]):
+        if not 0 < train_images <= len(splits[0]):
             raise ConfigError(
-                f"--config.data.train_images={train_images} is not among the {len(sources[0]):,} "
-                f"training images of {name} (0 for all)"
+                f"--config.data.train_images={train_images} is not possible: {name} has "
+                f"{len(splits[0]):,} training images (0 uses all of them)"
             )
-        sources[0] = sources[0].first(train_images)
+        splits[0] = splits[0].first(train_images)
     limit = in_memory_gib * 2**30
     return Splits(
         *(
-            decode_cache.load(source, split, Path(path))
-            if np.prod(source.shape, dtype=float) <= limit
-            else source
-            for source, split in zip(sources, names, strict=True)
+            decode_cache.load(images, split, path)
+            if np.prod(images.shape, dtype=float) <= limit
+            else images
+            for images, split in zip(splits, names, strict=True)
         )
     )
 
 
 def fingerprint(splits: Splits) -> str:
-    """16 hexadecimal digits that other images change; of a large split, a thousand of it do."""
+    """16 hexadecimal digits that identify the images of a run.
+
+    They change with the number and shape of the images and with any pixel of up to 1,000 images
+    of each split, which are evenly spaced.
+    """
     digest = hashlib.sha256()
     for images in splits:
         digest.update(repr(images.shape).encode())
@@ -91,10 +96,17 @@ def fingerprint(splits: Splits) -> str:
 
 
 def _split_names(name: str, sizes: dict[str, int]) -> tuple[str, str, str]:
-    """TFDS names of train, validation and test; a set without a test split tests on validation."""
+    """TFDS names of train, valid and test, from the size of each split of the data set.
+
+    Without a test split, the validation split is the test split. Without a validation split, the
+    end of train is held out for validation.
+    """
     test = next((split for split in ("test", "validation") if split in sizes), None)
     if "train" not in sizes or test is None:
-        raise DataError(f"{name} has the splits {', '.join(sizes)}: train and test are needed")
+        raise DataError(
+            f"{name} has the splits {', '.join(sizes)}, but needs a split called train and one "
+            f"called test or validation"
+        )
     if "validation" in sizes and test != "validation":
         return "train", "validation", test
     n = sizes["train"]
@@ -107,91 +119,81 @@ def _permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
 
 
-def _indices(n: int, *, seed: int, step: int, size: int) -> np.ndarray:
-    """Positions [step * size, (step + 1) * size) of all epochs' permutations, end to end."""
-    parts, position, end = [], step * size, (step + 1) * size
+def _batch_indices(n: int, *, seed: int, step: int, batch_size: int) -> np.ndarray:
+    """The indices (B,) of the images of `step`, out of n.
+
+    The permutations of all epochs follow each other without a gap, and step s has the indices from
+    s * batch_size to (s + 1) * batch_size of that sequence.
+    """
+    pieces, position, end = [], step * batch_size, (step + 1) * batch_size
     while position < end:
         epoch, start = divmod(position, n)
-        parts.append(_permutation(seed, epoch, n)[start : start + end - position])
-        position += len(parts[-1])
-    return np.concatenate(parts)
+        pieces.append(_permutation(seed, epoch, n)[start : start + end - position])
+        position += len(pieces[-1])
+    return np.concatenate(pieces)
 
 
-def batch(images: Source, *, seed: int, step: int, size: int) -> np.ndarray:
-    """uint8 image_BHWC of `step`. Each epoch visits each image once; a batch may straddle two."""
-    return images[_indices(len(images), seed=seed, step=step, size=size)]
+def batch(images: ImageArray, *, seed: int, step: int, batch_size: int) -> np.ndarray:
+    """uint8 image_BHWC of `step`.
+
+    Every epoch has every image once. A batch may have the last images of one epoch and the first of
+    the next.
+    """
+    return images[_batch_indices(len(images), seed=seed, step=step, batch_size=batch_size)]
 
 
-def epoch_end(epoch: int, n: int, size: int) -> int:
+def epoch_end(epoch: int, n: int, batch_size: int) -> int:
     """The number of steps after which `epoch` epochs of n images are complete."""
-    return -(-epoch * n // size)
+    return -(-epoch * n // batch_size)
 
 
 def stream(
-    images: Source,
+    images: ImageArray,
     calls: Iterable[tuple[int, int]],
     *,
     seed: int,
-    size: int,
-    part: slice = slice(None),
+    batch_size: int,
+    local_slice: slice = slice(None),
 ) -> Iterator[np.ndarray]:
-    """uint8 (count, B, H, W, C) of each (first_step, count), read one call ahead in a thread; B is
-    `size`, or what `part` of a batch has."""
+    """The batches of each program call, loaded one call ahead in a background thread.
 
-    def read(first_step: int, count: int) -> np.ndarray:
+    Args:
+        images: the training images.
+        calls: (first step, number of steps K) of each call.
+        seed: of the permutations.
+        batch_size: images in a batch, over all processes.
+        local_slice: the part of each batch that this process trains on; by default all of it.
+
+    Yields:
+        uint8 (K, B, H, W, C) for each call, where B is the size of `local_slice` of a batch.
+    """
+
+    def load_call(first_step: int, count: int) -> np.ndarray:
         steps = range(first_step, first_step + count)
-        parts = [_indices(len(images), seed=seed, step=step, size=size)[part] for step in steps]
-        return images[np.concatenate(parts)].reshape(count, -1, *images.shape[1:])
+        indices = [
+            _batch_indices(len(images), seed=seed, step=step, batch_size=batch_size)[local_slice]
+            for step in steps
+        ]
+        return images[np.concatenate(indices)].reshape(count, -1, *images.shape[1:])
 
     with ThreadPoolExecutor(1, thread_name_prefix="data") as executor:
         ahead = None
         for call in calls:
-            ready, ahead = ahead, executor.submit(read, *call)
+            ready, ahead = ahead, executor.submit(load_call, *call)
             if ready is not None:
                 yield ready.result()
         if ahead is not None:
             yield ahead.result()
 
 
-def padded_batches(images: Source, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Every image once, in order: (image_BHWC uint8, position_B int32), the last batch padded with
-    zeros, whose positions are those of no image, from len(images) on."""
-    for start in range(0, len(images), size):
-        image_BHWC = images[np.arange(start, min(start + size, len(images)))]
-        padding = [(0, size - len(image_BHWC)), *[(0, 0)] * 3]
-        yield np.pad(image_BHWC, padding), np.arange(start, start + size, dtype=np.int32)
+def padded_batches(images: ImageArray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every image once, in order, in batches of the same size.
 
-
-def protocol(images: Source, binarise: str) -> str:
-    """The name of what is modelled, without which its nats compare with nothing: `dynamic`,
-    `static` (a set of binary images) or `8bit`."""
-    if not isinstance(images, np.ndarray):
-        images = images[np.arange(min(len(images), 1000))]
-    if np.all((images == 0) | (images == 255)):
-        return "static"  # whatever `binarise` is: it leaves them as they are
-    return "dynamic" if binarise == "dynamic" else "8bit"
-
-
-def held_out(images: Source, binarise: str, seed: int) -> Source:
-    """The images of a split as the protocol evaluates them: `dynamic` binarises them once."""
-    if binarise == "dynamic":
-        return binarise_once(images[np.arange(len(images))], seed)
-    return images
-
-
-def to_unit(image: jax.Array) -> jax.Array:
-    """uint8 -> float32 intensities in [0, 1]."""
-    return jnp.asarray(image, jnp.float32) / 255.0
-
-
-def binarise(x_BHWC: jax.Array, key_B: jax.Array) -> jax.Array:
-    """float32 0 or 1, Bernoulli(intensity): one key an example, so devices may share the batch."""
-    return jax.vmap(jax.random.bernoulli)(key_B, x_BHWC).astype(jnp.float32)
-
-
-def binarise_once(images: np.ndarray, seed: int) -> np.ndarray:
-    """uint8 0 or 255, Bernoulli(intensity), the same for a seed everywhere and always."""
-    # Raw Philox words: NumPy may change what a Generator makes of them. 0 is never lit, 255 always.
-    raw = np.random.Philox(key=[seed, BINARISE_STREAM]).random_raw(images.size)
-    uniform = (raw >> 11).reshape(images.shape) * 2.0**-53
-    return np.where(uniform * 255 < images, np.uint8(255), np.uint8(0))
+    Yields:
+        (uint8 image_BHWC, int32 position_B). The last batch is padded with black images, whose
+        positions are len(images) and above.
+    """
+    for start in range(0, len(images), batch_size):
+        image_BHWC = images[np.arange(start, min(start + batch_size, len(images)))]
+        padding = [(0, batch_size - len(image_BHWC)), *[(0, 0)] * 3]
+        yield np.pad(image_BHWC, padding), np.arange(start, start + batch_size, dtype=np.int32)

@@ -1,32 +1,33 @@
-"""Published files: their names, addresses and checksums, and where they are found.
+"""How the published files of a data set are found, downloaded and verified.
 
-A file is looked for in `source_dir`, then beside this module, then downloaded; whichever it is, the
-bytes inside it (not their compression) must have the published checksum. To add a data set, add its
-entry to `PUBLISHED` and, for a new format, a parser to `formats`.
+`fetch_files` looks for every file of a `Source` below `source_dir`, then inside the package, and
+downloads the files that it did not find. Wherever a file comes from, its uncompressed content must
+have the published size and checksum. The sources themselves are part of `datasets.DATASETS`.
 """
 
+import dataclasses
 import gzip
 import hashlib
 import http.client
-import io
 import sys
 import tarfile
 import tempfile
 import threading
+import urllib.error
 import urllib.request
 import zipfile
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
+from rnnae.errors import DataError, one_line
 
-from rnnae.errors import DataError
-
-CONNECT_SECONDS = 3.0  # to the first answer of a server, name look-up included
-STALL_SECONDS = 30.0  # without a byte
-UNSIZED_BYTES = 300_000_000  # at most, of a file whose size nobody published
-_DAMAGED = (
+PACKAGED = Path(__file__).parent / "published_files"  # a folder for each data set that is included
+CONNECT_SECONDS = 3.0  # longest wait for the first answer of a server, name lookup included
+STALL_SECONDS = 30.0  # longest wait for the next bytes of a download
+MAX_UNKNOWN_SIZE = 300_000_000  # bytes; limit for a file whose size is not published
+# What Python's readers of files, gzip, tar and NumPy archives raise for damaged content.
+_READ_ERRORS = (
     OSError,
     EOFError,
     ValueError,
@@ -37,202 +38,151 @@ _DAMAGED = (
 )
 
 
-class Published(NamedTuple):
-    """Files of one data set."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """The published files of one data set, and where they can be downloaded.
 
-    address: str  # of the only one or an archive of all, or, ending in a slash, of their folder
-    subfolders: tuple[str, ...]  # where an unpacked copy usually lies below source_dir
-    files: dict[str, tuple[int, str]]  # name: (bytes or 0, algorithm:digest), both uncompressed
-    suffix: str = ""  # of each file at the address
-    bundles: tuple[str, ...] = ()  # single files that hold them all
-    lenient: frozenset[str] = frozenset()  # may differ in source_dir: warned about, form checked
+    Attributes:
+        url: of the only file, or of an archive of all files, or of their folder, with a slash at
+            the end.
+        url_suffix: what follows the name of a file in its URL, such as .gz.
+        files: for the name of each file its size in bytes (0 if it is not published) and its
+            checksum as "algorithm:digest", both of the uncompressed content.
+        subfolders: where other programs unpack these files below `source_dir`.
+        archives: for the name of each archive that holds all files the function that reads it.
+            It takes the path of the archive, the name of a file and a limit, and returns at most
+            that number of bytes of the file.
+        other_versions: files of which other versions are in use. A copy on disk may have another
+            checksum, which prints a warning; its size is checked all the same.
+    """
 
-
-_MNIST_FILES = (
-    ("train-images-idx3-ubyte", 47_040_016),
-    ("train-labels-idx1-ubyte", 60_008),
-    ("t10k-images-idx3-ubyte", 7_840_016),
-    ("t10k-labels-idx1-ubyte", 10_008),
-)
-
-
-def _idx_files(*digests: str) -> dict[str, tuple[int, str]]:
-    return {
-        name: (size, f"sha256:{digest}")
-        for (name, size), digest in zip(_MNIST_FILES, digests, strict=True)
-    }
-
-
-_AMAT_SHA256 = (
-    "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d",
-    "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2",
-    "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c",
-)
-
-PUBLISHED = {
-    "mnist": Published(
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ("mnist", "MNIST/raw", "raw"),
-        _idx_files(
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ),
-        suffix=".gz",
-    ),
-    "fashion_mnist": Published(
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        ("fashion-mnist", "fashion_mnist", "FashionMNIST/raw"),
-        _idx_files(
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-        ),
-        suffix=".gz",
-    ),
-    "cifar10": Published(
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-        ("cifar-10-batches-bin", "cifar10", "cifar10/cifar-10-batches-bin"),
-        {
-            "data_batch_1.bin": (30_730_000, "md5:5dd7e06a14cb22eb9f671a540d1b7c25"),
-            "data_batch_2.bin": (30_730_000, "md5:5ea93a67294ea407fff1d09f752e9692"),
-            "data_batch_3.bin": (30_730_000, "md5:942cd6a4bcdd0dd3c604fbe906cb4421"),
-            "data_batch_4.bin": (30_730_000, "md5:ae636b3ba5c66a11e91e8cb52e771fcb"),
-            "data_batch_5.bin": (30_730_000, "md5:53f37980c15c3d472c316c40844f3f0d"),
-            "test_batch.bin": (30_730_000, "md5:803d5f7f4d78ea53de84dbe85f74fb6d"),
-        },
-        bundles=("cifar-10-binary.tar.gz",),
-        # Copies rebuilt from images and labels have the right test set in another order.
-        lenient=frozenset({"test_batch.bin"}),
-    ),
-    "binarized_mnist": Published(
-        "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/",
-        ("binarized_mnist", "BinarizedMNIST"),
-        {
-            "binarized_mnist_train.amat": (78_400_000, f"sha256:{_AMAT_SHA256[0]}"),
-            "binarized_mnist_valid.amat": (15_680_000, f"sha256:{_AMAT_SHA256[1]}"),
-            "binarized_mnist_test.amat": (15_680_000, f"sha256:{_AMAT_SHA256[2]}"),
-        },
-        bundles=("binarized_mnist.npz",),
-    ),
-    "omniglot_28": Published(
-        "https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/chardata.mat",
-        ("omniglot_28", "OMNIGLOT", "omniglot"),
-        # Its authors give no size and no checksum. The MD5 is what github.com/chenwenxiao/DOI
-        # demands of its download; its MD5s of binarized_mnist are those of the files above.
-        {"chardata.mat": (0, "md5:21ecaf34373511aa7691cf2e0802aa3d")},
-    ),
-}
+    url: str
+    url_suffix: str = ""
+    files: Mapping[str, tuple[int, str]]
+    subfolders: tuple[str, ...] = ()
+    archives: Mapping[str, Callable[[Path, str, int], bytes]] = dataclasses.field(
+        default_factory=dict
+    )
+    other_versions: frozenset[str] = frozenset()
 
 
-def payloads(name: str, *, source_dir: str = "", work_dir: str | Path = ".") -> dict[str, bytes]:
-    """The verified, uncompressed bytes of every file of `name`; `work_dir` holds a download."""
-    published = PUBLISHED[name]
-    folders = _folders(name, source_dir)
-    found = {file: _find(name, file, folders) for file in published.files}
+def fetch_files(
+    name: str, source: Source, *, source_dir: str = "", work_dir: str | Path = "."
+) -> dict[str, bytes]:
+    """The verified, uncompressed content of every file of the data set `name`, by file name.
+
+    A download is kept in a temporary folder inside `work_dir` until it has been read.
+
+    Raises:
+        DataError: a file is damaged or is not the published one, or cannot be downloaded.
+    """
+    folders = _folders(name, source, source_dir)
+    found = {file: _find(source, file, folders) for file in source.files}
     missing = [file for file, path in found.items() if path is None]
     if not missing:
-        return {file: _read(name, file, path) for file, path in found.items()}
-    if published.address.endswith("/"):
-        addresses = [f"{published.address}{file}{published.suffix}" for file in missing]
+        return {file: _read_verified(source, file, path) for file, path in found.items()}
+    if source.url.endswith("/"):
+        urls = [f"{source.url}{file}{source.url_suffix}" for file in missing]
     else:
-        addresses = [published.address]
+        urls = [source.url]
     Path(work_dir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=work_dir) as temporary:
-        for address in addresses:
+        for url in urls:
             try:
-                _download(address, Path(temporary, address.rpartition("/")[2]))
+                _download(url, Path(temporary, url.rpartition("/")[2]))
             except (OSError, http.client.HTTPException) as error:
                 where = (
-                    f"not in {source_dir}" if source_dir else "no --config.data.source_dir given"
+                    f"not found in {source_dir}"
+                    if source_dir
+                    else "--config.data.source_dir is not set"
                 )
                 raise DataError(
-                    f"{name} needs {', '.join(missing)} ({where}), and {address} could not be "
-                    f"downloaded ({_reason(error)}): fetch what is missing where there is a "
-                    f"network and name its folder with --config.data.source_dir"
+                    f"{name} needs {', '.join(missing)} ({where}), and downloading {url} failed "
+                    f"({_network_reason(error)}): download the missing files on a machine with a "
+                    f"network and give their folder as --config.data.source_dir"
                 ) from error
-        found |= {file: _find(name, file, [Path(temporary)]) for file in missing}
+        found |= {file: _find(source, file, [Path(temporary)]) for file in missing}
         return {
-            file: _read(name, file, path, strict=file in missing) for file, path in found.items()
+            file: _read_verified(source, file, path, downloaded=file in missing)
+            for file, path in found.items()
         }
 
 
-def _folders(name: str, source_dir: str) -> list[Path]:
-    """Where files may lie, best first: a folder of the set's own name before a mixed one."""
-    packaged = Path(__file__).parent / "published_files" / name
+def read_tar_gz(path: Path, file: str, limit: int) -> bytes:
+    """At most `limit` bytes of `file` from a .tar.gz archive, in whatever folder it is there.
+
+    Raises KeyError if the archive has no such file.
+    """
+    with tarfile.open(path, "r:gz") as archive:
+        for member in archive:
+            if member.isfile() and Path(member.name).name == file:
+                return archive.extractfile(member).read(limit)
+    raise KeyError(f"the archive has no file {file}")
+
+
+def _folders(name: str, source: Source, source_dir: str) -> list[Path]:
+    """The folders to search, in this order: those named after the data set come first, because
+    files of several data sets have the same names."""
     if not source_dir:
-        return [packaged]
+        return [PACKAGED / name]
     root = Path(source_dir).expanduser()
     if not root.is_dir():
-        raise DataError(f"--config.data.source_dir={source_dir} is not a folder")
-    return [*(root / folder for folder in PUBLISHED[name].subfolders), root, packaged]
+        raise DataError(
+            f"--config.data.source_dir={source_dir} is not a folder: give the folder with the "
+            f"files of {name}, or leave it empty to download them"
+        )
+    return [*(root / folder for folder in source.subfolders), root, PACKAGED / name]
 
 
-def _find(name: str, file: str, folders: list[Path]) -> Path | None:
-    names = (file, f"{file}.gz", *PUBLISHED[name].bundles)
-    candidates = (folder / name for folder in folders for name in names)
+def _find(source: Source, file: str, folders: list[Path]) -> Path | None:
+    """The first path that is the file, its gzip or an archive that holds it."""
+    candidates = (
+        folder / name for folder in folders for name in (file, f"{file}.gz", *source.archives)
+    )
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _read(name: str, file: str, path: Path, strict: bool = False) -> bytes:
-    """The bytes of published `file` inside `path`, which may be it, its gzip or an archive."""
-    size, checksum = PUBLISHED[name].files[file]
+def _read_verified(source: Source, file: str, path: Path, downloaded: bool = False) -> bytes:
+    """The uncompressed content of `file`, read from `path`: the file, its gzip or an archive."""
+    size, checksum = source.files[file]
+    remedy = f"download it again from {source.url}"
     try:
         with path.open("rb") as stream:
             start = stream.read(512).lstrip().lower()
         if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-            raise DataError(f"{path} is a web page, not {file}: {_again(name)}")
-        # One byte more shows a file that is too long.
-        payload = _unpack(path, file, (size or UNSIZED_BYTES) + 1)
-    except _DAMAGED as error:
-        raise DataError(
-            f"{path} is damaged or cut short ({_reason(error)}): {_again(name)}"
-        ) from error
-    if size and len(payload) != size:
-        amount = f"{len(payload):,}" if len(payload) < size else f"more than {size:,}"
-        raise DataError(f"{file} in {path} has {amount} bytes, not {size:,}: {_again(name)}")
+            raise DataError(f"{path} is a web page, not {file}: {remedy}")
+        # One byte more than the published size is enough to see that a file is too long.
+        content = _read_content(source, file, path, (size or MAX_UNKNOWN_SIZE) + 1)
+    except _READ_ERRORS as error:
+        raise DataError(f"{path} is damaged or incomplete ({one_line(error)}): {remedy}") from error
+    if size and len(content) != size:
+        amount = f"{len(content):,}" if len(content) < size else f"more than {size:,}"
+        raise DataError(f"{file} in {path} has {amount} bytes, not {size:,}: {remedy}")
     algorithm, _, digest = checksum.partition(":")
-    if hashlib.new(algorithm, payload, usedforsecurity=False).hexdigest() != digest:
-        if file not in PUBLISHED[name].lenient or strict:
-            raise DataError(f"{file} in {path} has not the published {algorithm}: {_again(name)}")
-        # Right in size here; its parser checks the rest of its form.
-        print(f"warning: {path} has not the published {algorithm}; using it", file=sys.stderr)
-    return payload
+    if hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != digest:
+        problem = f"{file} in {path} does not have the published {algorithm} checksum"
+        if downloaded or file not in source.other_versions:
+            raise DataError(f"{problem}: {remedy}")
+        # The size is right, and the parser of the format checks the content.
+        print(f"warning: {problem}; it is used as another version of it", file=sys.stderr)
+    return content
 
 
-def _unpack(path: Path, file: str, limit: int) -> bytes:
-    """At most `limit` bytes, so that a small file cannot unfold into a huge one."""
-    if path.suffix == ".npz":
-        return _amat_text(path, file)
-    if path.name.endswith(".tar.gz"):
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                if member.isfile() and Path(member.name).name == file:
-                    return archive.extractfile(member).read(limit)
-        raise KeyError(f"no {file} in it")
+def _read_content(source: Source, file: str, path: Path, limit: int) -> bytes:
+    """At most `limit` bytes, so that a small compressed file cannot fill the memory."""
+    if path.name in source.archives:
+        return source.archives[path.name](path, file, limit)
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as stream:
         return stream.read(limit)
 
 
-def _amat_text(path: Path, file: str) -> bytes:
-    """The published text from bits packed 8 to a byte, so that its checksum can be checked."""
-    split = file.removeprefix("binarized_mnist_").removesuffix(".amat")
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as packed:
-        bits = np.unpackbits(packed[split], axis=1, count=784)
-    text = np.full((*bits.shape, 2), ord(" "), np.uint8)
-    text[..., 0] = bits + ord("0")
-    text[:, -1, 1] = ord("\n")
-    return text.tobytes()
-
-
-def _download(address: str, path: Path) -> None:
+def _download(url: str, path: Path) -> None:
+    """Downloads `url` to `path` with a progress bar. Raises OSError or HTTPException."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
     columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with _connect(address) as answer, path.open("wb") as out, Progress(*columns) as progress:
+    with _connect(url) as answer, path.open("wb") as out, Progress(*columns) as progress:
         total = int(answer.headers.get("Content-Length") or 0) or None
         task = progress.add_task(path.name, total=total)
         while block := answer.read(1 << 16):
@@ -242,13 +192,13 @@ def _download(address: str, path: Path) -> None:
         raise OSError(f"the connection closed after {path.stat().st_size:,} of {total:,} bytes")
 
 
-def _connect(address: str):
-    """urlopen with a limit that holds for the name look-up too, which has no timeout of its own."""
+def _connect(url: str):
+    """`urlopen` in a thread of its own, because the lookup of a server's name has no timeout."""
     result = []
 
     def connect():
         try:
-            result.append(urllib.request.urlopen(address, timeout=STALL_SECONDS))
+            result.append(urllib.request.urlopen(url, timeout=STALL_SECONDS))
         except (OSError, http.client.HTTPException) as error:
             result.append(error)
 
@@ -262,9 +212,7 @@ def _connect(address: str):
     return result[0]
 
 
-def _again(name: str) -> str:
-    return f"fetch it again from {PUBLISHED[name].address}"
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(getattr(error, "reason", "") or error or type(error).__name__).split())
+def _network_reason(error: Exception) -> str:
+    """Why a download failed; a URLError only wraps the error that says so."""
+    reason = error.reason if type(error) is urllib.error.URLError else error
+    return one_line(reason) if isinstance(reason, Exception) else str(reason)

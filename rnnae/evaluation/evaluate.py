@@ -17,7 +17,8 @@ import ml_collections
 import numpy as np
 
 from rnnae import objective, rng
-from rnnae.data import pipeline
+from rnnae.data import binarisation, pipeline
+from rnnae.data.images import ImageArray
 from rnnae.devices import microbatch, parallel, signals
 from rnnae.errors import ConfigError
 from rnnae.evaluation.metrics import IMAGE_METRICS, SPLIT_METRICS, Measured
@@ -59,7 +60,7 @@ class Evaluator:
             functools.partial(_add_weights, model, limit), devices
         )
 
-    def __call__(self, params: Any, images: pipeline.Source, *, full: bool = False) -> Report:
+    def __call__(self, params: Any, images: ImageArray, *, full: bool = False) -> Report:
         """The metrics of a split.
 
         `loss` is the negative bound, or the exact negative log-likelihood of a model without a
@@ -72,15 +73,13 @@ class Evaluator:
         samples = self._eval.importance_samples if full else 0
         all_scores = []
         for seed in seeds:
-            held_out = pipeline.held_out(images, self._binarise, seed)
+            held_out = binarisation.evaluation_images(images, self._binarise, seed)
             all_scores.append(self.scores(params, held_out, seed=seed, samples=samples))
-        protocol = pipeline.protocol(images, self._binarise)
+        protocol = binarisation.protocol(images, self._binarise)
         kl_T = np.mean([scores.kl_T for scores in all_scores], axis=0)
         return Report(self._named(all_scores, seeds, protocol, samples), kl_T)
 
-    def scores(
-        self, params: Any, images: pipeline.Source, *, seed: int = 0, samples: int = 0
-    ) -> Scores:
+    def scores(self, params: Any, images: ImageArray, *, seed: int = 0, samples: int = 0) -> Scores:
         """Scores of images without further binarisation, with `samples` importance samples
         (0: none)."""
         parts = []
@@ -154,7 +153,7 @@ def _example_keys(seed: jax.Array, position_B: jax.Array) -> jax.Array:
 def _per_image(model: Autoencoder, limit: int, shared, examples) -> dict[str, jax.Array]:
     (params, seed), (image_BHWC, position_B) = shared, examples
     apply = functools.partial(model.apply, {"params": params})
-    x_BHWC, key_B = pipeline.to_unit(image_BHWC), _example_keys(seed, position_B)
+    x_BHWC, key_B = binarisation.to_unit(image_BHWC), _example_keys(seed, position_B)
 
     def measure(part):  # in one program, so that the encoder runs once for both
         return apply(*part), apply(part[0], method="encode")
@@ -190,13 +189,13 @@ def _add_weights(model: Autoencoder, limit: int, shared, examples) -> jax.Array:
 
         return objective.add_importance_weights(total_B, log_weight, ks, samples)
 
-    examples = (pipeline.to_unit(image_BHWC), _example_keys(seed, position_B), total_B)
+    examples = (binarisation.to_unit(image_BHWC), _example_keys(seed, position_B), total_B)
     return microbatch.concatenated(add, examples, limit)
 
 
-def check_protocol(model: Autoencoder, images: pipeline.Source, binarise: str) -> None:
+def check_protocol(model: Autoencoder, images: ImageArray, binarise: str) -> None:
     """ConfigError if the likelihood is one of binary images and the images are grey."""
-    if model.likelihood.binary and pipeline.protocol(images, binarise) == "8bit":
+    if model.likelihood.binary and binarisation.protocol(images, binarise) == "8bit":
         raise ConfigError(
             f"the likelihood {type(model.likelihood).__name__} is for binary images, and these are "
             "grey: set config.data.binarise=dynamic, use a binary data set, or another "

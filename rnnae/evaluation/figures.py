@@ -8,6 +8,7 @@ import ml_collections
 import numpy as np
 
 from rnnae.data import pipeline
+from rnnae.data.images import ImageArray
 from rnnae.devices import signals
 from rnnae.evaluation import curves, image_grids
 from rnnae.evaluation.trained_run import Run, eval_subset
@@ -53,7 +54,7 @@ def with_prior(run: Run, splits: pipeline.Splits, size: MixtureSize) -> Run:
 
 
 def draw(
-    run: Run, images: pipeline.Source, records: Sequence[dict], directory: Path, where: str = ""
+    run: Run, images: ImageArray, records: Sequence[dict], directory: Path, where: str = ""
 ) -> None:
     """Writes the figures of a run from held-out images and its metrics so far, `LAST_FIGURE` last.
 

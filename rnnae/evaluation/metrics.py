@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnae import objective, rng
-from rnnae.data import pipeline
+from rnnae.data import binarisation
+from rnnae.data.images import ImageArray
 from rnnae.models import Autoencoder
 
 ACTIVE_VARIANCE = 0.01  # of a latent dimension's mean over images, above which it is active
@@ -59,7 +60,7 @@ class Measured(NamedTuple):
 
     model: Autoencoder
     params: Any
-    images: pipeline.Source  # as evaluated: binarised if the protocol binarises
+    images: ImageArray  # as evaluated: binarised if the protocol binarises
     latent_NZ: np.ndarray  # float64, the mean latent of each image
     seed: int
     mutual_information_images: int  # config.eval
@@ -89,7 +90,7 @@ def _mutual_information(model: Autoencoder) -> Callable:
         apply = functools.partial(model.apply, {"params": params})
         count = image_SHWC.shape[0]
         key_S = rng.example_keys(jax.random.key(seed), jnp.arange(count))
-        posterior = apply(pipeline.to_unit(image_SHWC), method="posterior")
+        posterior = apply(binarisation.to_unit(image_SHWC), method="posterior")
         z_SZ = apply(posterior, key_S, method="sample_posterior")
 
         def log_posterior(shift):

@@ -19,7 +19,8 @@ from flax import linen as nn
 from rnnae import build, files, rng, state
 from rnnae import config as config_lib
 from rnnae.config import saved_config
-from rnnae.data import pipeline
+from rnnae.data import binarisation, pipeline
+from rnnae.data.images import ImageArray
 from rnnae.devices import parallel
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.evaluation.mixture import Mixture
@@ -139,7 +140,7 @@ class Run:
         if self.config.data.binarise != "none" and ((images_NHWC > 0) & (images_NHWC < 255)).any():
             raise ConfigError(
                 "this run was trained on binary images, 0 and 255, and these are grey: "
-                "rnnae.data.pipeline.binarise_once(images, seed) makes binary images of them"
+                "rnnae.data.binarisation.binarise_once(images, seed) makes binary images of them"
             )
 
     def _apply(self, method: str, *inputs_N: np.ndarray, last: tuple = ()) -> np.ndarray:
@@ -175,7 +176,7 @@ def _frames(model: nn.Module) -> Callable:
     return jax.jit(functools.partial(model.apply, method="frames"))
 
 
-_CONVERT = {"uint8": pipeline.to_unit, "uint32": jax.random.wrap_key_data}
+_CONVERT = {"uint8": binarisation.to_unit, "uint32": jax.random.wrap_key_data}
 
 
 def _check_array(what: str, x: np.ndarray, dtype: type, shape: tuple[int, ...]) -> None:
@@ -241,9 +242,7 @@ def load_with_splits(
     return run, splits
 
 
-def eval_subset(
-    images: pipeline.Source, most: int, config: ml_collections.ConfigDict
-) -> np.ndarray:
+def eval_subset(images: ImageArray, most: int, config: ml_collections.ConfigDict) -> np.ndarray:
     """The first images of a split, at most `most`, binarised if the config binarises."""
     chosen = images[np.arange(min(len(images), most))]
-    return pipeline.held_out(chosen, config.data.binarise, config.eval.seeds[0])
+    return binarisation.evaluation_images(chosen, config.data.binarise, config.eval.seeds[0])

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from rnnae.data import pipeline
+from rnnae.data.images import ImageArray
 from rnnae.devices import distributed, parallel, signals
 from rnnae.errors import NonFiniteError
 from rnnae.records.writer import Writer
@@ -15,16 +16,14 @@ from rnnae.training.progress import Progress, Reading
 from rnnae.training.schedule import Schedule
 
 
-def batches(
-    images: pipeline.Source, schedule: Schedule, step: int, seed: int
-) -> Iterator[np.ndarray]:
+def batches(images: ImageArray, schedule: Schedule, step: int, seed: int) -> Iterator[np.ndarray]:
     """This process's slice of the batches of each program call from `step` on, uint8
     (K, B, H, W, C)."""
     return pipeline.stream(
         images,
         schedule.calls(step),
         seed=seed,
-        size=schedule.batch_size,
+        batch_size=schedule.batch_size,
         local_slice=distributed.local_slice(schedule.batch_size),
     )
 

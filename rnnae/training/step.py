@@ -10,7 +10,7 @@ import optax
 from flax import linen as nn
 
 from rnnae import build, objective, rng, state
-from rnnae.data import pipeline
+from rnnae.data import binarisation
 from rnnae.devices import microbatch as microbatch_lib
 from rnnae.state import TrainState
 
@@ -36,11 +36,11 @@ def train_step(
     `average` is the mean over devices (see `parallel.train_call`). At most `microbatch` images go
     through the model at a time; 0 means all.
     """
-    x_BHWC = pipeline.to_unit(image_BHWC)
+    x_BHWC = binarisation.to_unit(image_BHWC)
     step_key = jax.random.fold_in(train_state.key, train_state.step)
     pixels_key_B, latent_key_B = rng.split(rng.example_keys(step_key, positions_B))
     if binarise == "dynamic":
-        x_BHWC = pipeline.binarise(x_BHWC, pixels_key_B)
+        x_BHWC = binarisation.binarise(x_BHWC, pixels_key_B)
     weight = kl_weight(train_state.step)
 
     def terms(params, part):

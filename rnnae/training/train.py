@@ -11,7 +11,7 @@ import ml_collections
 from rnnae import build, files, state
 from rnnae import config as config_lib
 from rnnae.config.saved_config import refuse_another_run
-from rnnae.data import pipeline
+from rnnae.data import binarisation, pipeline
 from rnnae.devices import distributed, parallel, signals
 from rnnae.evaluation.evaluate import Evaluator, check_protocol
 from rnnae.records.checkpoint import Checkpoints
@@ -91,7 +91,7 @@ def make_progress(
     config: ml_collections.ConfigDict, splits: pipeline.Splits, schedule: Schedule
 ) -> Progress:
     """The progress display of a run."""
-    protocol = pipeline.protocol(splits.train, config.data.binarise)
+    protocol = binarisation.protocol(splits.train, config.data.binarise)
     text = loss_text(build.build_model(config), protocol)
     epochs = schedule.epoch(schedule.total)
     return Progress(schedule.total, epochs, text, primary=distributed.is_primary())

@@ -5,32 +5,60 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from rnnae.data import parsers, sources
+from rnnae.data import parsers
 from rnnae.errors import DataError
 
 
-@pytest.mark.parametrize("name", sources.PUBLISHED)
-def test_parsers_invert_the_published_layouts(name):
-    for file, payload in fake_published.make(name).items():
-        if file.endswith(".bin"):
-            images, labels = parsers.parse_cifar(payload)
-            planes = images.transpose(0, 3, 1, 2).reshape(-1, 3072)
-            assert np.concatenate([labels[:, None], planes], axis=1).tobytes() == payload
-        elif file.endswith(".amat"):
-            bits = parsers.parse_amat(payload)
-            assert fake_published.amat(bits.reshape(-1, 784)) == payload
-        elif file.endswith(".mat"):
-            train, test = parsers.parse_omniglot(payload)
-            again = fake_published.mat(data=train, testdata=test)
-            assert again[128:] == payload[128:]  # before it is a header with the time
-        else:
-            values = parsers.parse_idx(payload)
-            assert fake_published.idx(values.squeeze()) == payload
+def encode_cifar(content: bytes) -> bytes:
+    images, labels = parsers.parse_cifar(content)
+    planes = images.transpose(0, 3, 1, 2).reshape(-1, 3072)
+    return np.concatenate([labels[:, None], planes], axis=1).tobytes()
 
 
-def test_parse_cifar_refuses_other_labels():
-    with pytest.raises(DataError, match="label 10"):
-        parsers.parse_cifar(bytes([10]) + bytes(3072))
+@pytest.mark.parametrize(
+    ("name", "encode_again"),
+    [
+        ("mnist", lambda content: fake_published.idx(parsers.parse_idx(content).squeeze())),
+        ("cifar10", encode_cifar),
+        (
+            "binarized_mnist",
+            lambda content: fake_published.amat(parsers.parse_amat(content).reshape(-1, 784)),
+        ),
+    ],
+)
+def test_parsers_invert_the_published_layouts(name, encode_again):
+    for content in fake_published.make(name).values():
+        assert encode_again(content) == content
+
+
+def test_parse_omniglot_inverts_the_published_layout():
+    (content,) = fake_published.make("omniglot_28").values()
+    train, test = parsers.parse_omniglot(content)
+    again = fake_published.mat(data=train, testdata=test)
+    assert again[128:] == content[128:]  # after a header with the time
+
+
+@pytest.mark.parametrize(
+    ("parse", "content", "words"),
+    [
+        (parsers.parse_idx, b"", "its header is "),
+        (parsers.parse_idx, bytes([0, 0, 13, 1, 0, 0, 0, 1, 5]), "its header is 00000d01"),
+        (parsers.parse_idx, bytes([0, 0, 8, 1, 0, 0]), "its header is 00000801"),
+        (
+            parsers.parse_idx,
+            bytes([0, 0, 8, 1, 0, 0, 0, 2, 5]),
+            "shape is .2,., but",
+        ),
+        (parsers.parse_cifar, bytes(3074), "3,074 bytes"),
+        (parsers.parse_cifar, bytes([10]) + bytes(3072), "label 10"),
+        (parsers.parse_amat, b"0 " * 783, "1,566 bytes"),
+        (parsers.parse_amat, b"0 " * 783 + b"2\n", "other digits"),
+    ],
+)
+def test_another_content_is_one_clear_line(parse, content, words):
+    with pytest.raises(DataError, match=words) as error:
+        parse(content)
+    assert "\n" not in str(error.value)
 
 
 def mat(**variables) -> bytes:
@@ -53,7 +81,7 @@ def test_omniglot_images_are_upright_and_rounded():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.float32])
-def test_omniglot_may_be_packed(dtype):
+def test_omniglot_may_be_stored_as_integers(dtype):
     whole = np.eye(784, 3, dtype=dtype)
     train, test = parsers.parse_omniglot(mat(data=whole, testdata=whole.astype(float)))
     np.testing.assert_array_equal(train, test)
@@ -65,13 +93,13 @@ WHOLE = mat(data=GOOD, testdata=GOOD)
 
 
 @pytest.mark.parametrize(
-    ("payload", "words"),
+    ("content", "words"),
     [
         (b"", "not a MATLAB file"),
         (b"no MATLAB at all" * 20, "not a MATLAB file"),
         (WHOLE[: len(WHOLE) // 2], "not a MATLAB file"),
         (WHOLE[:128] + b"\xff" * 64 + WHOLE[192:], "not a MATLAB file"),
-        (WHOLE[:124] + b"\x00\x02IM" + WHOLE[128:], "not a MATLAB file"),  # HDF5, of version 7.3
+        (WHOLE[:124] + b"\x00\x02IM" + WHOLE[128:], "not a MATLAB file"),  # HDF5, as in MATLAB 7.3
         (mat(data=GOOD), "no real numbers called testdata"),
         (mat(data=GOOD, testdata="text"), "no real numbers called testdata"),
         (mat(data=GOOD, testdata={"a": 1.0}), "no real numbers called testdata"),
@@ -84,7 +112,7 @@ WHOLE = mat(data=GOOD, testdata=GOOD)
         (mat(data=GOOD, testdata=GOOD * np.nan), "testdata has values outside"),
     ],
 )
-def test_what_is_not_omniglot_is_one_clear_line(payload, words):
+def test_another_content_than_omniglot_is_one_clear_line(content, words):
     with pytest.raises(DataError, match=words) as error:
-        parsers.parse_omniglot(payload)
+        parsers.parse_omniglot(content)
     assert "\n" not in str(error.value)
