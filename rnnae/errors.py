@@ -72,13 +72,15 @@ def check_choice(choices: Iterable[str], key: str, name: str) -> None:
 
 
 def did_you_mean(show, name: object, choices: Iterable[str], template: str = "; {}") -> str:
-    """'; did you mean X?' for the choice closest to `name`, shown by `show`; '' if none is close."""
+    """A hint such as '; did you mean X?' with the closest choice, as `show` shows it; '' if no
+    choice is close to `name`."""
     close = difflib.get_close_matches(str(name), list(choices), 1)
     return template.format(f"did you mean {show(close[0])}?") if close else ""
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """The message of an error on one line of at most `limit` characters; its type if it has none."""
+    """The message of an error on one line of at most `limit` characters, or its type if there is no
+    message."""
     # str() of a KeyError is the repr of its argument.
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return " ".join(text.split())[:limit] or type(error).__name__

@@ -187,7 +187,7 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
         from rnnae.training.seeds import train_seeds
         from rnnae.training.train import train
 
-        with distributed.lost_contact_is_an_error():
+        with distributed.report_lost_contact():
             if _SEEDS.value is None:
                 train(config, workdir)
             else:

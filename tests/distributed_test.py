@@ -1,4 +1,4 @@
-"""Several processes train one model: real ones, on this machine."""
+"""Several real processes on this machine train one model."""
 
 import os
 import signal
@@ -6,17 +6,17 @@ import socket
 import subprocess
 import sys
 import time
-import types
 
 import jax
 import pytest
 
+from rnnae import files
 from rnnae.config import saved_config
-from rnnae.devices import distributed
-from rnnae.devices.signals import Interrupt
+from rnnae.devices import distributed, signals
 from rnnae.errors import ConfigError, ProcessError, Stopped
 from rnnae.records.writer import read_metrics
-from rnnae.training.loop import Pause
+from rnnae.training.loop import SyncPolicy
+from rnnae.training.schedule import Schedule
 from tests import runs
 
 
@@ -65,9 +65,9 @@ def ends(pair):
 
 
 @pytest.mark.slow
-def test_two_processes_stopped_and_killed_are_one_that_was_not(tmp_path):
-    """By SIGTERM to one of them, by SIGKILL of one and of the other; bit for bit what two unbroken
-    processes give, and close to two devices of a process."""
+def test_two_processes_resume_bit_for_bit(tmp_path):
+    """Stopped by SIGTERM to one process, and killed by SIGKILL of either, they end with the bits of
+    two unbroken processes, and close to one process with two devices."""
     one, unbroken, two = tmp_path / "one", tmp_path / "unbroken", tmp_path / "two"
     codes, errors = ends([runs.start(tmp_path, one, "--config.devices=2")])
     assert codes == [0], errors
@@ -95,18 +95,18 @@ def test_two_processes_stopped_and_killed_are_one_that_was_not(tmp_path):
     codes, errors = ends(pair)
     assert codes == [0, 0], errors
     assert not (two / "metrics.jsonl.old").exists()
-    made = saved_config.get_config(str(two / saved_config.NAME))
+    made = saved_config.get_config(str(two / files.CONFIG))
     runs.assert_same(runs.outcome(two, made), runs.outcome(unbroken, made))
     runs.assert_close(read_metrics(two), read_metrics(one))
 
 
 @pytest.mark.slow
-def test_a_coordinator_that_is_gone_is_told_to_whoever_exchanges_nothing():
-    """jax would abort it: 134."""
+def test_a_dead_coordinator_ends_a_process_that_is_in_no_collective():
+    """By default jax would abort it with exit code 134."""
     address = free_address()
     program = (
-        "import sys, time; from rnnae.devices import distributed as processes; "
-        f"processes.connect({address!r}, 2, int(sys.argv[1]), False); "
+        "import sys, time; from rnnae.devices import distributed; "
+        f"distributed.connect({address!r}, 2, int(sys.argv[1]), False); "
         "print('together', flush=True); time.sleep(50)"
     )
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -128,7 +128,7 @@ def test_different_configs_are_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_fails_in_process_0_ends_all(tmp_path):
+def test_a_failure_in_process_0_ends_all_processes(tmp_path):
     pair = start_two(tmp_path, tmp_path / "run", *[["--config.data.source_dir=/nowhere"]] * 2)
     codes, errors = ends(pair)
     assert codes == [5, 6], errors
@@ -145,67 +145,74 @@ def test_directories_that_are_not_shared_are_refused(tmp_path):
 
 @pytest.fixture
 def one_of_several(monkeypatch):
-    """As far as this process is asked; there are no others."""
+    """This process believes that it is one of several; there are no others."""
     monkeypatch.setattr(distributed, "several", lambda: True)
 
 
-def test_only_what_is_of_the_connection_is_a_lost_process(one_of_several):
+def test_only_errors_of_the_connection_are_lost_processes(one_of_several):
     lost = jax.errors.JaxRuntimeError("UNAVAILABLE: Connection reset by peer")
-    with pytest.raises(ProcessError, match="lost contact with another"), distributed.in_contact():
+    with (
+        pytest.raises(ProcessError, match="lost contact with another"),
+        distributed.report_lost_contact(),
+    ):
         raise lost
     full = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-    with pytest.raises(jax.errors.JaxRuntimeError, match="Out of memory"), distributed.in_contact():
+    with (
+        pytest.raises(jax.errors.JaxRuntimeError, match="Out of memory"),
+        distributed.report_lost_contact(),
+    ):
         raise full
 
 
-def test_a_signal_to_one_of_several_waits_until_all_ask(one_of_several, monkeypatch):
-    monkeypatch.setattr(distributed, "greatest", lambda value: value)
-    with Interrupt() as interrupt:  # before there are steps to save
+def test_a_signal_to_one_of_several_processes_waits_for_all_to_check(one_of_several, monkeypatch):
+    monkeypatch.setattr(distributed, "maximum", lambda value: value)
+    with signals.handled():  # in immediate mode, if there were no other processes
         os.kill(os.getpid(), signal.SIGTERM)
-        interrupt.check_alone("here")
-        with pytest.raises(Stopped, match="stopped by SIGTERM in the evaluation"):
-            interrupt.check("in the evaluation")
+        signals.check_alone("here")
+        with pytest.raises(Stopped, match="stopped by SIGTERM during an evaluation"):
+            signals.check("during an evaluation")
 
 
-def test_at_a_pause_no_exchange_is_under_way(one_of_several, monkeypatch):
+def test_no_collective_is_in_flight_when_the_loop_stops(one_of_several, monkeypatch):
     started, awaited = [], []
 
     def soon(value):
         started.append(index := len(started))
         return lambda: awaited.append(index) or 0
 
-    monkeypatch.setattr(distributed, "greatest_soon", soon)
-    timetable = types.SimpleNamespace(total=9, validation_due=lambda step: step == 3)
-    pause = Pause(timetable, types.SimpleNamespace(requested=False), 1e9)
-    assert [pause.due(step) for step in (1, 2, 3)] == [False, False, True]
+    monkeypatch.setattr(distributed, "async_max", soon)
+    schedule = Schedule(images=3, batch_size=1, total=9, steps_per_call=1, eval_every_epochs=1)
+    policy = SyncPolicy(schedule, 1e9)
+    assert [policy.due(step) for step in (1, 2, 3)] == [False, False, True]
     assert {*started} == {*awaited} == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
     "environment, expected",
     [
-        ({}, False),
-        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, False),  # a shell of the job, not a step
-        ({"SLURM_STEP_NUM_TASKS": "4"}, True),
-        ({"OMPI_COMM_WORLD_SIZE": "1"}, False),
-        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
-        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
-        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
+        ({}, 1),
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, 1),  # a shell of the job, not a step
+        ({"SLURM_STEP_NUM_TASKS": "4"}, 4),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, 1),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, 2),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, 1),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, 2),
     ],
 )
-def test_who_starts_several_processes(environment, expected):
-    assert distributed.started_together(environment) is expected
+def test_the_environment_tells_how_many_processes_were_started(environment, expected):
+    assert distributed.count_in(environment) == expected
 
 
-def test_a_process_alone_asks_nobody(monkeypatch):
+def test_a_single_process_needs_no_collective(monkeypatch):
     assert not distributed.several() and distributed.is_primary()
-    assert distributed.part(8) == slice(0, 8)
-    assert distributed.greatest(3) == 3
+    assert distributed.local_slice(8) == slice(0, 8)
+    assert distributed.maximum(3) == 3
+    assert distributed.primary_first(lambda: [1]) == [1]
     assert distributed.on_primary(lambda: (1, "a")) == (1, "a")
     distributed.check_same("anything", "text")
     with pytest.raises(ConfigError, match="go together"):
         distributed.connect("127.0.0.1:1", None, 0, detect=False)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
     assert distributed.connect(None, 1, None, detect=False) == 1
-    with distributed.in_contact(), pytest.raises(ValueError, match="Gloo"):
+    with distributed.report_lost_contact(), pytest.raises(ValueError, match="Gloo"):
         raise ValueError("Gloo")

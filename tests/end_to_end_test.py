@@ -1,4 +1,4 @@
-"""A run that is stopped anywhere continues to the very bits of the unbroken one."""
+"""A run that is stopped anywhere continues to the same bits as an unbroken run."""
 
 import os
 import random
@@ -8,8 +8,11 @@ import time
 import pytest
 
 from rnnae.errors import CheckpointError, ConfigError, NonFiniteError, Stopped
+from rnnae.evaluation import figures
+from rnnae.evaluation.evaluate import Evaluator
 from rnnae.records.writer import read_metrics, read_starts
-from rnnae.training import loop, milestones, train
+from rnnae.training import loop
+from rnnae.training.train import train
 from tests import runs
 
 
@@ -21,7 +24,7 @@ def directory(tmp_path_factory):
 @pytest.fixture(scope="module")
 def unbroken(directory):
     workdir = directory / "unbroken"
-    train.train(runs.config(directory), workdir)
+    train(runs.config(directory), workdir)
     return runs.outcome(workdir, runs.config(directory))
 
 
@@ -29,11 +32,11 @@ def unbroken(directory):
 def unbroken_step_by_step(directory):
     workdir = directory / "unbroken_step_by_step"
     config = runs.config(directory, train__steps_per_call=1)
-    train.train(config, workdir)
+    train(config, workdir)
     return runs.outcome(workdir, config)
 
 
-def test_everything_a_run_leaves(directory, unbroken):
+def test_all_files_of_a_run(directory, unbroken):
     workdir = directory / "unbroken"
     for name in ("config.json", "summary.txt", "timing.jsonl", "mixture.npz"):
         assert (workdir / name).stat().st_size > 0, name
@@ -52,14 +55,14 @@ def test_everything_a_run_leaves(directory, unbroken):
 
 
 def stop_in_training(monkeypatch, step, number):
-    read = loop.Meter.read
+    read = loop.ThroughputMeter.read
 
     def reading(self, at, metrics):
         read(self, at, metrics)
         if at >= step:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(loop.Meter, "read", reading)
+    monkeypatch.setattr(loop.ThroughputMeter, "read", reading)
 
 
 @pytest.mark.parametrize(
@@ -78,21 +81,22 @@ def test_stopped_by_signals(directory, tmp_path, monkeypatch, request, steps_per
         with monkeypatch.context() as patch:
             stop_in_training(patch, step, number)
             with pytest.raises(Stopped) as stopped:
-                train.train(config, tmp_path)
+                train(config, tmp_path)
         assert stopped.value.exit_code == 128 + number
         assert "test/mse" not in (tmp_path / "metrics.jsonl").read_text()
-    train.train(config, tmp_path)
+    train(config, tmp_path)
     runs.assert_same(runs.outcome(tmp_path, config), whole)
 
 
 def assert_continues(config, directory, monkeypatch, step):
-    """Stopped after `step` steps, to the bits of the unbroken run, which it returns."""
-    train.train(config, directory / "unbroken")
+    """A run stopped after `step` steps continues to the bits of an unbroken run, the outcome of
+    which is returned."""
+    train(config, directory / "unbroken")
     with monkeypatch.context() as patch:
         stop_in_training(patch, step, signal.SIGTERM)
         with pytest.raises(Stopped):
-            train.train(config, directory / "stopped")
-    train.train(config, directory / "stopped")
+            train(config, directory / "stopped")
+    train(config, directory / "stopped")
     stopped, whole = (runs.outcome(directory / name, config) for name in ("stopped", "unbroken"))
     runs.assert_same(stopped, whole)
     return whole
@@ -104,13 +108,13 @@ def test_continues_on_two_devices_to_the_same_bits(directory, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_what_is_drawn_at_random_continues_to_the_same_bits(directory, tmp_path, monkeypatch):
-    """Codes, pixels, importance samples; and what depends on the step."""
+def test_random_numbers_continue_to_the_same_bits(directory, tmp_path, monkeypatch):
+    """Latents, pixels and importance samples, and weights that depend on the step."""
     config = runs.config(
         directory,
         data__binarise="dynamic",
         eval__importance_samples=2,
-        eval__information_images=5,
+        eval__mutual_information_images=5,
         latent__name="gaussian",
         likelihood__name="bernoulli",
         objective__anneal_steps=9,
@@ -123,48 +127,47 @@ def test_what_is_drawn_at_random_continues_to_the_same_bits(directory, tmp_path,
 @pytest.mark.slow
 def test_stopped_during_evaluations(directory, tmp_path, monkeypatch, unbroken):
     config = runs.config(directory)
-    measure = milestones.Milestones._measure
+    scores = Evaluator.scores
     for at, number in ((6, signal.SIGTERM), (12, signal.SIGINT)):
 
-        def measuring(self, split, step, train_state, at=at, number=number):
-            if step == at:
-                os.kill(os.getpid(), number)
-            return measure(self, split, step, train_state)
+        def stopping(self, *args, number=number, **kwargs):
+            os.kill(os.getpid(), number)
+            return scores(self, *args, **kwargs)
 
         with monkeypatch.context() as patch:
-            patch.setattr(milestones.Milestones, "_measure", measuring)
-            with pytest.raises(Stopped, match=f"in the evaluation at step {at}"):
-                train.train(config, tmp_path)
+            patch.setattr(Evaluator, "scores", stopping)
+            with pytest.raises(Stopped, match="during an evaluation"):
+                train(config, tmp_path)
         assert [r["step"] for r in read_metrics(tmp_path) if "valid/mse" in r] == list(
             range(6, at, 6)
         )
-    train.train(config, tmp_path)
+    train(config, tmp_path)
     runs.assert_same(runs.outcome(tmp_path, config), unbroken)
 
 
-def test_stopped_while_the_last_pictures_are_drawn(directory, tmp_path, monkeypatch, unbroken):
+def test_stopped_while_the_last_figures_are_drawn(directory, tmp_path, monkeypatch, unbroken):
     """The test set is not measured again."""
     config = runs.config(directory)
 
-    def drawing(self, run, where):
-        if "test/loss" in read_metrics(tmp_path)[-1]:
+    def drawing(run, images, records, directory, where):
+        if "test/loss" in records[-1]:
             raise Stopped("while drawing", 143)
 
     measured = []
-    measure = milestones.Milestones._measure
+    evaluate = Evaluator.__call__
 
-    def measuring(self, split, *args, **kwargs):
-        measured.append(split)
-        return measure(self, split, *args, **kwargs)
+    def evaluating(self, params, images, **kwargs):
+        measured.append(kwargs.get("full", False))
+        return evaluate(self, params, images, **kwargs)
 
-    monkeypatch.setattr(milestones.Milestones, "_measure", measuring)
+    monkeypatch.setattr(Evaluator, "__call__", evaluating)
     with monkeypatch.context() as patch:
-        patch.setattr(milestones.Milestones, "_draw", drawing)
+        patch.setattr(figures, "draw", drawing)
         with pytest.raises(Stopped, match="while drawing"):
-            train.train(config, tmp_path)
-    assert measured.count("test") == 1 and not (tmp_path / "pictures").exists()
-    train.train(config, tmp_path)
-    assert measured.count("test") == 1
+            train(config, tmp_path)
+    assert measured.count(True) == 1 and not (tmp_path / "pictures").exists()
+    train(config, tmp_path)
+    assert measured.count(True) == 1
     assert (tmp_path / "pictures" / "generated.png").exists()
     runs.assert_same(runs.outcome(tmp_path, config), unbroken)
 
@@ -173,7 +176,7 @@ def test_a_crash_between_checkpoints_leaves_no_gap_and_no_repeat(
     directory, tmp_path, monkeypatch, unbroken
 ):
     config = runs.config(directory)
-    read = loop.Meter.read
+    read = loop.ThroughputMeter.read
 
     def crashing(self, at, metrics):
         read(self, at, metrics)
@@ -181,16 +184,16 @@ def test_a_crash_between_checkpoints_leaves_no_gap_and_no_repeat(
             raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Meter, "read", crashing)
+        patch.setattr(loop.ThroughputMeter, "read", crashing)
         with pytest.raises(RuntimeError, match="power cut"):
-            train.train(config, tmp_path)
+            train(config, tmp_path)
     assert read_metrics(tmp_path)[-1]["step"] == 10  # recorded, and not in a checkpoint
-    train.train(config, tmp_path)
+    train(config, tmp_path)
     runs.assert_same(runs.outcome(tmp_path, config), unbroken)
 
 
-def test_a_finished_run_is_left_as_it_is(directory, unbroken, capsys):
-    result = train.train(runs.config(directory), directory / "unbroken")
+def test_a_finished_run_is_not_changed(directory, unbroken, capsys):
+    result = train(runs.config(directory), directory / "unbroken")
     assert result["test/mse"] > 0
     assert "already trained" in capsys.readouterr().out
     ours = runs.outcome(directory / "unbroken", runs.config(directory))
@@ -200,20 +203,20 @@ def test_a_finished_run_is_left_as_it_is(directory, unbroken, capsys):
 def test_another_architecture_or_data_is_refused_by_name(directory, unbroken):
     workdir = directory / "unbroken"
     with pytest.raises(ConfigError, match="config.model.width: 6 there, 7 here"):
-        train.train(runs.config(directory, model__width=7), workdir)
+        train(runs.config(directory, model__width=7), workdir)
     with pytest.raises(ConfigError, match="config.data.batch_size"):
-        train.train(runs.config(directory, data__batch_size=4), workdir)
+        train(runs.config(directory, data__batch_size=4), workdir)
 
 
 @pytest.mark.parametrize(
     "changes, words",
     [
         ({}, r"at step \d+, learning rate 1e\+38"),
-        # After one step, where the loss that would show it is that of the next:
+        # The loss that would show it belongs to the next step.
         ({"optim.weight_decay": 1e3, "data.batch_size": 48}, "parameters .* after step 1;"),
     ],
 )
-def test_what_is_not_finite_never_reaches_a_checkpoint(directory, tmp_path, changes, words):
+def test_only_finite_parameters_reach_a_checkpoint(directory, tmp_path, changes, words):
     config = runs.config(
         directory,
         optim__learning_rate=1e38,
@@ -223,29 +226,29 @@ def test_what_is_not_finite_never_reaches_a_checkpoint(directory, tmp_path, chan
     )
     config.update_from_flattened_dict(changes)
     with pytest.raises(NonFiniteError, match=words):
-        train.train(config, tmp_path)
+        train(config, tmp_path)
     kept = tmp_path / "checkpoints" / "latest"
     assert not kept.exists() or not list(kept.iterdir())
 
 
-def test_other_images_are_not_continued_on(directory, tmp_path):
+def test_a_run_does_not_continue_on_other_images(directory, tmp_path):
     config = runs.config(tmp_path, train__epochs=1)
-    train.train(config, tmp_path / "run")
+    train(config, tmp_path / "run")
     (tmp_path / "images" / "00.png").unlink()
     config.train.epochs = 2
     with pytest.raises(ConfigError, match="was trained on other images"):
-        train.train(config, tmp_path / "run")
+        train(config, tmp_path / "run")
 
 
-def test_no_checkpoint_that_verifies_is_never_a_fresh_start(directory, tmp_path):
+def test_damaged_checkpoints_never_lead_to_a_fresh_start(directory, tmp_path):
     config = runs.config(directory, train__epochs=1)
-    train.train(config, tmp_path)
+    train(config, tmp_path)
     for kind in ("latest", "best"):
         for file in (tmp_path / "checkpoints" / kind).rglob("*"):
             if file.is_file():
                 file.write_bytes(b"\0" + file.read_bytes()[1:])
     with pytest.raises(CheckpointError, match="can be trusted"):
-        train.train(config, tmp_path)
+        train(config, tmp_path)
 
 
 def kill_and_continue(directory, workdir, delays):

@@ -1,4 +1,4 @@
-"""Reported numbers against truth, a model whose likelihood is known; and what they are called."""
+"""Reported numbers against a model whose likelihood is known, and their names."""
 
 import math
 
@@ -34,7 +34,7 @@ class LinearGaussian(Autoencoder):
 
     wider: float = 1.3
 
-    def infer(self, x_BHWC):
+    def posterior(self, x_BHWC):
         precision = np.eye(SIZE) + LOADINGS.T @ LOADINGS / SIGMA**2
         covariance = np.linalg.inv(precision)
         centred = x_BHWC.reshape(x_BHWC.shape[0], -1) - MEAN[None]
@@ -43,11 +43,11 @@ class LinearGaussian(Autoencoder):
         log_scale = jnp.asarray(np.log(self.wider * np.sqrt(np.diag(covariance))), jnp.float32)
         return Normal(mean_BZ, jnp.broadcast_to(log_scale, mean_BZ.shape))
 
-    def write(self, z_BZ, x_BHWC):
+    def decode_teacher_forced(self, z_BZ, x_BHWC):
         return (z_BZ @ jnp.asarray(LOADINGS.T) + MEAN[None]).reshape(-1, *SHAPE)
 
-    def run_free(self, z_BZ, key_B):
-        return self.write(z_BZ, None)
+    def decode_free_running(self, z_BZ, key_B):
+        return self.decode_teacher_forced(z_BZ, None)
 
 
 def linear_gaussian():
@@ -62,14 +62,14 @@ def truth():
 
 
 def evaluator(model, devices=1, microbatch=0, **changes):
-    changes = {"importance_samples": 3, "information_images": 0, "batch_size": 8} | changes
+    changes = {"importance_samples": 3, "mutual_information_images": 0, "batch_size": 8} | changes
     settings = tiny.config(**{f"eval__{key}": value for key, value in changes.items()})
     settings.cpu_microbatch = microbatch
     return evaluate.Evaluator(model, parallel.choose_devices(devices), settings)
 
 
 def scores(samples, seed=0):
-    made = evaluator(linear_gaussian(), batch_size=16, information_images=0)
+    made = evaluator(linear_gaussian(), batch_size=16, mutual_information_images=0)
     return made.scores({}, IMAGES, seed=seed, samples=samples).per_image
 
 
@@ -96,12 +96,12 @@ def test_every_image_approaches_its_own_likelihood():
 @pytest.mark.parametrize(
     "devices, size, microbatch", [(1, 5, 0), (1, 37, 0), (2, 64, 0), (2, 12, 4)]
 )
-def test_neither_batch_nor_devices_nor_parts_show(devices, size, microbatch):
+def test_batch_size_devices_and_parts_change_no_result(devices, size, microbatch):
     model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
     images = np.random.default_rng(0).integers(0, 2, (11, *tiny.SHAPE)).astype(np.uint8) * 255
     first, other = (
-        evaluator(model, d, m, batch_size=s, importance_samples=10, information_images=11)(
-            params["params"], images, weighted=True
+        evaluator(model, d, m, batch_size=s, importance_samples=10, mutual_information_images=11)(
+            params["params"], images, full=True
         ).means
         for d, m, s in ((1, 0, 11), (devices, microbatch, size))
     )
@@ -112,26 +112,27 @@ def test_neither_batch_nor_devices_nor_parts_show(devices, size, microbatch):
 def test_mutual_information_against_every_pair():
     """log q(z_i | x_i) - log of the mean over j of q(z_i | x_j), z_i drawn."""
     model = linear_gaussian()
-    found = evaluator(model, information_images=7).scores({}, IMAGES, seed=3).mutual_information
-    q = model.apply({}, IMAGES[:7] / np.float32(255), method="infer")
-    z_SZ = np.asarray(q.at(normals(evaluate._keys(3, jnp.arange(7)), SIZE)))
+    made = evaluator(model, mutual_information_images=7)
+    found = made.scores({}, IMAGES, seed=3).of_split["mutual_information"]
+    q = model.apply({}, IMAGES[:7] / np.float32(255), method="posterior")
+    z_SZ = np.asarray(q.reparameterize(normals(evaluate._example_keys(3, jnp.arange(7)), SIZE)))
     log_q = stats.norm.logpdf(z_SZ[:, None], q.mean[None], np.exp(q.log_scale)[None]).sum(axis=-1)
     expected = np.mean(np.diag(log_q) - np.log(np.exp(log_q).mean(axis=1)))
     assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_names_say_the_protocol_and_every_seed():
+def test_names_include_the_protocol_and_every_seed():
     model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
     grey = np.random.default_rng(0).integers(0, 256, (8, *tiny.SHAPE)).astype(np.uint8)
     made = tiny.config(
         eval__seeds=(3, 4),
         eval__importance_samples=2,
-        eval__information_images=0,
+        eval__mutual_information_images=0,
         eval__batch_size=8,
         data__binarise="dynamic",
     )
     run = evaluate.Evaluator(model, parallel.choose_devices(1), made)
-    named = run(params["params"], grey, weighted=True).means
+    named = run(params["params"], grey, full=True).means
     both = [named[f"nll_dynamic_is2_seed{seed}"] for seed in (3, 4)]
     assert named["nll_dynamic_is2"] == pytest.approx(np.mean(both))
     assert both[0] != both[1]
@@ -145,7 +146,7 @@ def test_names_say_the_protocol_and_every_seed():
 def test_bits_per_dim_of_8_bit_images():
     model, params = tiny.build(latent__name="gaussian", likelihood__name="logistic_mixture")
     grey = np.random.default_rng(0).integers(0, 256, (8, *tiny.SHAPE)).astype(np.uint8)
-    named = evaluator(model, importance_samples=3)(params["params"], grey, weighted=True).means
+    named = evaluator(model, importance_samples=3)(params["params"], grey, full=True).means
     expected = named["nll_8bit_is3"] / 24 / math.log(2)
     assert named["bits_per_dim_8bit_is3"] == pytest.approx(expected)
 
@@ -153,42 +154,44 @@ def test_bits_per_dim_of_8_bit_images():
 def test_one_image_has_no_standard_error():
     model, params = tiny.build(latent__name="gaussian", likelihood__name="logistic_mixture")
     grey = np.full((1, *tiny.SHAPE), 100, np.uint8)
-    named = evaluator(model, importance_samples=2)(params["params"], grey, weighted=True).means
+    named = evaluator(model, importance_samples=2)(params["params"], grey, full=True).means
     assert "bits_per_dim_8bit_is2" in named and not any(name.endswith("_se") for name in named)
-    assert "KL" in evaluate.line(named)
+    assert "KL" in evaluate.format_metrics(named)
 
 
-def test_a_deterministic_code_has_no_bound():
+def test_a_deterministic_latent_has_no_bound():
     model, params = tiny.build()
     grey = np.random.default_rng(0).integers(0, 256, (8, *tiny.SHAPE)).astype(np.uint8)
-    named = evaluator(model)(params["params"], grey, weighted=True).means
+    named = evaluator(model)(params["params"], grey, full=True).means
     assert set(named) == {"loss", "reconstruction", "kl", "mse", "mae", "ssim"}
     x = grey / np.float32(255)
     code = tiny.apply(model, params, jnp.asarray(x), method="encode")
-    decoded = tiny.apply(model, params, code, tiny.keys(8), method="decode")
+    decoded = tiny.apply(model, params, code, tiny.keys(8), method="decode_mean")
     assert named["mse"] == pytest.approx(float(np.mean((x - decoded) ** 2)), rel=1e-4)
     expected = 24 * named["mse"] + 12 * np.log(np.pi)
     assert named["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_model_without_a_code_has_an_exact_likelihood():
+def test_a_model_without_a_latent_has_an_exact_likelihood():
     model, params = tiny.build("sweep", latent__name="none")
     images = np.random.default_rng(0).integers(0, 2, (8, *tiny.SHAPE)).astype(np.uint8) * 255
-    named = evaluator(model)(params["params"], images, weighted=True).means
+    named = evaluator(model)(params["params"], images, full=True).means
     terms = tiny.apply(model, params, images / np.float32(255), tiny.keys(8))
     assert named["nll_static"] == pytest.approx(-float(terms.log_prob_B.mean()), rel=1e-5)
     expected = float(terms.log_prob_B.std(ddof=1)) / 8**0.5
     assert named["nll_static_se"] == pytest.approx(expected, rel=1e-4)
     assert not {"mse", "active_units", "bound_static"} & set(named)
-    assert evaluate.line(named).startswith("nll_static ") and "KL" not in evaluate.line(named)
+    assert evaluate.format_metrics(named).startswith(
+        "nll_static "
+    ) and "KL" not in evaluate.format_metrics(named)
 
 
-def test_active_units_are_those_that_vary():
+def test_active_units_are_the_dimensions_that_vary():
     model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
     head = params["params"]["latent"]["head"]
     head["kernel"] = head["kernel"].at[:, 1].set(0.0)
     images = np.random.default_rng(0).integers(0, 2, (60, *tiny.SHAPE)).astype(np.uint8) * 255
-    named = evaluator(model, information_images=60)(params["params"], images).means
+    named = evaluator(model, mutual_information_images=60)(params["params"], images).means
     assert named["active_units"] == 4
     assert 0 < named["mutual_information"] <= math.log(60)
 
@@ -210,17 +213,17 @@ def test_a_binary_likelihood_of_grey_images_is_refused():
     evaluate.check_protocol(model, np.where(grey > 1, 255, 0).astype(np.uint8), "none")
 
 
-def test_a_giving_up_is_not_held_back_by_importance_samples():
-    """`between` is called once for every few samples, not for every batch."""
+def test_a_signal_waits_for_a_few_importance_samples_only(monkeypatch):
+    """Signals are checked between programs of a few samples, not between batches."""
     model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
     images = np.zeros((4, *tiny.SHAPE), np.uint8)
     calls = []
-    made = evaluator(model, importance_samples=80, batch_size=4)
-    made(params["params"], images, weighted=True, between=lambda: calls.append(1))
+    monkeypatch.setattr(evaluate.signals, "check", calls.append)
+    evaluator(model, importance_samples=80, batch_size=4)(params["params"], images, full=True)
     assert len(calls) >= 10
 
 
-def test_keys_of_images_are_those_of_their_positions():
-    ours = evaluate._keys(jnp.int32(3), jnp.arange(5))
-    again = evaluate._keys(jnp.int32(3), jnp.arange(2, 5))
+def test_the_key_of_an_image_depends_on_its_position_only():
+    ours = evaluate._example_keys(jnp.int32(3), jnp.arange(5))
+    again = evaluate._example_keys(jnp.int32(3), jnp.arange(2, 5))
     assert jax.random.key_data(ours[2:]).tolist() == jax.random.key_data(again).tolist()

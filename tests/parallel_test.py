@@ -1,4 +1,4 @@
-"""One device = several; pmap = jit with sharding; what cannot be divided is refused."""
+"""One device = several devices; pmap = jit with sharding; batches that do not divide are refused."""
 
 import functools
 import os
@@ -11,33 +11,34 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rnnae import objective, state
+from rnnae import build, objective, state
 from rnnae.devices import parallel
 from rnnae.errors import ConfigError
-from rnnae.evaluation import trained_run
-from rnnae.training.train import train_step
+from rnnae.training.step import train_step
 from tests import tiny
 
 SHAPE, STEPS, BATCH = (4, 4, 1), 3, 8
 
 
 def setup(microbatch=0):
-    """With everything that could depend on how a batch is cut: pixels and codes are drawn, and the
-    free bits look at the mean KL of the whole batch."""
+    """With everything that could depend on how the batch is split: random pixels and latents, and
+    free bits, which compare with the mean KL of the whole batch."""
     config = tiny.config(
         shape=SHAPE, latent__name="gaussian", likelihood__name="bernoulli", optim__weight_decay=1e-3
     )
-    built, optimizer, schedule = trained_run.build(config, STEPS)
+    built, (optimizer, learning_rate) = (
+        build.build_model(config),
+        build.build_optimizer(config, STEPS),
+    )
     step = functools.partial(
         train_step,
         model=built,
         optimizer=optimizer,
-        schedule=schedule,
+        learning_rate=learning_rate,
         ema_decay=0.9,
         binarise="dynamic",
         kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=5),
-        free_bits=0.1,  # less than some numbers of the code cost, more than others
-        precision="float32",
+        free_bits=0.1,  # below the KL of some latent dimensions, above that of others
         microbatch=microbatch,
     )
     images = np.random.default_rng(0).integers(0, 256, (STEPS, BATCH, *SHAPE)).astype(np.uint8)
@@ -51,7 +52,7 @@ def comparable(train_state, metrics):
 
 @functools.cache
 def run(count, microbatch=0):
-    """What a run on so many devices ends with."""
+    """The final state and metrics of a run on `count` devices."""
     step, start, images = setup(microbatch)
     devices = jax.local_devices()[:count]
     assert len(devices) == count
@@ -69,8 +70,10 @@ def test_one_device_equals_two():
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-def test_the_batch_in_parts_is_the_batch(devices):
-    assert_close(run(devices, microbatch=3), run(1))  # parts of 2: 3 divides no shard
+def test_a_batch_in_parts_equals_the_whole_batch(devices):
+    assert_close(
+        run(devices, microbatch=3), run(1)
+    )  # the parts have 2 images, because 3 does not divide a shard
 
 
 def test_pmap_equals_jit_with_named_sharding():
@@ -92,7 +95,7 @@ def test_pmap_equals_jit_with_named_sharding():
 
 @pytest.mark.slow
 def test_eight_devices_equal_one():
-    """In a process of its own: the number of virtual devices is fixed when jax starts."""
+    """In a new process, because the number of virtual devices is fixed when jax starts."""
     program = (
         "import jax, numpy as np; from tests.parallel_test import *; "
         "assert len(jax.devices()) == 8; "
@@ -105,7 +108,7 @@ def test_eight_devices_equal_one():
     assert done.stdout.strip() == "equal", done.stderr
 
 
-def test_the_state_after_a_call_feeds_the_next_without_compiling_again():
+def test_the_state_of_one_call_feeds_the_same_program_again():
     step, start, images = setup()
     devices = jax.local_devices()[:2]
     call = parallel.train_call(step, devices)
@@ -116,7 +119,7 @@ def test_the_state_after_a_call_feeds_the_next_without_compiling_again():
     assert int(twice.step) == 2 * STEPS
 
 
-def test_shards_keep_neighbours_together():
+def test_shards_have_consecutive_examples():
     images = np.arange(2 * 6).reshape(2, 6, 1, 1, 1)
     shards = parallel.shard_batches(images, jax.local_devices()[:2])
     assert shards.shape == (2, 2, 3, 1, 1, 1)
@@ -130,7 +133,7 @@ def test_map_examples_keeps_the_order():
     np.testing.assert_allclose(double(jnp.float32(2.0), (x[:, None], x))["y"], 3 * x)
 
 
-def test_what_cannot_be_is_refused():
+def test_a_batch_or_number_of_devices_that_does_not_fit_is_refused():
     with pytest.raises(ConfigError, match="use 4 or 6"):
         parallel.check_batch(5, [None, None])
     with pytest.raises(ConfigError, match="this machine has"):

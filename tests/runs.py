@@ -1,4 +1,4 @@
-"""Tiny runs on images made here: what the tests of whole runs share."""
+"""Tiny runs on images that are made here, for tests of whole runs."""
 
 import os
 import subprocess
@@ -9,9 +9,8 @@ import jax
 import numpy as np
 from PIL import Image
 
-from rnnae import state
+from rnnae import build, state
 from rnnae.config import default
-from rnnae.evaluation import trained_run
 from rnnae.records.checkpoint import Checkpoints
 
 IMAGES, BATCH, EPOCHS = 60, 8, 3  # 48 train, 6 validation, 6 test: 6 steps an epoch
@@ -71,9 +70,9 @@ def start(directory: Path, workdir: Path, *flags: str, **kwargs) -> subprocess.P
 
 
 def outcome(workdir: Path, made) -> tuple[list[np.ndarray], str]:
-    """Everything that a continued run must have in common with the unbroken one."""
+    """Everything that a continued run must have in common with an unbroken one."""
     made = made.copy_and_resolve_references()
-    model, optimizer, _ = trained_run.build(made, 1)
+    model, (optimizer, _) = build.build_model(made), build.build_optimizer(made, 1)
     like = state.create(model, optimizer, model.image_shape, made.seed)
     restored = Checkpoints(workdir).restore(like)
     restored = restored.replace(key=jax.random.key_data(restored.key))

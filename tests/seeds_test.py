@@ -1,4 +1,4 @@
-"""Runs that differ in their seeds train as one program, or one after another: the same runs."""
+"""Several seeds as one program, or one by one, give the same runs as separate trainings."""
 
 import functools
 import os
@@ -11,7 +11,8 @@ import pytest
 from rnnae.errors import NonFiniteError, Stopped
 from rnnae.records.checkpoint import Checkpoints
 from rnnae.records.writer import read_metrics, read_timings
-from rnnae.training import loop, train
+from rnnae.training import loop, seeds
+from rnnae.training.train import train
 from tests import runs
 
 SEEDS = (0, 3)
@@ -24,9 +25,9 @@ def directory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def together(directory):
-    """The directory of two runs trained as one."""
+    """The directory of two seeds trained together."""
     config = runs.config(directory)
-    assert len(train.train_seeds(config, directory / "together", SEEDS, together=True)) == 2
+    assert len(seeds.train_seeds(config, directory / "together", SEEDS, together=True)) == 2
     return directory / "together"
 
 
@@ -36,16 +37,16 @@ def outcomes(directory, workdir):
 
 @pytest.fixture(scope="module")
 def alone(directory):
-    """The directory of the second run, trained by itself."""
-    train.train(runs.config(directory, seed=SEEDS[1]), directory / "alone")
+    """The directory of the second seed, trained by itself."""
+    train(runs.config(directory, seed=SEEDS[1]), directory / "alone")
     return directory / "alone"
 
 
-def test_each_is_the_run_of_its_own(together, alone):
+def test_each_seed_writes_the_records_of_a_separate_run(together, alone):
     runs.assert_close(read_metrics(together / f"seed{SEEDS[1]}"), read_metrics(alone))
 
 
-def test_they_are_different_runs_that_share_the_time(together):
+def test_seeds_are_different_runs_that_share_the_time(together):
     first, second = (read_metrics(together / f"seed{seed}") for seed in SEEDS)
     assert first[0]["train/loss"] != second[0]["train/loss"]
     times = [[r["seconds"] for r in read_timings(together / f"seed{seed}")] for seed in SEEDS]
@@ -53,9 +54,9 @@ def test_they_are_different_runs_that_share_the_time(together):
 
 
 @pytest.mark.slow
-def test_two_devices_train_them_as_one_does(directory, together):
+def test_two_devices_train_seeds_as_one_device_does(directory, together):
     config = runs.config(directory, devices=2)
-    train.train_seeds(config, directory / "two", SEEDS, together=True)
+    seeds.train_seeds(config, directory / "two", SEEDS, together=True)
     for seed in SEEDS:
         runs.assert_close(
             read_metrics(directory / "two" / f"seed{seed}"), read_metrics(together / f"seed{seed}")
@@ -63,12 +64,10 @@ def test_two_devices_train_them_as_one_does(directory, together):
 
 
 @pytest.mark.slow
-def test_stopped_and_killed_they_continue_to_the_same_bits(
-    directory, together, tmp_path, monkeypatch
-):
-    """By a signal; then after one of them was saved and the other not."""
+def test_stopped_and_killed_seeds_resume_bit_for_bit(directory, together, tmp_path, monkeypatch):
+    """Stopped by a signal, then killed after one seed was saved and the other was not."""
     config = runs.config(directory)
-    read, save = loop.Meter.read, Checkpoints.save
+    read, save = loop.ThroughputMeter.read, Checkpoints.save
 
     def reading(self, at, metrics):
         read(self, at, metrics)
@@ -80,9 +79,9 @@ def test_stopped_and_killed_they_continue_to_the_same_bits(
             raise RuntimeError("power cut")
         save(self, kind, step, train_state)
 
-    begin = functools.partial(train.train_seeds, config, tmp_path, SEEDS, together=True)
+    begin = functools.partial(seeds.train_seeds, config, tmp_path, SEEDS, together=True)
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Meter, "read", reading)
+        patch.setattr(loop.ThroughputMeter, "read", reading)
         with pytest.raises(Stopped):
             begin()
     with monkeypatch.context() as patch:
@@ -99,32 +98,30 @@ def test_stopped_and_killed_they_continue_to_the_same_bits(
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The seeds that are trained by themselves, instead of training them."""
-    seeds = []
-    monkeypatch.setattr(train, "train", lambda config, workdir: seeds.append(config.seed))
-    return seeds
+    """Lists the seeds that would train by themselves, and does not train them."""
+    found = []
+    monkeypatch.setattr(seeds, "train", lambda config, workdir: found.append(config.seed))
+    return found
 
 
-def test_at_different_steps_they_train_one_after_another(alone, tmp_path, trained, capsys):
+def test_seeds_at_different_steps_train_one_by_one(alone, tmp_path, trained, capsys):
     shutil.copytree(alone, tmp_path / f"seed{SEEDS[1]}")
-    train.train_seeds(runs.config(tmp_path), tmp_path, SEEDS, together=True)
+    seeds.train_seeds(runs.config(tmp_path), tmp_path, SEEDS, together=True)
     assert trained == list(SEEDS)
-    assert "different steps: one after another" in capsys.readouterr().out
+    assert "at different steps: training them one by one" in capsys.readouterr().out
 
 
-def test_where_there_is_no_room_they_train_one_after_another(
-    monkeypatch, tmp_path, trained, capsys
-):
+def test_seeds_train_one_by_one_where_memory_is_short(monkeypatch, tmp_path, trained, capsys):
     def no_room(configs, workdirs):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr(train, "train_together", no_room)
-    train.train_seeds(runs.config(tmp_path), tmp_path, SEEDS, together=True)
+    monkeypatch.setattr(seeds, "train_together", no_room)
+    seeds.train_seeds(runs.config(tmp_path), tmp_path, SEEDS, together=True)
     assert trained == list(SEEDS)
-    assert "no room for all seeds on the device" in capsys.readouterr().out
+    assert "no memory for all seeds on the device" in capsys.readouterr().out
 
 
-def test_what_failed_is_named(directory, tmp_path):
+def test_the_seed_that_failed_is_named(directory, tmp_path):
     config = runs.config(directory, optim__learning_rate=1e30, optim__warmup_steps=0)
-    with pytest.raises(NonFiniteError, match="run [12] of 2"):
-        train.train_seeds(config, tmp_path, SEEDS, together=True)
+    with pytest.raises(NonFiniteError, match="seed [12] of 2: loss"):
+        seeds.train_seeds(config, tmp_path, SEEDS, together=True)

@@ -62,11 +62,6 @@ def read(path: Path) -> dict:
     raise _damaged(path)
 
 
-def rename_old_keys(saved: dict) -> dict:
-    """A saved config under the present names of its keys."""
-    return saved
-
-
 def _damaged(path: Path) -> ConfigError:
     return ConfigError(
         f"{path} is damaged: restore it from a copy, or remove {path.parent} to start anew"

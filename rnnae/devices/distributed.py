@@ -182,7 +182,7 @@ def async_max(value: int) -> Callable[[], int]:
 
 
 @contextlib.contextmanager
-def lost_contact_is_an_error() -> Iterator[None]:
+def report_lost_contact() -> Iterator[None]:
     """Turns a failed collective with the other processes into a ProcessError."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""One training step: pinned numbers, and a batch it can learn by heart."""
+"""One training step: golden numbers, and a batch that it can overfit."""
 
 import functools
 
@@ -8,11 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from rnnae import objective, optim, state
-from rnnae.evaluation import trained_run
+from rnnae import build, objective, optim, state
 from rnnae.models import MODELS
-from rnnae.training import train
-from rnnae.training.train import train_step
+from rnnae.training.step import make_train_step, train_step
 from tests import tiny
 
 SHAPE = (6, 5, 1)
@@ -22,7 +20,7 @@ def setup(name="sequence", learning_rate=1e-2, **changes):
     width = {"widths": (32,)} if name == "mlp" else {"width": 16}
     tokens = {"patch": 1, "likelihood__block": 1, "blocks": 1} if name == "sweep" else {}
     config = tiny.config(name, SHAPE, latent__size=8, **width, **tokens, **changes)
-    built = trained_run.build(config, 1)[0]
+    built = build.build_model(config)
     schedule = optax.constant_schedule(learning_rate)
     optimizer = optim.optimizer(
         schedule, name="adam", b1=0.9, b2=0.999, weight_decay=0.0, clip_norm=1.0
@@ -33,12 +31,11 @@ def setup(name="sequence", learning_rate=1e-2, **changes):
         average=lambda tree: tree,
         model=built,
         optimizer=optimizer,
-        schedule=schedule,
+        learning_rate=schedule,
         ema_decay=0.9,
         binarise="none",
         kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=0),
         free_bits=0.0,
-        precision="float32",
         microbatch=0,
     )
     return step, state.create(built, optimizer, SHAPE, seed=0)
@@ -49,7 +46,7 @@ def images():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_one_batch_can_be_learned_by_heart(name):
+def test_one_batch_can_be_overfitted(name):
     step, start = setup(name, likelihood__name="bernoulli", latent__name="gaussian")
     black_or_white = 255 * (images() > 127).astype(np.uint8)
 
@@ -59,11 +56,11 @@ def test_one_batch_can_be_learned_by_heart(name):
 
     end, means = many(start)
     assert int(end.step) == 1000
-    if name == "sweep":  # it needs no code: to tell four images apart takes log 4 = 1.39 nats
+    if name == "sweep":  # without a latent, telling four images apart takes log 4 = 1.39 nats
         assert 1.35 < means["loss"][-200:].mean() < 5
         return
     assert means["reconstruction"][-200:].mean() < 0.4 * means["reconstruction"][0]
-    # To tell four images apart takes log 4 = 1.39 nats of code.
+    # The latent needs log 4 = 1.39 nats to tell four images apart.
     assert 1 < means["kl"][-200:].mean() < 3
 
 
@@ -73,12 +70,12 @@ def test_one_batch_can_be_learned_by_heart(name):
         ("objective.beta", 0.25),
         ("objective.anneal_steps", 7),
         ("objective.free_bits", 2.0),
-        ("optim.precision", "bfloat16"),
+        ("optim.matmul_precision", "bfloat16"),
         ("optim.ema", 0.0),
         ("data.binarise", "none"),
     ],
 )
-def test_a_step_is_that_of_its_config(key, value):
+def test_every_key_of_the_config_changes_the_step(key, value):
     base = {
         "latent__name": "gaussian",
         "likelihood__name": "bernoulli",
@@ -90,9 +87,10 @@ def test_a_step_is_that_of_its_config(key, value):
 
     def outcome(**changes):
         config = tiny.config(shape=SHAPE, **(base | changes))
-        model, optimizer, schedule = trained_run.build(config, 10)
+        model = build.build_model(config)
+        optimizer, learning_rate = build.build_optimizer(config, 10)
         start = state.create(model, optimizer, SHAPE, seed=0).replace(step=jnp.int32(2))
-        step = train.step_of(config, model, optimizer, schedule, jax.devices()[0])
+        step = make_train_step(config, optimizer, learning_rate, jax.devices()[0])
         step = functools.partial(step, positions_B=jnp.arange(4), average=lambda tree: tree)
         new, means = jax.jit(step)(start, images())
         return means["kl_weight"], (new.ema, means["loss"], means["grad_norm"])
@@ -104,7 +102,7 @@ def test_a_step_is_that_of_its_config(key, value):
 
 
 def test_golden_step():
-    """Changes only if the model, its initialisation, the loss or the optimizer changed."""
+    """These numbers change only with the model, its initial values, the loss or the optimizer."""
     step, train_state = setup()
     losses, norms = [], []
     for _ in range(3):
@@ -115,7 +113,7 @@ def test_golden_step():
     np.testing.assert_allclose(norms, [1.188216, 0.548182, 0.605624], rtol=1e-3)
 
 
-def test_dynamic_binarisation_is_of_the_step_and_the_example():
+def test_dynamic_binarisation_depends_on_the_step_and_the_example():
     step, start = setup(likelihood__name="bernoulli")
     step = jax.jit(functools.partial(step, binarise="dynamic"))
     grey = np.full_like(images(), 128)
@@ -129,10 +127,10 @@ def test_dynamic_binarisation_is_of_the_step_and_the_example():
     assert loss(start, jnp.arange(4)) != loss(later, jnp.arange(4))
 
 
-def test_averages_follow_and_the_key_stays():
+def test_the_averaged_weights_follow_and_the_key_stays():
     step, start = setup()
     end, _ = jax.jit(step)(start, images())
-    rate = 1 - 1 / 10  # the ramp's first decay
+    rate = 1 - 1 / 10  # the decay of the first step
     for old, new, ema in zip(
         *(jax.tree.leaves(t) for t in (start.params, end.params, end.ema)), strict=True
     ):
