@@ -11,7 +11,7 @@ import jax
 import pytest
 
 from rnnae import build, main, state
-from rnnae.config import check, resolved
+from rnnae.config import check, default, resolved
 from rnnae.config.saved_config import RENAMED
 from rnnae.errors import (
     CheckpointError,
@@ -188,7 +188,7 @@ def test_impossible_values(key, value):
         check(config)
 
 
-@pytest.mark.parametrize("model, key", [("draw", "read_size"), ("sweep", "window")])
+@pytest.mark.parametrize("model, key", [("draw", "read_size"), ("sweep", "segment")])
 def test_impossible_values_of_a_model(model, key):
     config = default(model)
     config.model[key] = -1

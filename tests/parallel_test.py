@@ -1,4 +1,4 @@
-"""One device = several devices; pmap = jit with sharding; batches that do not divide are refused."""
+"""One device = several devices; pmap = jit with sharding; a batch must divide over devices."""
 
 import functools
 import os
