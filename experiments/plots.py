@@ -63,7 +63,7 @@ def draw(table: Table, results: list[Result], path: Path) -> None:
         axes.set_title(result.row.label, loc="left", fontsize=9, pad=2)
     if strips:
         figure.supxlabel(
-            "Samples of the first seed. Models that draw all pixels at once: mean of each pixel.",
+            "Samples of the first seed. Where all pixels are drawn at once, each shows its mean.",
             fontsize=8,
         )
     figure.savefig(path, dpi=110, metadata={"Software": None})
