@@ -202,7 +202,7 @@ def curve(records: list[dict], key: str) -> list[tuple[float, float]]:
     if key.startswith("train/") and having:
         steps = np.diff([record["step"] for record in having], prepend=0)
         enough = 2 * steps >= np.median(steps)
-        having = [record for record, kept in zip(having, enough, strict=True) if kept]
+        having = [record for record, keep in zip(having, enough, strict=True) if keep]
     return [(record["epoch"], record[key]) for record in having]
 
 

@@ -48,7 +48,7 @@ def measured(seconds):
 
 
 def test_a_table_has_speeds_ratios_shares_and_failures(tmp_path):
-    found = {
+    results = {
         "small": {
             "float32": {
                 "rnnae": measured([0.5, 0.25, 1.0]),
@@ -58,20 +58,20 @@ def test_a_table_has_speeds_ratios_shares_and_failures(tmp_path):
             }
         }
     }
-    text = report.table(CASE, found, "2 cores of one", allocator="keep")
+    text = report.table(CASE, results, "2 cores of one", allocator="keep")
     assert "| rnnae | 20 (10-40) | 2.00 | 0 | 25 % | 1 MiB | 1.0 s |" in text
     assert "| other | did not run: No module named 'other' |" in text
     assert "2 cores of one; jax 1.0" in text and "Medians of 3 rounds" in text
-    report.chart(CASE, found, tmp_path / "chart.png")
+    report.chart(CASE, results, tmp_path / "chart.png")
     assert (tmp_path / "chart.png").stat().st_size > 5000
 
 
 def test_a_contender_that_fails_does_not_stop_the_others():
     tiny = {"steps": 3, "width": 2, "batch": 2}
     targets = {"bad": ("peers_flax.nothing", tiny), "good": ("peers_flax.linear", tiny)}
-    found = turns.measure(targets, rounds=1, cores=1, allocator="default")
-    assert "nothing" in found["bad"]["error"]
-    assert len(found["good"]["seconds"]) == 1 and found["good"]["memory"] > 2**20
+    results = turns.measure(targets, rounds=1, cores=1, allocator="default")
+    assert "nothing" in results["bad"]["error"]
+    assert len(results["good"]["seconds"]) == 1 and results["good"]["memory"] > 2**20
 
 
 def test_a_contender_that_is_killed_between_its_turns_does_not_stop_the_others(monkeypatch):
@@ -87,17 +87,19 @@ def test_a_contender_that_is_killed_between_its_turns_does_not_stop_the_others(m
 
     monkeypatch.setattr(turns.Contender, "measure", killed)
     targets = {"one": ("peers_flax.linear", tiny)}
-    found = turns.measure(targets, rounds=2, cores=1, allocator="default")
-    assert found["one"] == {"error": "exit status -9"}
+    results = turns.measure(targets, rounds=2, cores=1, allocator="default")
+    assert results["one"] == {"error": "exit status -9"}
 
 
 def test_a_table_without_the_matmuls_contender_has_no_share(tmp_path):
-    found = {"small": {"float32": {"rnnae": measured([0.5]), report.MATMULS: {"error": "killed"}}}}
-    assert "| rnnae | 20 (20-20) |  | 0 |  | 1 MiB |" in report.table(CASE, found, "", "keep")
-    report.chart(CASE, found, tmp_path / "chart.png")
-    found["small"]["float32"]["rnnae"] = {"error": "killed"}
-    assert report.table(CASE, found, "", "keep").count("did not run: killed") == 2
-    report.chart(CASE, found, tmp_path / "chart.png")
+    results = {
+        "small": {"float32": {"rnnae": measured([0.5]), report.MATMULS: {"error": "killed"}}}
+    }
+    assert "| rnnae | 20 (20-20) |  | 0 |  | 1 MiB |" in report.table(CASE, results, "", "keep")
+    report.chart(CASE, results, tmp_path / "chart.png")
+    results["small"]["float32"]["rnnae"] = {"error": "killed"}
+    assert report.table(CASE, results, "", "keep").count("did not run: killed") == 2
+    report.chart(CASE, results, tmp_path / "chart.png")
 
 
 @pytest.mark.parametrize(

@@ -88,15 +88,17 @@ def measured(config):
 @pytest.mark.parametrize("name", tables.TABLES)
 def test_every_row_has_a_metric_and_every_metric_a_row(name, size):
     table = tables.load(name, size)
-    found = [measured(config_of(table, row)) for row in table.rows]
-    assert all(any(of_row & {*names} for names in table.metrics.values()) for of_row in found)
+    metrics = [measured(config_of(table, row)) for row in table.rows]
+    assert all(
+        any(row_metrics & {*names} for names in table.metrics.values()) for row_metrics in metrics
+    )
     # Every importance-sampled likelihood that is computed is also shown.
-    estimates = {name for of_row in found for name in of_row if "_is" in name}
+    estimates = {name for row_metrics in metrics for name in row_metrics if "_is" in name}
     assert estimates <= {name for names in table.metrics.values() for name in names}
     for heading, names in table.metrics.items():
         # At the small size, importance sampling may be left out.
         small = size == "cpu" and any("_is" in name for name in names)
-        assert small or any(of_row & {*names} for of_row in found), heading
+        assert small or any(row_metrics & {*names} for row_metrics in metrics), heading
 
 
 @pytest.mark.parametrize("name", tables.TABLES)
@@ -118,9 +120,9 @@ def test_a_table_has_a_title_a_question_and_a_protocol(name):
 )
 @pytest.mark.parametrize("size", tables.SIZES)
 def test_rows_are_compared_at_equal_flop(name, first, tolerance, size):
-    found = {}
+    flop = {}
     for row in tables.load(name, size).rows:
         config = config_lib.resolved(row.config(), (28, 28, 1))
-        found[row.label] = flops.training(trained_run.build(config, 1)[0])
-    for label, value in found.items():
-        assert value == pytest.approx(found[first], rel=tolerance), label
+        flop[row.label] = flops.training(trained_run.build(config, 1)[0])
+    for label, value in flop.items():
+        assert value == pytest.approx(flop[first], rel=tolerance), label

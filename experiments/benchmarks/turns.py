@@ -147,9 +147,9 @@ def main(target: str, size: str) -> None:
     first = time.perf_counter() - begin
     while True:  # find how many steps a measurement needs; this also warms up
         begin = time.perf_counter()
-        own = program.run(steps)
+        reported = program.run(steps)
         taken = time.perf_counter() - begin
-        if own or taken > _SECONDS / 4:
+        if reported or taken > _SECONDS / 4:
             break
         steps *= 2
     steps = math.ceil(steps * _SECONDS / taken / program.multiple) * program.multiple
