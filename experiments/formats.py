@@ -161,7 +161,8 @@ def _missing(table: Table, results: list[Result]) -> list[str]:
     for row in table.rows:
         missing = [str(seed) for seed in planned if seed not in done.get(row.label, ())]
         if row.label in done and missing:
-            by_seeds.setdefault(f"seed {', '.join(missing)}", []).append(row.label)
+            noun = "seeds" if len(missing) > 1 else "seed"
+            by_seeds.setdefault(f"{noun} {', '.join(missing)}", []).append(row.label)
     return [row.label for row in table.rows if row.label not in done] + [
         f"{seeds} of {'all rows' if len(labels) == len(table.rows) else ', '.join(labels)}"
         for seeds, labels in by_seeds.items()

@@ -63,7 +63,7 @@ def draw(table: Table, results: list[Result], path: Path) -> None:
         axes.set_title(result.row.label, loc="left", fontsize=9, pad=2)
     if strips:
         figure.supxlabel(
-            "Samples of the first seed. Models that draw all pixels at once: mean of each pixel.",
+            "Samples of the first seed. Where all pixels are drawn at once, each shows its mean.",
             fontsize=8,
         )
     figure.savefig(path, dpi=110, metadata={"Software": None})
@@ -202,7 +202,7 @@ def curve(records: list[dict], key: str) -> list[tuple[float, float]]:
     if key.startswith("train/") and having:
         steps = np.diff([record["step"] for record in having], prepend=0)
         enough = 2 * steps >= np.median(steps)
-        having = [record for record, kept in zip(having, enough, strict=True) if kept]
+        having = [record for record, keep in zip(having, enough, strict=True) if keep]
     return [(record["epoch"], record[key]) for record in having]
 
 

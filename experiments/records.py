@@ -236,10 +236,10 @@ class TableFile:
         width = max(picture.shape[1] for picture in pictures.values())
         strips, layout, top = [], [], 0
         for (label, seed), picture in pictures.items():
-            height, own = picture.shape[:2]
-            pad = ((0, 0), (0, width - own), (0, 0))
+            height, own_width = picture.shape[:2]
+            pad = ((0, 0), (0, width - own_width), (0, 0))
             strips.append(np.pad(picture, pad, constant_values=_WHITE))
-            place = {"row": label, "seed": seed, "top": top, "height": height, "width": own}
+            place = {"row": label, "seed": seed, "top": top, "height": height, "width": own_width}
             layout.append(place)
             top += height
         text = PngInfo()

@@ -1,4 +1,4 @@
-"""Benchmarks name what exists, count the work that a step does, and say what they found."""
+"""Benchmarks: contenders exist, matrix products are counted correctly, tables show the results."""
 
 import ast
 from pathlib import Path
@@ -21,89 +21,92 @@ CONFIGS = {
 @pytest.mark.parametrize(
     "name, size", [(name, size) for name in CONFIGS for size in CASES[name].sizes]
 )
-def test_the_products_of_a_case_are_those_of_the_model(name, size):
-    """Within 2 %, the products of DRAW's windows."""
+def test_the_matmuls_of_a_case_are_those_of_the_model(name, size):
+    """Within 2 %: the products of DRAW's windows are not counted."""
     case = CASES[name]
-    made = CONFIGS[name](case.sizes[size])
-    made.data.shape = (28, 28, 1)
-    model, _, _ = trained_run.build(made, 1)
-    counted = sum(2 * m * k * n * times for m, k, n, times in case.products(case.sizes[size]))
+    config = CONFIGS[name](case.sizes[size])
+    config.data.shape = (28, 28, 1)
+    model, _, _ = trained_run.build(config, 1)
+    counted = sum(2 * m * k * n * count for m, k, n, count in case.matmuls(case.sizes[size]))
     assert counted / case.sizes[size]["batch"] == pytest.approx(flops.forward(model), rel=0.02)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_contender_exists(name):
-    """Read, not imported: what they compare with need not be installed."""
+    """Modules are parsed, not imported: the other libraries need not be installed."""
     for target, _ in CASES[name].contenders.values():
         module, function = target.split(".")
         tree = ast.parse((Path(ours.__file__).parent / f"{module}.py").read_text())
         assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-CASE = Case("A case", {"small": {"batch": 10}}, {}, products=lambda size: [(10, 20, 30, 2)])
+CASE = Case("A case", {"small": {"batch": 10}}, {}, matmuls=lambda size: [(10, 20, 30, 2)])
 
 
-def figures(seconds):
+def measured(seconds):
     return {"seconds": seconds, "memory": 2**20, "first": 1.0, "versions": {"jax": "1.0"}}
 
 
-def test_a_table_says_speeds_ratios_shares_and_failures(tmp_path):
-    found = {
+def test_a_table_has_speeds_ratios_shares_and_failures(tmp_path):
+    results = {
         "small": {
             "float32": {
-                "rnnae": figures([0.5, 0.25, 1.0]),
-                "PyTorch": figures([1.0, 1.0, 1.0]),
+                "rnnae": measured([0.5, 0.25, 1.0]),
+                "PyTorch": measured([1.0, 1.0, 1.0]),
                 "other": {"error": "No module named 'other'"},
-                report.PRODUCTS: figures([0.125, 0.125, 0.125]),
+                report.MATMULS: measured([0.125, 0.125, 0.125]),
             }
         }
     }
-    text = report.table(CASE, found, "2 cores of one", allocator="keep")
+    text = report.table(CASE, results, "2 cores of one", allocator="keep")
     assert "| rnnae | 20 (10-40) | 2.00 | 0 | 25 % | 1 MiB | 1.0 s |" in text
     assert "| other | did not run: No module named 'other' |" in text
-    assert "2 cores of one; jax 1.0" in text and "medians of 3 rounds" in text
-    report.chart(CASE, found, tmp_path / "chart.png")
+    assert "2 cores of one; jax 1.0" in text and "Medians of 3 rounds" in text
+    report.chart(CASE, results, tmp_path / "chart.png")
     assert (tmp_path / "chart.png").stat().st_size > 5000
 
 
-def test_a_contender_that_fails_is_reported_and_stops_nobody():
+def test_a_contender_that_fails_does_not_stop_the_others():
     tiny = {"steps": 3, "width": 2, "batch": 2}
     targets = {"bad": ("peers_flax.nothing", tiny), "good": ("peers_flax.linear", tiny)}
-    found = turns.measure(targets, rounds=1, cores=1, allocator="default")
-    assert "nothing" in found["bad"]["error"]
-    assert len(found["good"]["seconds"]) == 1 and found["good"]["memory"] > 2**20
+    results = turns.measure(targets, rounds=1, cores=1, allocator="default")
+    assert "nothing" in results["bad"]["error"]
+    assert len(results["good"]["seconds"]) == 1 and results["good"]["memory"] > 2**20
 
 
-def test_a_contender_that_is_killed_between_its_turns_stops_nobody(monkeypatch):
+def test_a_contender_that_is_killed_between_its_turns_does_not_stop_the_others(monkeypatch):
     tiny = {"steps": 3, "width": 2, "batch": 2}
     measure, calls = turns.Contender.measure, []
 
     def killed(contender):
         calls.append(contender)
-        if len(calls) == 2:  # the first one's second turn
+        if len(calls) == 2:  # the second turn of the first contender
             contender._process.kill()
             contender._process.wait()
         return measure(contender)
 
     monkeypatch.setattr(turns.Contender, "measure", killed)
     targets = {"one": ("peers_flax.linear", tiny)}
-    found = turns.measure(targets, rounds=2, cores=1, allocator="default")
-    assert found["one"] == {"error": "exit status -9"}
+    results = turns.measure(targets, rounds=2, cores=1, allocator="default")
+    assert results["one"] == {"error": "exit status -9"}
 
 
-def test_a_table_without_its_products_has_no_share(tmp_path):
-    found = {"small": {"float32": {"rnnae": figures([0.5]), report.PRODUCTS: {"error": "killed"}}}}
-    assert "| rnnae | 20 (20-20) |  | 0 |  | 1 MiB |" in report.table(CASE, found, "", "keep")
-    report.chart(CASE, found, tmp_path / "chart.png")
-    found["small"]["float32"]["rnnae"] = {"error": "killed"}
-    assert report.table(CASE, found, "", "keep").count("did not run: killed") == 2
-    report.chart(CASE, found, tmp_path / "chart.png")
+def test_a_table_without_the_matmuls_contender_has_no_share(tmp_path):
+    results = {
+        "small": {"float32": {"rnnae": measured([0.5]), report.MATMULS: {"error": "killed"}}}
+    }
+    assert "| rnnae | 20 (20-20) |  | 0 |  | 1 MiB |" in report.table(CASE, results, "", "keep")
+    report.chart(CASE, results, tmp_path / "chart.png")
+    results["small"]["float32"]["rnnae"] = {"error": "killed"}
+    assert report.table(CASE, results, "", "keep").count("did not run: killed") == 2
+    report.chart(CASE, results, tmp_path / "chart.png")
 
 
 @pytest.mark.parametrize(
-    "argv, said", [(["lstmm"], "choose from"), (["--cores", "4096"], "--cores 4096: there are")]
+    "argv, message",
+    [(["lstmm"], "choose from"), (["--cores", "4096"], "4096: this process may use")],
 )
-def test_what_there_is_not_is_refused(argv, said, capsys):
+def test_unknown_cases_and_missing_cores_are_refused(argv, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         run.main(argv)
-    assert stopped.value.code == 2 and said in capsys.readouterr().err
+    assert stopped.value.code == 2 and message in capsys.readouterr().err

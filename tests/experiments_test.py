@@ -217,8 +217,8 @@ def test_a_row_can_evaluate_the_weights_of_another(plant, tmp_path, capsys, monk
     output = capsys.readouterr().out
     assert "| K = 8 | 1,234 | 5.0 |  | 0.00 | 2 | **72.00 ± 0.00** |" in output
     evaluation = tmp_path / "root" / "widths-full" / "k-1" / "seed1" / "evaluation.json"
-    made = json.loads(evaluation.read_text())
-    assert made["metrics"]["test/nll_dynamic"] == 79 and made["weights"]["test/kl"] == 4
+    content = json.loads(evaluation.read_text())
+    assert content["metrics"]["test/nll_dynamic"] == 79 and content["weights"]["test/kl"] == 4
     records = tmp_path / "root" / "widths-full" / "a" / "seed1" / "metrics.jsonl"
     whole = records.read_text()
     records.write_text(whole.replace('"test/kl": 4', '"test/kl": 5'))  # trained again

@@ -19,9 +19,9 @@ start = {"step": 0, "date": "2026-01-02T03:04:05+00:00", "commit": "abc", "devic
 if "--mode=evaluate" in sys.argv:
     k = float(flags["config.eval.importance_samples"])
     settings = {"importance_samples": int(os.environ.get("OTHER_K", k))}
-    found = {"environment": start, "eval": settings}
-    found |= {"test/nll_dynamic": 80 - k, "test/nll_dynamic_se": 0.1}
-    (directory / "evaluation.json").write_text(json.dumps(found))
+    result = {"environment": start, "eval": settings}
+    result |= {"test/nll_dynamic": 80 - k, "test/nll_dynamic_se": 0.1}
+    (directory / "evaluation.json").write_text(json.dumps(result))
     sys.exit()
 config = runpy.run_path(flags["config"])["get_config"]()
 for key, value in flags.items():
@@ -33,10 +33,10 @@ for key, value in flags.items():
         with config.ignore_type():
             config.update_from_flattened_dict({key[7:]: value})
 if "seeds" in flags:
-    made = {int(seed): directory / f"seed{seed}" for seed in flags["seeds"].split(",")}
+    workdirs = {int(seed): directory / f"seed{seed}" for seed in flags["seeds"].split(",")}
 else:
-    made = {int(flags["config.seed"]): directory}
-for seed, workdir in made.items():
+    workdirs = {int(flags["config.seed"]): directory}
+for seed, workdir in workdirs.items():
     if width < 0 and seed < 1 - width:
         sys.exit(f"a width cannot be negative (seed {seed})")
     workdir.mkdir(parents=True, exist_ok=True)

@@ -145,7 +145,7 @@ def test_a_report_lists_what_was_not_run(plant, tmp_path, capsys):
     assert run.main([*argv, "--seeds", "0"]) == 0
     assert report.main([*argv, "--out", str(tmp_path)]) == 0
     output = capsys.readouterr().out
-    assert "Not run: seed 1, 2 of Wide, very." in output and f'{command} --row "narrow"`' in output
+    assert "Not run: seeds 1, 2 of Wide, very." in output and f'{command} --row "narrow"`' in output
     assert f'{command} --row "Wide, very" --seeds 0`' in output
 
 

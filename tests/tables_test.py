@@ -1,4 +1,4 @@
-"""Every row of every table can be run, and is what its table says."""
+"""Every row of every table is a legal config, and measures what the table shows."""
 
 import ast
 import inspect
@@ -26,12 +26,13 @@ def shape_of(config):
     return (32, 32, 3) if config.data.name == "cifar10" else (28, 28, 1)
 
 
-def made_of(table, row):
-    """Its config; of a row that evaluates, the one that was trained with its own settings."""
+def config_of(table, row):
+    """The config of a row. If the row evaluates the weights of another, the config of that row with
+    the overrides of this one."""
     if not row.weights_from:
         return row.config()
     (trained,) = [r for r in table.rows if r.label == row.weights_from]
-    assert not trained.trained and all(key.startswith("eval.") for key in row.overrides)
+    assert not trained.weights_from and all(key.startswith("eval.") for key in row.overrides)
     config = trained.config()
     config.update_from_flattened_dict(row.overrides)
     return config
@@ -39,16 +40,17 @@ def made_of(table, row):
 
 @pytest.mark.parametrize("table, row", EVERY)
 def test_every_row_is_a_legal_override_of_its_config(table, row):
-    config = made_of(table, row)
+    config = config_of(table, row)
     config_lib.check(config)
     shape = shape_of(config)
     model, optimizer, _ = trained_run.build(config_lib.resolved(config, shape), 1)
-    jax.eval_shape(lambda: state.create(model, optimizer, shape, 0))  # a model checks itself late
+    # Some models check their settings only when they are built.
+    jax.eval_shape(lambda: state.create(model, optimizer, shape, 0))
     grey = 0 if config.data.name == "binarized_mnist" else 100
     evaluate.check_protocol(model, np.full((1, *shape), grey, np.uint8), config.data.binarise)
 
 
-# Images to train on: without and with those of validation.
+# Number of training images: without and with the validation images.
 IMAGES = {
     "mnist": (50_000, 60_000),
     "binarized_mnist": (50_000, 60_000),
@@ -59,14 +61,14 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("table, row", EVERY)
-def test_the_price_of_a_code_has_risen_by_half_of_a_run(table, row):
-    config = made_of(table, row)
+def test_kl_annealing_ends_in_the_first_half_of_a_run(table, row):
+    config = config_of(table, row)
     total = Timetable.of(config, IMAGES[config.data.name][config.data.train_on_all]).total
     assert config.latent.name == "none" or config.objective.anneal_steps <= total / 2
 
 
 def measured(config):
-    """The names of a run's test metrics."""
+    """The names of the test metrics of a run."""
     model = trained_run.build(config_lib.resolved(config, shape_of(config)), 1)[0]
     binary = {"binarized_mnist": "static"}.get(config.data.name, "8bit")
     protocol = "dynamic" if config.data.binarise == "dynamic" else binary
@@ -84,21 +86,23 @@ def measured(config):
 
 @pytest.mark.parametrize("size", tables.SIZES)
 @pytest.mark.parametrize("name", tables.TABLES)
-def test_every_row_has_a_number_and_every_heading_a_row(name, size):
+def test_every_row_has_a_metric_and_every_metric_a_row(name, size):
     table = tables.load(name, size)
-    found = [measured(made_of(table, row)) for row in table.rows]
-    assert all(any(of_row & {*names} for names in table.metrics.values()) for of_row in found)
-    # No likelihood is estimated from many samples and then not told.
-    estimates = {name for of_row in found for name in of_row if "_is" in name}
+    metrics = [measured(config_of(table, row)) for row in table.rows]
+    assert all(
+        any(row_metrics & {*names} for names in table.metrics.values()) for row_metrics in metrics
+    )
+    # Every importance-sampled likelihood that is computed is also shown.
+    estimates = {name for row_metrics in metrics for name in row_metrics if "_is" in name}
     assert estimates <= {name for names in table.metrics.values() for name in names}
     for heading, names in table.metrics.items():
-        # At the small size an estimate of many samples may be left out.
+        # At the small size, importance sampling may be left out.
         small = size == "cpu" and any("_is" in name for name in names)
-        assert small or any(of_row & {*names} for of_row in found), heading
+        assert small or any(row_metrics & {*names} for row_metrics in metrics), heading
 
 
 @pytest.mark.parametrize("name", tables.TABLES)
-def test_a_table_says_what_it_is_about(name):
+def test_a_table_has_a_title_a_question_and_a_protocol(name):
     table = tables.load(name, "full")
     assert table.title and len(table.question) > 80 and table.protocol
     assert len({tables.slug(row.label) for row in table.rows}) == len(table.rows) > 1
@@ -108,17 +112,17 @@ def test_a_table_says_what_it_is_about(name):
     assert set(getattr(tables.TABLES[name], "CPU_ROWS", {})) <= {row.label for row in table.rows}
     tree = ast.parse(inspect.getsource(tables.TABLES[name]))
     data = (ast.Assign, ast.Expr)
-    assert all(isinstance(node, data) for node in tree.body), "a table is data"
+    assert all(isinstance(node, data) for node in tree.body), "a table contains only data"
 
 
 @pytest.mark.parametrize(
     "name, first, tolerance", [("cells", "LSTM", 0.02), ("depth", "1 layer", 0.03)]
 )
 @pytest.mark.parametrize("size", tables.SIZES)
-def test_rows_are_compared_at_equal_arithmetic(name, first, tolerance, size):
-    found = {}
+def test_rows_are_compared_at_equal_flop(name, first, tolerance, size):
+    flop = {}
     for row in tables.load(name, size).rows:
         config = config_lib.resolved(row.config(), (28, 28, 1))
-        found[row.label] = flops.training(trained_run.build(config, 1)[0])
-    for label, value in found.items():
-        assert value == pytest.approx(found[first], rel=tolerance), label
+        flop[row.label] = flops.training(trained_run.build(config, 1)[0])
+    for label, value in flop.items():
+        assert value == pytest.approx(flop[first], rel=tolerance), label

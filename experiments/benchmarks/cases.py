@@ -1,34 +1,45 @@
-"""What is measured: shapes, who takes part, and the matrix products that the work is made of.
+"""The benchmarks: shapes, contenders, and the matrix products that the work consists of.
 
-A product is (rows, inner, columns, times) of the forward pass. Training takes three of each: the
-product, its input's gradient and its weight's; the weight's gradients of the steps of a recurrence
-are one product over all of them.
+To add a case, add an entry to `CASES`. A matrix product is (rows, inner, columns, count) in the
+forward pass. Training needs three products for each: the product itself, the gradient of its input
+and the gradient of its weight. For the steps of a recurrence, the weight's gradient is one product
+over all steps.
 """
 
 import dataclasses
 from collections.abc import Callable
 
-Products = list[tuple[int, int, int, int]]
+Matmuls = list[tuple[int, int, int, int]]
 
 _GATES = {"lstm": 4, "gru": 3}
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """`contenders`: name -> (module.function, what its size has besides that of the case); in
-    `float32`, and those named in `bfloat16` in that too."""
+    """One benchmark.
+
+    Attributes:
+      title: heading of the table.
+      sizes: name -> shapes, which are passed to each contender.
+      contenders: name -> ("module.function", further options of this contender).
+      bfloat16: names of the contenders that also run in bfloat16; all run in float32.
+      matmuls: size -> the matrix products of a forward pass, if they are counted.
+      unit: of the speed.
+      baseline: the contender that the speeds of the others are compared with.
+    """
 
     title: str
     sizes: dict[str, dict]
     contenders: dict[str, tuple[str, dict]]
     bfloat16: tuple[str, ...] = ()
-    products: Callable[[dict], Products] | None = None
+    matmuls: Callable[[dict], Matmuls] | None = None
     unit: str = "images/s"
     baseline: str = "PyTorch"
 
 
-def _row(size: dict) -> Products:
-    """The decoder's positions, the same for all images, are read once, though peers repeat them."""
+def _row(size: dict) -> Matmuls:
+    """The decoder's position inputs are the same for all images. They are counted once, as rnnae
+    multiplies them; other libraries multiply them for each image."""
     batch, width, gates = size["batch"], size["width"], _GATES[size["cell"]]
     states = 2 if size["cell"] == "lstm" else 1
     return [
@@ -42,9 +53,9 @@ def _row(size: dict) -> Products:
     ]
 
 
-def _draw(size: dict) -> Products:
-    """Without the windows' own small products, 2 % of these for 5 x 5. A whole image is read once,
-    what the canvas makes of it at every glimpse."""
+def _draw(size: dict) -> Matmuls:
+    """Without the small products of the attention windows, which add 2 % for 5 x 5. Without
+    attention, the image is multiplied once, and the error image at every glimpse."""
     batch, width, n, steps = size["batch"], size["width"], size["attention"], size["steps"]
     read, written = (2 * n * n, n * n) if n else (784, 784)
     return [
@@ -56,13 +67,13 @@ def _draw(size: dict) -> Products:
     ]
 
 
-def _pixels(size: dict) -> Products:
+def _pixels(size: dict) -> Matmuls:
     batch, width = size["batch"], size["width"]
     tokens = 784 * batch
     return [(tokens, 1, 4 * width, 1), (batch, width, 4 * width, 784), (tokens, width, 1, 1)]
 
 
-def _flagship(size: dict) -> Products:
+def _flagship(size: dict) -> Matmuls:
     tokens, width = 196 * size["batch"], 64
     vertical = [(width, 2 * width, 3), (2 * width, width, 1), (width, width, 1)]
     horizontal = [(width, 2 * width, 1), (width, width, 2)]
@@ -72,13 +83,13 @@ def _flagship(size: dict) -> Products:
     return [*layers, (tokens, width, 16, 1)]
 
 
-def _sweeps(size: dict) -> Products:
+def _sweeps(size: dict) -> Matmuls:
     tokens, width = size["side"] ** 2 * size["batch"], size["width"]
     return [(tokens, width, 2 * width, 1), (tokens, width, width, 1)]
 
 
 def _rows(cell: str) -> dict:
-    """The sizes of a row autoencoder: width 512 and batch 256, then each changed alone."""
+    """Sizes of a row autoencoder: width 512 and batch 256, and each of the two varied alone."""
     pairs = [(512, 256), (128, 256), (256, 256), (1024, 256), (512, 64), (512, 1024)]
     return {
         f"width {width}, batch {batch}": {"cell": cell, "width": width, "batch": batch}
@@ -96,14 +107,14 @@ _ROW = {
 
 CASES: dict[str, Case] = {
     "lstm": Case(
-        "Training a row LSTM autoencoder: 28 steps, 64 numbers",
+        "Training a row LSTM autoencoder: 28 steps, latent of 64",
         _rows("lstm"),
         _ROW,
         ("rnnae", "PyTorch", "torch.compile", "flax nn.RNN", "Keras on jax"),
         _row,
     ),
     "gru": Case(
-        "Training a row GRU autoencoder: 28 steps, 64 numbers",
+        "Training a row GRU autoencoder: 28 steps, latent of 64",
         {"width 512, batch 256": {"cell": "gru", "width": 512, "batch": 256}},
         _ROW,
         ("rnnae", "PyTorch", "torch.compile", "flax nn.RNN"),
@@ -154,10 +165,10 @@ CASES: dict[str, Case] = {
             "PyTorch": ("peers_torch.sweeps", {}),
             "nn.scan": ("ours.sweeps", {"plain": True}),
         },
-        products=_sweeps,
+        matmuls=_sweeps,
     ),
     "flagship": Case(
-        "Training configs/mnist_sweep.py without a code, by Adam, batch 50",
+        "Training configs/mnist_sweep.py without a latent, with Adam, batch 50",
         {"width 64, batch 50": {"batch": 50}},
         {
             "rnnae": ("ours.flagship", {}),
@@ -166,25 +177,25 @@ CASES: dict[str, Case] = {
             "whole batch": ("ours.flagship", {"whole": True}),
             "whole batch, nn.scan": ("ours.flagship", {"whole": True, "plain": True}),
         },
-        products=_flagship,
+        matmuls=_flagship,
     ),
     "raster": Case(
-        "Drawing 64 images pixel by pixel from an LSTM of width 128",
+        "Sampling 64 images pixel by pixel from an LSTM of width 128",
         {"64 images": {"width": 128, "batch": 64}},
         {"rnnae": ("ours.raster", {}), "PyTorch": ("peers_torch.raster", {})},
     ),
     "images": Case(
-        "Drawing 64 new images",
+        "Sampling 64 images",
         {"64 images": {"batch": 64, "width": 256}},
         {
             "rows": ("ours.images", {"model": "row", "cell": "lstm"}),
             "DRAW": ("ours.images", {"model": "draw", "steps": 32, "attention": 5}),
             "sweeps": ("ours.images", {"model": "sweep"}),
-            "sweeps, the whole network for every token": (
+            "sweeps, whole network for every token": (
                 "ours.images",
-                {"model": "sweep", "anew": True},
+                {"model": "sweep", "rerun": True},
             ),
         },
-        baseline="sweeps, the whole network for every token",
+        baseline="sweeps, whole network for every token",
     ),
 }

@@ -1,10 +1,13 @@
-"""rnnae beside what a user would pick instead, on this machine.
+"""Measures the speed of rnnae and of the libraries that a user would pick instead, on this machine.
 
     python -m experiments.benchmarks.run [case ...] [--rounds 5] [--cores 2] [--allocator keep]
 
-Cases are those of `cases.py` (all by default), and `startup`. Needs the extra `bench`. Every
-contender has a process of its own, all with the same shapes, dtypes, cores and allocator, measured
-in turns. Prints Markdown and keeps it, the figures and a chart in experiments/benchmarks/results.
+A case is a key of `cases.CASES`, or `startup`; the default is all of them. The extra `bench` must
+be installed. Each contender runs in a process of its own, with the same shapes, dtypes, cores and
+allocator, and they are measured in turns. Prints a Markdown table, and writes it with its raw
+measurements and a chart to experiments/benchmarks/results.
+
+Exit codes: 0 done (contenders that failed are listed in the table), 2 a flag is wrong.
 """
 
 import argparse
@@ -19,50 +22,55 @@ _RESULTS = Path(__file__).parent / "results"
 
 
 def measure(case: Case, rounds: int, cores: int, allocator: str) -> dict:
-    """{size: {"float32" or "bfloat16": {contender: figures}}}."""
-    found: dict = {}
+    """{size: {"float32" or "bfloat16": {contender: result of `turns.measure`}}}."""
+    results: dict = {}
     for name, size in case.sizes.items():
-        found[name] = {}
+        results[name] = {}
         for precision in ("float32", "bfloat16") if case.bfloat16 else ("float32",):
             targets = {
-                contender: (target, size | {"precision": precision} | own)
-                for contender, (target, own) in case.contenders.items()
+                contender: (target, size | {"precision": precision} | options)
+                for contender, (target, options) in case.contenders.items()
                 if precision == "float32" or contender in case.bfloat16
             }
-            if case.products:
-                products = {"products": case.products(size), "precision": precision}
-                targets[report.PRODUCTS] = ("products.train", products)
-            found[name][precision] = turns.measure(targets, rounds, cores, allocator)
-    return found
+            if case.matmuls:
+                matmuls = {"matmuls": case.matmuls(size), "precision": precision}
+                targets[report.MATMULS] = ("matmuls.train", matmuls)
+            results[name][precision] = turns.measure(targets, rounds, cores, allocator)
+    return results
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = [*CASES, startup.NAME]
     parser.add_argument("cases", nargs="*", help=", ".join(names), metavar="case")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--allocator", choices=sorted(turns.ALLOCATORS), default="keep")
+    rounds_help = "measurements of each contender (default: %(default)s)"
+    parser.add_argument("--rounds", type=int, default=5, help=rounds_help)
+    cores_help = "cores of each contender (default: %(default)s)"
+    parser.add_argument("--cores", type=int, default=2, help=cores_help)
+    allocator_help = "keep freed memory, in huge pages, or the system's default (default: keep)"
+    allocators = sorted(turns.ALLOCATORS)
+    parser.add_argument("--allocator", choices=allocators, default="keep", help=allocator_help)
     arguments = parser.parse_args(argv)
     unknown = [name for name in arguments.cases if name not in names]
     if unknown:
         parser.error(f"unknown case {unknown[0]!r}; choose from {', '.join(names)}")
-    there = turns.available()
-    if not 1 <= arguments.cores <= len(there):
-        parser.error(f"--cores {arguments.cores}: there are {len(there)}")
+    available = len(turns.available_cores())
+    if not 1 <= arguments.cores <= available:
+        parser.error(f"--cores {arguments.cores}: this process may use {available}")
     _RESULTS.mkdir(exist_ok=True)
-    machine = report.where()  # before there are new results, or the commit is no longer clean
+    # Before results are written: they would make the commit "-dirty".
+    machine = report.provenance_text()
     for name in arguments.cases or names:
         if name == startup.NAME:
             text = startup.measure(arguments.rounds, machine)
         else:
             case = CASES[name]
-            figures = measure(case, arguments.rounds, arguments.cores, arguments.allocator)
+            measurements = measure(case, arguments.rounds, arguments.cores, arguments.allocator)
             where = f"{arguments.cores} cores of {machine}"
-            made = {"where": where, "allocator": arguments.allocator, "sizes": figures}
-            (_RESULTS / f"{name}.json").write_text(json.dumps(made, indent=1) + "\n")
-            text = report.table(case, figures, where, arguments.allocator)
-            report.chart(case, figures, _RESULTS / f"{name}.png")
+            content = {"where": where, "allocator": arguments.allocator, "sizes": measurements}
+            (_RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+            text = report.table(case, measurements, where, arguments.allocator)
+            report.chart(case, measurements, _RESULTS / f"{name}.png")
         (_RESULTS / f"{name}.md").write_text(text)
         print(text, flush=True)
     return 0

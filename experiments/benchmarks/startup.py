@@ -1,5 +1,5 @@
-"""How long a user waits: the import, and the first training step with and without the cache of
-compiled programs, by the command line as they would run it."""
+"""How long a user waits: for the import, and for the first training step of the command line, with
+and without the cache of compiled programs."""
 
 import statistics
 import subprocess
@@ -15,32 +15,33 @@ _ROOT = Path(__file__).parents[2]
 
 
 def measure(rounds: int, machine: str) -> str:
-    """Markdown: medians of seconds from the start of the process."""
+    """A Markdown table with the median seconds from the start of the process."""
     with tempfile.TemporaryDirectory() as directory:
         data, cache = Path(directory) / "data", Path(directory) / "cache"
         waits: dict[str, list[float]] = {"import": [], "cold": [], "cached": []}
-        first_step(Path(directory) / "fill", data, cache)  # and MNIST is unpacked
+        first_step(Path(directory) / "fill", data, cache)  # fills the cache, and prepares MNIST
         for index in range(rounds):
             begin = time.perf_counter()
             subprocess.run([sys.executable, "-c", _IMPORT], cwd=_ROOT, check=True)
             waits["import"].append(time.perf_counter() - begin)
-            for name, chosen in (("cold", None), ("cached", cache)):
-                waits[name].append(first_step(Path(directory) / f"{name}{index}", data, chosen))
+            for name, used_cache in (("cold", None), ("cached", cache)):
+                workdir = Path(directory) / f"{name}{index}"
+                waits[name].append(first_step(workdir, data, used_cache))
     rows = {
         f"`{_IMPORT}`": waits["import"],
-        "first step of `configs/mnist.py`, nothing compiled before": waits["cold"],
-        "the same with the compilation cache": waits["cached"],
+        "first step of `configs/mnist.py`, empty compilation cache": waits["cold"],
+        "the same, filled compilation cache": waits["cached"],
     }
     lines = ["## Start-up", "", "| | seconds (min-max) |", "|---|---|"]
     for name, seconds in rows.items():
-        middle = statistics.median(seconds)
-        lines.append(f"| {name} | {middle:.1f} ({min(seconds):.1f}-{max(seconds):.1f}) |")
-    text = f"{machine}; medians of {rounds} rounds; MNIST is prepared already."
+        median = statistics.median(seconds)
+        lines.append(f"| {name} | {median:.1f} ({min(seconds):.1f}-{max(seconds):.1f}) |")
+    text = f"{machine}; medians of {rounds} rounds. MNIST was already prepared."
     return "\n".join([*lines, "", text, ""])
 
 
 def first_step(workdir: Path, data: Path, cache: Path | None) -> float:
-    """Seconds from the start of a run to the record of its first step."""
+    """Seconds from the start of a run until it has recorded its first step."""
     command = [sys.executable, "-m", "rnnae.main", "--config=configs/mnist.py"]
     command += [f"--workdir={workdir}", f"--config.data.data_dir={data}"]
     command += [f"--config.compilation_cache={cache or ''}", "--config.train.steps_per_call=1"]

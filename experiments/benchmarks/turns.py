@@ -1,8 +1,8 @@
-"""A process for each contender, kept alive and measured in turns: A B A B, so that a slow minute of
-the machine falls on all of them.
+"""Measures contenders in turns: A B A B, so that a slow minute of the machine affects all of them.
 
-A contender is a function `build(size) -> Program` in one of the modules of `contenders`, which are
-imported in its own process only: none sees another's threads, allocator or imports.
+A contender is a function `build(size) -> Program` in a module of `contenders`. Each contender has a
+process of its own that stays alive between its turns. Its module is imported only there, so that it
+does not share threads, allocator or imports with another one.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-_SECONDS = 2.0  # of one measurement, at least
-_KEEP = {  # glibc keeps freed memory, in huge pages: in every contender alike
+_SECONDS = 2.0  # minimum duration of one measurement
+_KEEP = {  # glibc keeps freed memory, in huge pages
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "MALLOC_TOP_PAD_": "67108864",
@@ -31,15 +31,18 @@ ALLOCATORS = {"keep": _KEEP, "default": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What a contender gives: `run(n)` does n steps, a multiple of `multiple`, and returns when the
-    last is done; the seconds of a step if it knows them better than the clock."""
+    """The program of a contender.
+
+    `run(n)` does n steps and returns when the last one is finished; n is a multiple of `multiple`.
+    It may return the seconds of one step; otherwise the clock is used.
+    """
 
     run: Callable[[int], float | None]
     versions: dict[str, str]
     multiple: int = 1
 
 
-def available() -> list[int]:
+def available_cores() -> list[int]:
     """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
@@ -47,17 +50,17 @@ def available() -> list[int]:
 
 
 class Failed(Exception):
-    """A contender that did not start or stopped; the message is the last line it wrote."""
+    """A contender did not start, or it stopped. The message is the last line of its stderr."""
 
 
 class Contender:
-    """A contender in a process of its own, on `cores` cores."""
+    """The process of a contender, on `cores` cores."""
 
     def __init__(self, target: str, size: dict, cores: int, allocator: str):
         environment = os.environ | ALLOCATORS[allocator] | {"OMP_NUM_THREADS": str(cores)}
         command = [sys.executable, "-m", "experiments.benchmarks.turns", target, json.dumps(size)]
         if hasattr(os, "sched_getaffinity"):
-            command = ["taskset", "-c", ",".join(map(str, available()[:cores])), *command]
+            command = ["taskset", "-c", ",".join(map(str, available_cores()[:cores])), *command]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             command,
@@ -68,11 +71,12 @@ class Contender:
             stderr=self._errors,
             text=True,
         )
-        self.start = self._answer()  # build and first step: seconds; versions
+        # {"first": seconds to build and to run the first steps, "versions": {...}}
+        self.start = self._answer()
 
     def measure(self) -> dict:
-        """{"seconds": of a step, "memory": bytes at most so far}, once more."""
-        with contextlib.suppress(BrokenPipeError):  # it is gone, and said why
+        """One measurement: {"seconds": of a step, "memory": peak bytes of the process}."""
+        with contextlib.suppress(BrokenPipeError):  # the process ended: see stderr
             self._process.stdin.write("go\n")
             self._process.stdin.flush()
         return self._answer()
@@ -81,7 +85,7 @@ class Contender:
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
-            with contextlib.suppress(BrokenPipeError):  # of what it did not read
+            with contextlib.suppress(BrokenPipeError):  # it had not read everything
                 stream.close()
 
     def _answer(self) -> dict:
@@ -98,31 +102,38 @@ class Contender:
 def measure(
     targets: dict[str, tuple[str, dict]], rounds: int, cores: int, allocator: str
 ) -> dict[str, dict]:
-    """{name: (target, size)} -> {name: {"seconds": [...], "memory", "first", "versions"}}, or
-    {name: {"error": why}} of one that fails, which does not stop the others."""
-    found: dict[str, dict] = {}
+    """Measures contenders in turns.
+
+    Args:
+      targets: name -> ("module.function", size).
+
+    Returns:
+      name -> {"seconds": [one per round], "memory": bytes, "first": seconds, "versions": {...}}, or
+      {"error": message} for a contender that failed. The others are measured all the same.
+    """
+    results: dict[str, dict] = {}
     running: dict[str, Contender] = {}
     try:
         for name, (target, size) in targets.items():
             try:
                 running[name] = Contender(target, size, cores, allocator)
-                found[name] = {"seconds": [], **running[name].start}
+                results[name] = {"seconds": [], **running[name].start}
             except Failed as error:
-                found[name] = {"error": str(error)}
+                results[name] = {"error": str(error)}
         for _ in range(rounds):
             for name, contender in list(running.items()):
                 try:
                     answer = contender.measure()
                 except Failed as error:
-                    found[name] = {"error": str(error)}
+                    results[name] = {"error": str(error)}
                     del running[name]
                     continue
-                found[name]["seconds"].append(answer["seconds"])
-                found[name]["memory"] = answer["memory"]
+                results[name]["seconds"].append(answer["seconds"])
+                results[name]["memory"] = answer["memory"]
     finally:
         for contender in running.values():
             contender.close()
-    return found
+    return results
 
 
 def main(target: str, size: str) -> None:
@@ -134,11 +145,11 @@ def main(target: str, size: str) -> None:
     steps = program.multiple
     program.run(steps)
     first = time.perf_counter() - begin
-    while True:  # as many steps as a measurement needs; this also warms up
+    while True:  # find how many steps a measurement needs; this also warms up
         begin = time.perf_counter()
-        own = program.run(steps)
+        reported = program.run(steps)
         taken = time.perf_counter() - begin
-        if own or taken > _SECONDS / 4:
+        if reported or taken > _SECONDS / 4:
             break
         steps *= 2
     steps = math.ceil(steps * _SECONDS / taken / program.multiple) * program.multiple

@@ -1,14 +1,14 @@
-"""Cells: which recurrence writes digits best at equal arithmetic?
+"""Cells: which recurrent cell generates digits best at equal FLOP?
 
-The recurrent variational autoencoder of configs/mnist_vae.py with every cell of
-`rnnae.cells.CELLS`, each as wide as makes its training FLOP per image those of an LSTM of width 128
-(at `--size cpu`, 64) to within 2 %. Cells that are linear in their state have no product with it,
-and are so much wider. As the tables of minGRU and minLSTM (Feng et al. 2024; here their candidates
-have a tanh), on pixels, for which most of these have no published likelihood.
+The recurrent variational autoencoder of configs/mnist_vae.py with each cell in rnnae/nn/cells.
+Widths are chosen so that the training FLOP per image match an LSTM of width 128 (64 at `--size
+cpu`) within 2 %; cells that are linear in their state have no recurrent matrix, and are much wider.
+minGRU and minLSTM follow Feng et al. (2024), with a tanh on their candidates; most of these cells
+have no published likelihood on images.
 """
 
 CONFIG = "configs/mnist_vae.py"
-PROTOCOL = "binarised MNIST, dynamic, 10,000 test images, 50,000 for training; nats"
+PROTOCOL = "MNIST with dynamic binarisation, 50,000 training and 10,000 test images; nats per image"
 SEEDS = (0, 1, 2)
 METRICS = {
     "NLL (K = 128)": "test/nll_dynamic_is128",

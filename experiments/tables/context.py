@@ -1,14 +1,17 @@
 """Context: which sweeps does the decoder need?
 
-configs/mnist_sweep.py without a code, and without one or another of its decoder's sweeps. What a
-token sees is exact (tests/sweep_test.py): without a sweep down, one row above; without one to the
-left, one token; with none across the rows above, no column to its right, PixelCNN's blind spot
-(van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, figure 1). The last
-row cuts the sweeps down and to the left into segments; those across the rows above stay whole.
+configs/mnist_sweep.py without a latent, and without some of its decoder's sweeps. Without the sweep
+down, a token sees one row above it; without the sweep to the left, one token; without sweeps across
+the rows above, nothing to the right of its column, which is PixelCNN's blind spot (van den Oord et
+al. 2016, Conditional Image Generation with PixelCNN Decoders, figure 1). In the last row the sweeps
+down and to the left restart every 7 tokens, while those across the rows above remain whole.
 """
 
 CONFIG = "configs/mnist_sweep.py"
-PROTOCOL = "binarised MNIST, dynamic, 10,000 test images, 60,000 for training; exact, nats"
+PROTOCOL = (
+    "MNIST with dynamic binarisation, 60,000 training and 10,000 test images; exact likelihood in "
+    "nats per image"
+)
 SEEDS = (0, 1, 2)
 METRICS = {"NLL": "test/nll_dynamic"}
 ROWS = {

@@ -1,13 +1,13 @@
-"""Depth: what do more layers bring at equal arithmetic, and which connections do they need?
+"""Depth: do more layers help at equal FLOP, and which connections do they need?
 
 The recurrent variational autoencoder of configs/mnist_vae.py with 1 to 8 layers in encoder and
-decoder, each as wide as makes its training FLOP per image those of one layer of width 128 (at
-`--size cpu`, 64) to within 3 %. As tables 2 and 3 of PixelRNN (van den Oord et al. 2016), which
-deepen at equal width. Of two layers residual and skip connections are the same.
+decoder. Widths are chosen so that the training FLOP per image match one layer of width 128 (64 at
+`--size cpu`) within 3 %; tables 2 and 3 of PixelRNN (van den Oord et al. 2016) compare depths at
+equal width instead. For two layers, residual and skip connections are the same.
 """
 
 CONFIG = "configs/mnist_vae.py"
-PROTOCOL = "binarised MNIST, dynamic, 10,000 test images, 50,000 for training; nats"
+PROTOCOL = "MNIST with dynamic binarisation, 50,000 training and 10,000 test images; nats per image"
 SEEDS = (0, 1, 2)
 METRICS = {
     "NLL (K = 128)": "test/nll_dynamic_is128",

@@ -1,12 +1,13 @@
-"""Glimpses: how many does DRAW need, and what is attention worth?
+"""Glimpses: how many does DRAW need, and how much does attention help?
 
-1 to 64 glimpses of 16 numbers each, through a window for reading, for writing, for both and for
-neither (the whole image). As section 4 of DRAW (Gregor et al. 2015), which reports one setting of
-each. One glimpse of the whole image is a variational autoencoder.
+DRAW with 1 to 64 glimpses, each with a latent of 16 dimensions. It reads through an attention
+window, writes through one, does both, or neither: then it reads and writes the whole image. Section
+4 of DRAW (Gregor et al. 2015) reports one setting of each; one glimpse of the whole image is a
+variational autoencoder.
 """
 
 CONFIG = "configs/mnist_draw.py"
-PROTOCOL = "binarised MNIST, dynamic, 10,000 test images, 50,000 for training; nats"
+PROTOCOL = "MNIST with dynamic binarisation, 50,000 training and 10,000 test images; nats per image"
 SEEDS = (0, 1, 2)
 METRICS = {
     "NLL (K = 128)": "test/nll_dynamic_is128",
@@ -24,24 +25,24 @@ ROWS = {
     "16 glimpses, whole image": {"model.steps": 16, **_WHOLE},
     "32 glimpses, whole image": {"model.steps": 32, **_WHOLE},
     "64 glimpses, whole image": {"model.steps": 64, **_WHOLE},
-    "1 glimpse, read": {"model.steps": 1, **_READ},
-    "4 glimpses, read": {"model.steps": 4, **_READ},
-    "8 glimpses, read": {"model.steps": 8, **_READ},
-    "16 glimpses, read": {"model.steps": 16, **_READ},
-    "32 glimpses, read": {"model.steps": 32, **_READ},
-    "64 glimpses, read": {"model.steps": 64, **_READ},
-    "1 glimpse, write": {"model.steps": 1, **_WRITE},
-    "4 glimpses, write": {"model.steps": 4, **_WRITE},
-    "8 glimpses, write": {"model.steps": 8, **_WRITE},
-    "16 glimpses, write": {"model.steps": 16, **_WRITE},
-    "32 glimpses, write": {"model.steps": 32, **_WRITE},
-    "64 glimpses, write": {"model.steps": 64, **_WRITE},
-    "1 glimpse, both": {"model.steps": 1},
-    "4 glimpses, both": {"model.steps": 4},
-    "8 glimpses, both": {"model.steps": 8},
-    "16 glimpses, both": {"model.steps": 16},
-    "32 glimpses, both": {"model.steps": 32},
-    "64 glimpses, both": {"model.steps": 64},
+    "1 glimpse, read window": {"model.steps": 1, **_READ},
+    "4 glimpses, read window": {"model.steps": 4, **_READ},
+    "8 glimpses, read window": {"model.steps": 8, **_READ},
+    "16 glimpses, read window": {"model.steps": 16, **_READ},
+    "32 glimpses, read window": {"model.steps": 32, **_READ},
+    "64 glimpses, read window": {"model.steps": 64, **_READ},
+    "1 glimpse, write window": {"model.steps": 1, **_WRITE},
+    "4 glimpses, write window": {"model.steps": 4, **_WRITE},
+    "8 glimpses, write window": {"model.steps": 8, **_WRITE},
+    "16 glimpses, write window": {"model.steps": 16, **_WRITE},
+    "32 glimpses, write window": {"model.steps": 32, **_WRITE},
+    "64 glimpses, write window": {"model.steps": 64, **_WRITE},
+    "1 glimpse, both windows": {"model.steps": 1},
+    "4 glimpses, both windows": {"model.steps": 4},
+    "8 glimpses, both windows": {"model.steps": 8},
+    "16 glimpses, both windows": {"model.steps": 16},
+    "32 glimpses, both windows": {"model.steps": 32},
+    "64 glimpses, both windows": {"model.steps": 64},
 }
 CPU = {"train.epochs": 2, "eval.importance_samples": 0, "eval.seeds": (0,)}
 CPU_SEEDS = (0,)

@@ -1,17 +1,16 @@
 """Main: how well do recurrent autoencoders generate digits?
 
-Every model of this repository at its headline setting, at `--size cpu` for a few epochs, by exact
-likelihood, by importance sampling with 128 codes (at `--size full`), or by a bound, beside what the
-literature reports, as the tables of PixelRNN (van den Oord et al. 2016) and of the variational
-lossy autoencoder (Chen et al. 2016). Static and dynamic binarisation differ by 0.5 to 1 nat and are
-never compared with each other: each has its column. The information between images and codes is
-estimated among 1,000 images, DRAW's among 100, and cannot exceed their logarithm: 6.9 and 4.6.
+Each model of this repository at its headline setting (at `--size cpu`, for a few epochs), beside
+published results. Likelihoods are exact, estimated with 128 importance samples (`--size full`
+only), or bounds; static and dynamic binarisation differ by 0.5 to 1 nat, so each has its own
+columns. Mutual information is estimated on 1,000 images (DRAW: 100), so it cannot exceed 6.9 nats
+(DRAW: 4.6).
 """
 
 CONFIG = "configs/mnist_sweep.py"
 PROTOCOL = (
-    "binarised MNIST, 10,000 test images; sweeps train on all 60,000 others where dynamic, all "
-    "else on 50,000; nats per image"
+    "binarised MNIST, 10,000 test images; 50,000 training images, 60,000 for sweeps with dynamic "
+    "binarisation; nats per image"
 )
 SEEDS = (0, 1, 2)
 METRICS = {
@@ -31,14 +30,14 @@ _STATIC = {
     "eval.seeds": (0,),
 }
 ROWS = {
-    "rows by LSTM, variational": _LSTM,
+    "row LSTM VAE": _LSTM,
     "DRAW": _DRAW,
     "sweeps": {"latent.name": "none", "train.epochs": 13},
     "sweeps, width 96": {"latent.name": "none", "model.width": 96, "train.epochs": 10},
-    "sweeps, code of 4": {},
-    "rows by LSTM, variational, static": {**_LSTM, **_STATIC},
+    "sweeps, latent of 4": {},
+    "row LSTM VAE, static": {**_LSTM, **_STATIC},
     "DRAW, static": {**_DRAW, **_STATIC},
-    "sweeps, static": {  # overfits sooner: the same images at every visit
+    "sweeps, static": {  # overfits sooner, because the images are the same at every visit
         "latent.name": "none",
         **_STATIC,
         "train.epochs": 7,
@@ -47,12 +46,12 @@ ROWS = {
 }
 CPU = {"eval.importance_samples": 0}
 CPU_ROWS = {
-    "rows by LSTM, variational": {"train.epochs": 6},
+    "row LSTM VAE": {"train.epochs": 6},
     "DRAW": {"train.epochs": 2},
     "sweeps": {"train.epochs": 1},
     "sweeps, width 96": {"train.epochs": 1},
-    "sweeps, code of 4": {"train.epochs": 1, "objective.anneal_steps": 120},
-    "rows by LSTM, variational, static": {"train.epochs": 6},
+    "sweeps, latent of 4": {"train.epochs": 1, "objective.anneal_steps": 120},
+    "row LSTM VAE, static": {"train.epochs": 6},
     "DRAW, static": {"train.epochs": 2},
     "sweeps, static": {"train.epochs": 1},
 }

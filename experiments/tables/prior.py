@@ -1,14 +1,14 @@
-"""Prior: what does a better prior bring, and what a better posterior?
+"""Prior: does a better prior help, and does a better posterior?
 
-The recurrent variational autoencoder of configs/mnist_vae.py with every prior, and a posterior that
-is diagonal or goes through the code chunk by chunk. As section 3.2 of the variational lossy
-autoencoder (Chen et al. 2016), which sets an autoregressive prior against an autoregressive
-posterior: in theory either can do what the other does. The prior of learned images (Tomczak &
-Welling 2018) needs the diagonal posterior.
+The recurrent variational autoencoder of configs/mnist_vae.py with each prior, and with a posterior
+that is diagonal or autoregressive. In theory an autoregressive prior and an autoregressive
+posterior can do the same (variational lossy autoencoder, Chen et al. 2016, section 3.2). The
+VampPrior, a mixture of the posteriors of learned images (Tomczak & Welling 2018), needs the
+diagonal posterior.
 """
 
 CONFIG = "configs/mnist_vae.py"
-PROTOCOL = "binarised MNIST, dynamic, 10,000 test images, 50,000 for training; nats"
+PROTOCOL = "MNIST with dynamic binarisation, 50,000 training and 10,000 test images; nats per image"
 SEEDS = (0, 1, 2)
 METRICS = {
     "NLL (K = 128)": "test/nll_dynamic_is128",
@@ -20,7 +20,7 @@ _INFERENCE = {"latent.inference": "autoregressive"}
 ROWS = {
     "standard normal": {"latent.name": "gaussian"},
     "mixture of 100": {"latent.name": "mixture"},
-    "100 learned images": {"latent.name": "vamp"},
+    "VampPrior of 100 images": {"latent.name": "vamp"},
     "autoregressive": {"latent.name": "autoregressive"},
     "standard normal, autoregressive posterior": {"latent.name": "gaussian", **_INFERENCE},
     "mixture of 100, autoregressive posterior": {"latent.name": "mixture", **_INFERENCE},

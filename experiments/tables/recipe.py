@@ -1,21 +1,22 @@
-"""Recipe: which parts of how it is trained does the result owe to?
+"""Recipe: which parts of the training matter?
 
-configs/mnist_sweep.py without a code, each part of its training changed alone: averaged weights,
-schedule, batch, clipping, optimizer, weight decay; and the images' pixels drawn once for all
-(binarized_mnist) instead of anew at every visit, on other test images, whose column is its own. No
-paper has this table; each part is one that some papers credit.
+configs/mnist_sweep.py without a latent, with one part of its training changed in each row: averaged
+weights, schedule, batch size, gradient clipping, optimizer, weight decay. In the last row the
+pixels of each image are drawn once (binarized_mnist) instead of anew at every visit; its test
+images are different ones, so it has a column of its own. No paper has this table, but each part is
+credited by some.
 """
 
 CONFIG = "configs/mnist_sweep.py"
 PROTOCOL = (
-    "binarised MNIST, 10,000 test images, 60,000 for training; dynamic but for the column that "
-    "says static; nats"
+    "MNIST with dynamic binarisation unless the column says static, 60,000 training and 10,000 "
+    "test images; nats per image"
 )
 SEEDS = (0, 1, 2)
 METRICS = {"NLL": "test/nll_dynamic", "NLL, static": "test/nll_static"}
 _NONE = {"latent.name": "none"}
 ROWS = {
-    "as it is": _NONE,
+    "unchanged": _NONE,
     "no averaged weights": {**_NONE, "optim.ema": 0.0},
     "constant learning rate, no warm-up": {**_NONE, "optim.schedule": "constant"},
     "batch 200, a quarter of the updates": {**_NONE, "data.batch_size": 200},

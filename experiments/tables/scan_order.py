@@ -1,12 +1,13 @@
-"""Scan order: in which order should a recurrence read and write an image?
+"""Scan order: in which order should a recurrent network read and write an image?
 
-The autoencoder of configs/mnist_vae.py over rows, columns, patches and single pixels, both ways,
-and over rows one way, too. Long sequences of small tokens against short ones of large tokens, at
-equal width. PixelRNN (van den Oord et al. 2016) compares orders so: rows against diagonals.
+The autoencoder of configs/mnist_vae.py over rows, columns, patches and single pixels, in both
+directions, and over rows in one direction too. Long sequences of small tokens are compared with
+short sequences of large tokens, at equal width. PixelRNN (van den Oord et al. 2016) compares rows
+with diagonals.
 """
 
 CONFIG = "configs/mnist_vae.py"
-PROTOCOL = "binarised MNIST, dynamic, 10,000 test images, 50,000 for training; nats"
+PROTOCOL = "MNIST with dynamic binarisation, 50,000 training and 10,000 test images; nats per image"
 SEEDS = (0, 1, 2)
 METRICS = {
     "NLL (K = 128)": "test/nll_dynamic_is128",
@@ -16,7 +17,7 @@ METRICS = {
 }
 _ONE_WAY = {"model.encoder_direction": "forward", "model.decoder_direction": "forward"}
 ROWS = {
-    "rows, one way": {"model.order": "rows", **_ONE_WAY},
+    "rows, forward only": {"model.order": "rows", **_ONE_WAY},
     "rows": {"model.order": "rows"},
     "columns": {"model.order": "columns"},
     "patches 2x2": {"model.order": "patches", "model.patch": 2},

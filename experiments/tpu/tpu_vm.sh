@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Trains one run on a TPU slice of one or several hosts, by a queued resource.
+# Trains one run on a TPU slice of one or more hosts, which is requested as a queued resource.
 #
 #   PROJECT=p ZONE=us-central1-a TYPE=v5litepod-16 VERSION=v2-alpha-tpuv5-lite [SPOT=1] \
 #   MOUNT=10.0.0.2:/share REPOSITORY=https://... \
 #       experiments/tpu/tpu_vm.sh NAME --config configs/cifar10_sweep.py [flags of rnnae.main]
 #
-# MOUNT is an NFS export (Filestore) that all hosts reach: the checkout of REPOSITORY, the data and
-# the run's directory are there. The same command continues a run that was preempted. In the end:
-# gcloud compute tpus queued-resources delete NAME --force
+# MOUNT is an NFS export (Filestore) that all hosts can reach. It holds the checkout of REPOSITORY,
+# the data and the directory of the run. The same command continues a preempted run. When the run is
+# finished, delete the resource:
+#   gcloud compute tpus queued-resources delete NAME --force
 set -euo pipefail
 : "${PROJECT:?}" "${ZONE:?}" "${MOUNT:?}" "${TYPE:?}" "${VERSION:?}" "${REPOSITORY:?}"
 name=$1
@@ -35,14 +36,14 @@ on() { gcloud compute tpus tpu-vm ssh "$name" "${at[@]}" --worker="$1" --command
 
 on all "sudo mkdir -p /share && { mountpoint -q /share || sudo mount -t nfs $MOUNT /share; }"
 on 0 "sudo chmod a+rwx /share && cd /share && { [ -d rnnae ] || git clone '$REPOSITORY' rnnae; }"
-# Every host has an environment of its own, made by uv, which brings the Python; rnnae itself is run
-# from the checkout, which is the same for all.
+# Every host has its own environment. uv creates it, and also installs Python. rnnae itself is run
+# from the checkout, which all hosts share.
 on all "set -e
     curl -LsSf https://astral.sh/uv/install.sh | sh
     ~/.local/bin/uv venv -q --clear --python 3.11 ~/rnnae
     ~/.local/bin/uv pip install -q --python ~/rnnae/bin/python \
         -r /share/rnnae/pyproject.toml --extra tpu"
 flags=$(printf ' %q' "$@")
-# Every host starts the same command at the same time: that is what one run of several processes is.
+# All hosts start the same command at the same time. Together they are one run.
 on all "cd /share/rnnae && ~/rnnae/bin/python -m rnnae.main --distributed \
     --workdir=/share/runs/$name --config.data.data_dir=/share/data$flags"

@@ -1,1 +1,1 @@
-"""One file for each library: functions `build(size) -> Program`, each in a process of its own."""
+"""One module per library, with functions `build(size) -> Program`; see `turns`."""

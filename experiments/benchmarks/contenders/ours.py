@@ -1,4 +1,4 @@
-"""rnnae itself, by the programs that its runs and its users call."""
+"""rnnae itself: the same programs that its runs and its users call."""
 
 import importlib.metadata
 from collections.abc import Callable
@@ -22,11 +22,11 @@ from rnnae.nn.recurrence import Stack
 from rnnae.training import train
 
 VERSIONS = {name: importlib.metadata.version(name) for name in ("jax", "flax")}
-_STEPS = 4  # of one program call, as a run does
+_STEPS = 4  # training steps per program call, as in a run
 
 
 def row(size: dict) -> Program:
-    """The row autoencoder: `cell`, `width`, `batch`, `precision`; 64 numbers."""
+    """Training of the row autoencoder, latent of 64: `cell`, `width`, `batch`, `precision`."""
     return _training(row_config(size), size)
 
 
@@ -39,7 +39,7 @@ def row_config(size: dict) -> ConfigDict:
 
 
 def draw(size: dict) -> Program:
-    """DRAW: `steps`, `width`, `attention` (N of both windows; 0: whole images), `batch`."""
+    """Training of DRAW: `steps`, `width`, `batch`, `attention` (side of both windows, 0: none)."""
     return _training(draw_config(size), size)
 
 
@@ -53,13 +53,15 @@ def draw_config(size: dict) -> ConfigDict:
 
 
 def flagship(size: dict) -> Program:
-    """configs/mnist_sweep.py without a code; `whole`: the batch not in parts; `plain`: every sweep
-    a `nn.scan`."""
+    """Training of configs/mnist_sweep.py without a latent.
+
+    `whole`: without microbatches. `plain`: each sweep is an `nn.scan`.
+    """
     config = flagship_config(size)
     if size.get("whole"):
         config.cpu_microbatch = 0
     if size.get("plain"):
-        recurrence.LinearCell = ()  # no cell is one: all go through `nn.scan`
+        recurrence.LinearCell = ()  # no cell is linear: all use `nn.scan`
     return _training(config, size)
 
 
@@ -71,7 +73,7 @@ def flagship_config(size: dict) -> ConfigDict:
 
 
 def pixels(size: dict) -> Program:
-    """Next-pixel prediction by an LSTM over 784 pixels: `width`, `batch`, `precision`."""
+    """Training of an LSTM that predicts each of 784 pixels: `width`, `batch`, `precision`."""
 
     class Model(nn.Module):
         def setup(self):
@@ -92,16 +94,16 @@ def pixels(size: dict) -> Program:
             logits_TBI = model.apply(params, x_TBI)
         return jnp.mean(jnp.sum(optax.sigmoid_binary_cross_entropy(logits_TBI, x_TBI), axis=(0, 2)))
 
-    def step(held, image_BHWC, positions_B, average):
-        params, opt_state = held
+    def step(train_state, image_BHWC, positions_B, average):
+        params, opt_state = train_state
         gradients = average(jax.grad(loss)(params, image_BHWC[..., 0].transpose(1, 0, 2)))
         updates, opt_state = optimizer.update(gradients, opt_state)
         return (optax.apply_updates(params, updates), opt_state), positions_B[0]
 
     optimizer = optax.adam(1e-3)
     params = model.init(jax.random.key(0), jnp.zeros((784, 1, 1)))
-    held = parallel.replicate((params, optimizer.init(params)), devices)
-    return _calls(step, held, np.stack([images_BHWC] * _STEPS), devices)
+    train_state = parallel.replicate((params, optimizer.init(params)), devices)
+    return _calls(step, train_state, np.stack([images_BHWC] * _STEPS), devices)
 
 
 def linear(size: dict) -> Program:
@@ -110,8 +112,10 @@ def linear(size: dict) -> Program:
 
 
 def sweeps(size: dict) -> Program:
-    """One sweep of minGRU across a grid, forward and backward: `side`, `width`, `batch`; `plain`:
-    a `nn.scan`."""
+    """One sweep of minGRU across a grid, forward and backward: `side`, `width`, `batch`.
+
+    `plain`: the sweep is an `nn.scan`.
+    """
     if size.get("plain"):
         recurrence.LinearCell = ()
     sweep = recurrence.Sweep("min_gru", size["width"], "across")
@@ -125,7 +129,7 @@ def sweeps(size: dict) -> Program:
 
 
 def raster(size: dict) -> Program:
-    """`batch` images pixel by pixel from the LSTM of `pixels`, drawn over all devices."""
+    """Samples `batch` images pixel by pixel from the LSTM of `pixels`, over all devices."""
     stack, head = Stack("lstm", size["width"]), nn.Dense(1)
     devices = _devices(size["batch"])
     shard = size["batch"] // len(devices)
@@ -152,17 +156,19 @@ def raster(size: dict) -> Program:
 
 
 def images(size: dict) -> Program:
-    """`batch` new images of an untrained `model`: a name of `IMAGES`; `anew`: the whole network is
-    run again for every token, on one device, which has all cores."""
-    _devices(size["batch"])  # before jax starts
+    """Samples `batch` images from an untrained `model`, a key of `IMAGES`.
+
+    `rerun`: the whole network is run again for every token, on one device with all cores.
+    """
+    _devices(size["batch"])  # must come before JAX starts
     config = IMAGES[size["model"]](size)
     config.data.shape = (28, 28, 1)
     model, optimizer, _ = trained_run.build(config, 1)
     params = state.create(model, optimizer, model.image_shape, 0).params
     key_B = jax.random.split(jax.random.key(0), size["batch"])
     codes_BZ = jax.random.normal(jax.random.key(1), (size["batch"], model.code_size))
-    if size.get("anew"):
-        return timed(_anew(model, params, codes_BZ, key_B))
+    if size.get("rerun"):
+        return timed(_rerun(model, params, codes_BZ, key_B))
     run = trained_run.Run(model, params, config, step=0)
     return timed(lambda: run.decode(np.asarray(codes_BZ)))
 
@@ -170,12 +176,12 @@ def images(size: dict) -> Program:
 IMAGES = {"row": row_config, "draw": draw_config, "sweep": flagship_config}
 
 
-def _anew(model, params, codes_BZ, key_B) -> Callable[[], jax.Array]:
-    """Draws the sweep model's images by its whole network, run again for every token."""
+def _rerun(model, params, codes_BZ, key_B) -> Callable[[], jax.Array]:
+    """Samples images of the sweep model by running its whole network again for every token."""
     side, batch = model.patch, len(key_B)
 
     @jax.jit
-    def one_more(params, x_BHWC, row, column):
+    def sample_token(params, x_BHWC, row, column):
         p = model.apply({"params": params}, codes_BZ, x_BHWC, method="write")
         corner = (0, row * side, column * side, 0)
         patch = jax.lax.dynamic_slice(model.pixels.sample(p, key_B), corner, (batch, side, side, 1))
@@ -185,69 +191,71 @@ def _anew(model, params, codes_BZ, key_B) -> Callable[[], jax.Array]:
         x_BHWC = jnp.zeros((batch, *model.image_shape))
         for row in range(model.image_shape[0] // side):
             for column in range(model.image_shape[1] // side):
-                x_BHWC = one_more(params, x_BHWC, row, column)
+                x_BHWC = sample_token(params, x_BHWC, row, column)
         return x_BHWC
 
     return call
 
 
 def _training(config, size: dict) -> Program:
-    """The training program of a run, over all cores, with plain Adam."""
+    """The training program of a run on all cores, with plain Adam."""
     config.data.shape, batch = (28, 28, 1), size["batch"]
     config.optim.clip_norm = config.optim.ema = 0.0
     config.optim.precision = size["precision"]
     devices = _devices(batch)
     model, optimizer, schedule = trained_run.build(config, 1000)
-    held = parallel.replicate(state.create(model, optimizer, model.image_shape, 0), devices)
+    train_state = parallel.replicate(state.create(model, optimizer, model.image_shape, 0), devices)
     step = train.step_of(config, model, optimizer, schedule, devices[0])
     generator = np.random.default_rng(0)
     images_KBHWC = generator.integers(0, 256, (_STEPS, batch, 28, 28, 1)).astype(np.uint8)
-    return _calls(step, held, images_KBHWC, devices)
+    return _calls(step, train_state, images_KBHWC, devices)
 
 
 def _devices(batch: int) -> list[jax.Device]:
-    """The devices of a run with such a batch."""
+    """The devices that a run with this batch size would use."""
     runtime.setup(compilation_cache="", devices=0, batch_size=batch, keep_memory=False)
     return parallel.choose_devices(0)
 
 
-def _calls(step: Callable, held, images_KBHWC: np.ndarray, devices: list[jax.Device]) -> Program:
-    """Training calls of K steps each, over all devices, as a run makes them."""
+def _calls(
+    step: Callable, train_state, images_KBHWC: np.ndarray, devices: list[jax.Device]
+) -> Program:
+    """Training calls of K steps each over all devices, as in a run."""
     call = parallel.train_call(step, devices)
     shards = parallel.shard_batches(images_KBHWC, devices)
 
     def run(steps: int) -> None:
-        nonlocal held
+        nonlocal train_state
         for _ in range(steps // len(images_KBHWC)):
-            held, metrics = call(held, shards)
+            train_state, metrics = call(train_state, shards)
         jax.block_until_ready(metrics)
 
     return Program(run, VERSIONS, len(images_KBHWC))
 
 
 def descent(loss, params, *inputs) -> Program:
-    """Steps of plain Adam on `loss(params, *inputs)`."""
+    """Training by plain Adam on `loss(params, *inputs)`."""
     optimizer = optax.adam(1e-3)
-    held = (params, optimizer.init(params))
+    train_state = (params, optimizer.init(params))
 
     @jax.jit
-    def step(held, *inputs):
-        params, opt_state = held
+    def step(train_state, *inputs):
+        params, opt_state = train_state
         gradients = jax.grad(loss)(params, *inputs)
         updates, opt_state = optimizer.update(gradients, opt_state)
         return optax.apply_updates(params, updates), opt_state
 
     def run(steps: int) -> None:
-        nonlocal held
+        nonlocal train_state
         for _ in range(steps):
-            held = step(held, *inputs)
-        jax.block_until_ready(held)
+            train_state = step(train_state, *inputs)
+        jax.block_until_ready(train_state)
 
     return Program(run, VERSIONS)
 
 
 def gradient_of(recur, size: dict) -> Program:
-    """The gradient of the sum of `recur(a_TBD, b_TBD, h_BD)`, weighted, by a, b and h."""
+    """The gradient of a weighted sum of `recur(a_TBD, b_TBD, h_BD)` with respect to a, b and h."""
     shape = (size["steps"], size["batch"], size["width"])
     keys = jax.random.split(jax.random.key(0), 4)
     a_TBD = jax.random.uniform(keys[0], shape)
@@ -260,7 +268,7 @@ def gradient_of(recur, size: dict) -> Program:
 
 
 def timed(call) -> Program:
-    """A program whose step is a call that returns arrays."""
+    """A program whose step is one call of `call()`, which returns arrays."""
 
     def run(steps: int) -> None:
         for _ in range(steps):

@@ -1,4 +1,4 @@
-"""What one writes in flax by hand: `nn.RNN` over `OptimizedLSTMCell`; jax's own scans."""
+"""What a user would write with Flax: `nn.RNN` over `OptimizedLSTMCell`, and the scans of JAX."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ _CELLS = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}
 
 
 def row(size: dict) -> Program:
-    """As `ours.row`."""
+    """Like `ours.row`."""
     dtype = jnp.dtype(size["precision"])
 
     class Model(nn.Module):
@@ -40,7 +40,7 @@ def row(size: dict) -> Program:
 
 
 def pixels(size: dict) -> Program:
-    """As `ours.pixels`."""
+    """Like `ours.pixels`."""
     dtype = jnp.dtype(size["precision"])
 
     class Model(nn.Module):
@@ -62,7 +62,7 @@ def pixels(size: dict) -> Program:
 
 
 def linear(size: dict) -> Program:
-    """As `ours.linear`, by a plain `lax.scan`."""
+    """Like `ours.linear`, with a plain `lax.scan`."""
 
     def recur(a_TBD, b_TBD, h_BD):
         def step(h_BD, ab):
@@ -75,7 +75,7 @@ def linear(size: dict) -> Program:
 
 
 def associative(size: dict) -> Program:
-    """As `ours.linear`, by `lax.associative_scan`."""
+    """Like `ours.linear`, with `lax.associative_scan`."""
 
     def recur(a_TBD, b_TBD, h_BD):
         def join(left, right):

@@ -1,4 +1,4 @@
-"""Keras 3 on jax: its own layers, compiled by its own `train_on_batch`."""
+"""Keras 3 on JAX: layers of Keras, trained by `train_on_batch`."""
 
 import os
 
@@ -16,12 +16,12 @@ _RNN = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
 
 def row(size: dict) -> Program:
-    """As `ours.row`."""
+    """Like `ours.row`."""
     _precision(size)
     rnn, width = _RNN[size["cell"]], size["width"]
     rows, position = keras.Input((28, 28)), keras.Input((28, 1))
     code = keras.layers.Dense(64)(rnn(width)(rows))
-    # The learned input of every step: a layer over the step's number, one-hot.
+    # The learned input of each step: an embedding of the number of the step.
     fed = keras.layers.Embedding(28, 64)(keras.ops.squeeze(position, -1))
     starts = [keras.layers.Dense(width)(code) for _ in range(2 if size["cell"] == "lstm" else 1)]
     written = rnn(width, return_sequences=True)(fed, initial_state=starts)
@@ -32,7 +32,7 @@ def row(size: dict) -> Program:
 
 
 def pixels(size: dict) -> Program:
-    """As `ours.pixels`."""
+    """Like `ours.pixels`."""
     _precision(size)
     before = keras.Input((784, 1))
     h = keras.layers.LSTM(size["width"], return_sequences=True)(before)

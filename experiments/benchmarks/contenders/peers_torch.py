@@ -1,4 +1,4 @@
-"""PyTorch on the CPU, as one writes it: `nn.LSTM`, loops over steps, Adam; eager or compiled."""
+"""PyTorch as a user would write it for the CPU: `nn.LSTM`, loops over steps; eager or compiled."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ torch.manual_seed(0)
 
 
 def row(size: dict) -> Program:
-    """As `ours.row`."""
+    """Like `ours.row`."""
     x_TBI = torch.rand(28, size["batch"], 28)
     model = Row(size["cell"], size["width"])
 
@@ -27,7 +27,7 @@ def row(size: dict) -> Program:
 
 
 def draw(size: dict) -> Program:
-    """As `ours.draw`."""
+    """Like `ours.draw`."""
     x_BHW = torch.bernoulli(torch.full((size["batch"], 28, 28), 0.2))
     model = Draw(size["steps"], size["width"], size["attention"])
 
@@ -40,7 +40,7 @@ def draw(size: dict) -> Program:
 
 
 def flagship(size: dict) -> Program:
-    """As `ours.flagship`: 14 x 14 tokens of 2 x 2 binary pixels."""
+    """Like `ours.flagship`: 14 x 14 tokens of 2 x 2 binary pixels."""
     x_RQBI = torch.bernoulli(torch.full((14, 14, size["batch"], 4), 0.2))
     symbol_RQB = (x_RQBI * torch.tensor([8.0, 4.0, 2.0, 1.0])).sum(dim=-1).long()
     model = Sweeps(width=64, blocks=3)
@@ -53,7 +53,7 @@ def flagship(size: dict) -> Program:
 
 
 def pixels(size: dict) -> Program:
-    """As `ours.pixels`."""
+    """Like `ours.pixels`."""
     x_TBI = torch.bernoulli(torch.full((784, size["batch"], 1), 0.2))
     model = Pixels(size["width"])
 
@@ -65,7 +65,7 @@ def pixels(size: dict) -> Program:
 
 
 def linear(size: dict) -> Program:
-    """As `ours.linear`, a loop over steps."""
+    """Like `ours.linear`, with a loop over steps."""
     shape = (size["steps"], size["batch"], size["width"])
     a_TBD = torch.rand(shape, requires_grad=True)
     b_TBD = torch.randn(shape, requires_grad=True)
@@ -85,7 +85,7 @@ def linear(size: dict) -> Program:
 
 
 def sweeps(size: dict) -> Program:
-    """As `ours.sweeps`."""
+    """Like `ours.sweeps`."""
     shape = (size["side"], size["side"], size["batch"], size["width"])
     x_RQBD, weight_RQBD = torch.randn(shape, requires_grad=True), torch.randn(shape)
     sweep = Sweep(size["width"])
@@ -99,7 +99,7 @@ def sweeps(size: dict) -> Program:
 
 
 def raster(size: dict) -> Program:
-    """As `ours.raster`: the LSTM stepped pixel by pixel."""
+    """Like `ours.raster`: one call of the LSTM cell per pixel."""
     model = Pixels(size["width"])
     cell = nn.LSTMCell(1, size["width"])
 
@@ -118,7 +118,7 @@ def raster(size: dict) -> Program:
 
 
 def _training(model: nn.Module, loss, size: dict, *inputs: torch.Tensor) -> Program:
-    """Steps of Adam on `loss(*inputs)`; `compile`: by torch.compile; bfloat16 is autocast."""
+    """Training by Adam on `loss(*inputs)`. `compile`: by torch.compile. bfloat16: by autocast."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     rounds = size["precision"] == "bfloat16"
     if size.get("compile"):

@@ -1,4 +1,4 @@
-"""The same models in PyTorch, time first."""
+"""The benchmarked models in PyTorch; the first axis is time."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ _RNN = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
 class Row(nn.Module):
-    """An LSTM or GRU reads 28 rows, another writes them from 64 numbers."""
+    """Row autoencoder: an LSTM or GRU encodes 28 rows, another decodes them from a latent of 64."""
 
     def __init__(self, cell: str, width: int):
         super().__init__()
@@ -30,7 +30,7 @@ class Row(nn.Module):
 
 
 class Pixels(nn.Module):
-    """An LSTM reads 784 pixels and predicts each from those before it."""
+    """An LSTM that predicts each of 784 pixels from the pixels before it."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -42,7 +42,7 @@ class Pixels(nn.Module):
 
 
 class Draw(nn.Module):
-    """Gregor et al. (2015), with attention (`size` > 0) or whole images, 10 numbers a glimpse."""
+    """DRAW (Gregor et al. 2015) with attention windows of `size` x `size`, or whole images (0)."""
 
     def __init__(self, steps: int, width: int, size: int, latent: int = 10):
         super().__init__()
@@ -99,7 +99,7 @@ class Draw(nn.Module):
 
 
 class Sweep(nn.Module):
-    """minGRU over the leading axis, in one direction or both, and a linear layer."""
+    """minGRU over the leading axis, in one direction or both, followed by a linear layer."""
 
     def __init__(self, width: int, both: bool = False):
         super().__init__()
@@ -123,7 +123,7 @@ class Sweep(nn.Module):
 
 
 class Block(nn.Module):
-    """Of both streams: a vertical one (`vertical`) across both ways and down, else across."""
+    """A block of one stream. A vertical block sweeps across both ways and down, others across."""
 
     def __init__(self, width: int, vertical: bool):
         super().__init__()
@@ -145,7 +145,7 @@ class Block(nn.Module):
 
 
 class Sweeps(nn.Module):
-    """The flagship's decoder without a code: tokens of 4 values on a grid of 14 x 14."""
+    """The decoder of configs/mnist_sweep.py without a latent: 14 x 14 tokens of 4 pixels."""
 
     def __init__(self, width: int, blocks: int):
         super().__init__()
