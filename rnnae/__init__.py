@@ -22,7 +22,6 @@ Reading order, which is import order: a file imports only files above it.
     cells         CELLS: one step of recurrence
     scans         recurrences with gradients of their own
     recurrence    a cell over time: directions, stacks, sweeps
-    precision     bfloat16 operands of products in training
     likelihoods   LIKELIHOODS: p(image | parameters)
     latents       LATENTS: from what the encoder read to a code, and its price
     mixture       a density over the codes, fitted after training

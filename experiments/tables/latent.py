@@ -23,7 +23,7 @@ ROWS = {
     "4 numbers": {},
     "16 numbers": _16,
     "64 numbers": {"latent.size": 64, "latent.chunk": 8, "objective.free_bits": 1.3 / 16},
-    "16 numbers, window 7": {**_16, "model.window": 7},
+    "16 numbers, window 7": {**_16, "model.segment": 7},
     "16 numbers, no free bits": {**_16, "objective.free_bits": 0.0},
 }
 CPU = {"train.max_steps": 600, "eval.importance_samples": 0}

@@ -20,10 +20,10 @@ def _sequence() -> dict:
         "connections": "residual",  # of layers: none; residual: each adds to its input; skip: to
         # what is read of the stack
         "encoder_direction": "both",  # forward, backward, both
-        "decoder_direction": "both",  # forward, backward, both; own_output needs forward
+        "decoder_direction": "both",  # forward, backward, both; autoregressive needs forward
         "readout": "all",  # what of the encoder the code reads: last state, all steps
-        "feed": "both",  # how the code reaches the decoder: initial_state, every_step, both
-        "own_output": False,  # decoder reads its previous token (true in training, own in decode)
+        "latent_input": "both",  # how the decoder gets the latent: initial_state, every_step, both
+        "autoregressive": False,  # the decoder reads its previous token: the true one in training
     }
 
 
@@ -57,11 +57,11 @@ def _sweep() -> dict:
         "encoder_blocks": 2,
         "expansion": 2,  # hidden units of a block's MLP, in widths
         "condition": "film",  # how the code enters every block: film, add
-        "window": 0,  # tokens of a segment, of the decoder's sweeps down and left; 0 = whole lines
-        "above": "both",  # sweeps across the rows above: both, forward, backward, none
-        "sees_down": True,  # a sweep down the rows above; else one of them is seen
-        "sees_left": True,  # a sweep across the tokens to the left; else one of them is seen
-        "view": 8,  # numbers of the code's own view of each token, and of the encoder's of it
+        "segment": 0,  # tokens after which a decoder's sweep down or left starts anew; 0 = never
+        "sweeps_above": "both",  # sweeps across the rows above: both, forward, backward, none
+        "sweep_down": True,  # a sweep down over all rows above; without it only one row is seen
+        "sweep_left": True,  # a sweep over all tokens to the left; without it only one is seen
+        "token_latent_width": 8,  # width of the per-token latent projection and encoder readout
     }
 
 
@@ -95,7 +95,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.latent.name = "deterministic"  # any of latents.LATENTS
     config.latent.size = 64  # Z
     config.latent.components = 100  # of the prior of mixture and vamp
-    config.latent.inference = "diagonal"  # the posterior: diagonal, autoregressive
+    config.latent.posterior = "diagonal"  # the posterior: diagonal, autoregressive
     config.latent.chunk = 8  # dimensions that the autoregressive ones write at a time
     config.latent.width = 128  # units of the autoregressive ones' LSTM
 

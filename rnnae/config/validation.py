@@ -90,10 +90,19 @@ def check(config: ConfigDict) -> None:
     seeds = config.eval.seeds
     ok = bool(seeds) and all(isinstance(s, int) and 0 <= s <= MAX_SEED for s in seeds)
     require(ok, "eval.seeds", f"one or more numbers {words}")
-    for key in ("width", "layers", "patch", "steps", "canvas", "blocks", "expansion", "view"):
+    for key in (
+        "width",
+        "layers",
+        "patch",
+        "steps",
+        "canvas",
+        "blocks",
+        "expansion",
+        "token_latent_width",
+    ):
         if key in config.model:
             require(config.model[key] > 0, f"model.{key}", "positive")
-    for key in ("read_size", "write_size", "encoder_blocks", "window"):
+    for key in ("read_size", "write_size", "encoder_blocks", "segment"):
         if key in config.model:
             require(config.model[key] >= 0, f"model.{key}", "0 or more")
     if not config.train.max_steps:

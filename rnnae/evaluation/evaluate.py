@@ -147,7 +147,7 @@ class Evaluator:
         named = {name: float(v.mean()) for name, v in values.items() if name != "nll"}
         if not self.model.has_prior:
             return named
-        exact = not self.model.code_size
+        exact = not self.model.latent_dimensions
         reported = {f"nll_{protocol}" if exact else f"bound_{protocol}": "loss"}
         if "nll" in values:
             reported[f"nll_{protocol}_is{samples}"] = "nll"
@@ -159,7 +159,7 @@ class Evaluator:
             if len(seeds) > 1:
                 for seed, scores in zip(seeds, all_scores, strict=True):
                     named[f"{name}_seed{seed}"] = float(scores.per_image[key].mean())
-            if protocol == "8bit" and self.model.pixels.discrete:
+            if protocol == "8bit" and self.model.likelihood.discrete:
                 dimensions = math.prod(self.model.image_shape)
                 bits = name.replace("bound", "bits_per_dim").replace("nll", "bits_per_dim")
                 named[bits] = objective.bits_per_dim(named[name], dimensions)
@@ -191,8 +191,9 @@ def _per_image(model: Autoencoder, limit: int, shared, examples) -> dict[str, ja
         "code": code_BZ,
         "kl_by_step": jnp.sum(terms.kl_BTZ, axis=2),
     }
-    if model.code_size:
-        reconstruction_BHWC = apply(code_BZ, key_B, method="decode")
+    if model.latent_dimensions:
+        decode = "decode_mean" if model.has_mean else "decode_sample"
+        reconstruction_BHWC = apply(code_BZ, key_B, method=decode)
         for error in (metrics.mse, metrics.mae, metrics.ssim):
             values[error.__name__] = error(x_BHWC, reconstruction_BHWC)
     return values
@@ -205,7 +206,7 @@ def _add_weights(model: Autoencoder, limit: int, shared, examples) -> jax.Array:
 
     def add(part):
         x_BHWC, key_B, total_B = part
-        posterior = apply(x_BHWC, method="infer")
+        posterior = apply(x_BHWC, method="posterior")
 
         def log_weight(k):
             # Draw k + 1: draw 0 is the bound's, so that the two are independent.
@@ -222,8 +223,8 @@ def _add_weights(model: Autoencoder, limit: int, shared, examples) -> jax.Array:
 def _information(model: Autoencoder, params, image_SHWC, seed) -> jax.Array:
     apply = functools.partial(model.apply, {"params": params})
     count = image_SHWC.shape[0]
-    posterior = apply(pipeline.to_unit(image_SHWC), method="infer")
-    z_SZ = apply(posterior, _keys(seed, jnp.arange(count)), method="draw")
+    posterior = apply(pipeline.to_unit(image_SHWC), method="posterior")
+    z_SZ = apply(posterior, _keys(seed, jnp.arange(count)), method="sample_posterior")
 
     def log_posterior(shift):
         shifted = jax.tree.map(lambda x: jnp.roll(x, -shift, axis=0), posterior)
@@ -235,8 +236,8 @@ def _information(model: Autoencoder, params, image_SHWC, seed) -> jax.Array:
 def check_protocol(model: Autoencoder, images: pipeline.Source, binarise: str) -> None:
     """ConfigError where the likelihood is not one of such images."""
     protocol = pipeline.protocol(images, binarise)
-    name = type(model.pixels).__name__
-    if model.pixels.binary and protocol == "8bit":
+    name = type(model.likelihood).__name__
+    if model.likelihood.binary and protocol == "8bit":
         raise ConfigError(
             f"a {name} likelihood is of binary images, and these are grey: set "
             "config.data.binarise=dynamic, use a binary data set, or another config.likelihood.name"

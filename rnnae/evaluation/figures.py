@@ -6,7 +6,6 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from rnnae import models
 from rnnae.evaluation import image_grids, trained_run
 from rnnae.records.writer import read_metrics
 
@@ -27,7 +26,7 @@ def draw(
     between()
     image_grids.generated(directory / "generated.png", run.sample(10, run.config.seed))
     originals, pairs = chosen[:10], []
-    if run.model.code_size:
+    if run.model.latent_dimensions:
         between()
         image_grids.reconstructions(
             directory / "reconstructions.png", originals, run.reconstruct(originals)
@@ -37,18 +36,19 @@ def draw(
         between()
         strips = np.stack([run.interpolate(first, last, 11) for first, last in pairs])
         image_grids.strips(directory / "interpolation.png", strips)
-    if isinstance(run.model, models.Sweep):
+    if "complete" in run.model.capabilities:
         between()
-        rows = run.model.image_shape[0] // run.model.patch // 2 * run.model.patch
+        height = run.model.token_height
+        rows = run.model.image_shape[0] // height // 2 * height
         four = np.tile(originals, (4, 1, 1, 1))
         drawn = run.complete(four, rows, run.config.seed).reshape(4, *originals.shape)
         image_grids.completions(directory / "completions.png", originals, rows, drawn)
-        if run.model.code_size:  # what the code says, and what it leaves to the decoder
+        if run.model.latent_dimensions:  # what the code says, and what it leaves to the decoder
             between()
             codes = np.repeat(run.codes(10, run.config.seed), 10, axis=0)
             strips = run.decode(codes, run.config.seed).reshape(10, 10, *run.model.image_shape)
             image_grids.strips(directory / "codes.png", strips)
-    if isinstance(run.model, models.Draw):
+    if "frames" in run.model.capabilities:
         between()
         image_grids.canvas(directory / "canvas.gif", *run.frames(run.codes(10, run.config.seed)))
         painted, _ = run.frames(run.encode(chosen))

@@ -56,9 +56,11 @@ class Run:
             )
 
     def decode(self, codes_NZ: np.ndarray, seed: int = 0) -> np.ndarray:
-        """Mean images of the codes; `seed` matters to a decoder fed its own random output."""
-        _check_array("codes", codes_NZ, np.float32, (self.model.code_size,))
-        return _to_uint8(self._each("decode", codes_NZ, _keys(seed, max(len(codes_NZ), 1))))
+        """Images of the codes: mean images, or sampled ones if the model has no closed-form mean.
+        `seed` matters to sampled images only."""
+        _check_array("codes", codes_NZ, np.float32, (self.model.latent_dimensions,))
+        method = "decode_mean" if self.model.has_mean else "decode_sample"
+        return _to_uint8(self._each(method, codes_NZ, _keys(seed, max(len(codes_NZ), 1))))
 
     def reconstruct(self, images_NHWC: np.ndarray) -> np.ndarray:
         """`decode(encode(images))`."""
@@ -80,7 +82,7 @@ class Run:
         if count < 0:
             raise ConfigError(f"the number of new codes or images must be 0 or more, not {count}")
         if self.model.has_prior:
-            return self._each("prior", _keys(seed, max(count, 1), stream=1))[:count]
+            return self._each("sample_prior", _keys(seed, max(count, 1), stream=1))[:count]
         if self.mixture is None:
             raise CheckpointError(
                 "this run has no mixture to sample codes from; finish its training, or "
@@ -96,16 +98,15 @@ class Run:
         Raises ConfigError for a model that cannot, and for rows that end within a token.
         """
         self._check(images_NHWC)
-        if not isinstance(self.model, models.Sweep):
-            raise ConfigError("only config.model.name=sweep completes images")
-        height, patch = self.model.image_shape[0], self.model.patch
+        models.require_capability(self.model, "complete", "completes images")
+        height, patch = self.model.image_shape[0], self.model.token_height
         if not 0 <= rows <= height or rows % patch:
             raise ConfigError(f"rows must be a multiple of {patch} from 0 to {height}, not {rows}")
         count = len(images_NHWC)
         codes_NZ = np.zeros((count, 0), np.float32)
-        if self.model.code_size:
+        if self.model.latent_dimensions:
             codes = self.codes(_CANDIDATES * count, seed)
-            codes_KNZ = codes.reshape(_CANDIDATES, count, self.model.code_size)
+            codes_KNZ = codes.reshape(_CANDIDATES, count, self.model.latent_dimensions)
             weigh = functools.partial(self._each, "log_prob_of_rows", last=(rows // patch,))
             log_weight_KN = np.stack([weigh(codes_NZ, images_NHWC) for codes_NZ in codes_KNZ])
             noise_KN = np.random.default_rng(seed).gumbel(size=log_weight_KN.shape)
@@ -120,16 +121,15 @@ class Run:
 
         Raises ConfigError for a model that does not.
         """
-        if not isinstance(self.model, models.Draw):
-            raise ConfigError("only config.model.name=draw paints its images step by step")
-        _check_array("codes", codes_NZ, np.float32, (self.model.code_size,))
+        models.require_capability(self.model, "frames", "paints its images step by step")
+        _check_array("codes", codes_NZ, np.float32, (self.model.latent_dimensions,))
         mean, where = _frames(self.model)({"params": self.params}, codes_NZ)
         return _to_uint8(np.asarray(mean)), np.asarray(where)
 
     def with_mixture(self, images_NHWC: np.ndarray, components: int) -> "Run":
         """The same run with a mixture of `components` Gaussians fitted to the images' codes.
         ConfigError for a model without a code."""
-        if not self.model.code_size:
+        if not self.model.latent_dimensions:
             raise ConfigError(
                 "this model has no code (config.latent.name=none) to fit a mixture to"
             )
@@ -210,14 +210,23 @@ def load_splits(config: ml_collections.ConfigDict) -> pipeline.Splits:
     return pipeline.load(**fields, seed=config.seed)
 
 
-def build(config: ml_collections.ConfigDict, total_steps: int) -> tuple[nn.Module, Any, Any]:
-    """(model, optimizer, schedule) of a config whose `data.shape` is that of the images."""
+def build_model(
+    config: ml_collections.ConfigDict, matmul_dtype: jnp.dtype = jnp.float32
+) -> models.Autoencoder:
+    """The model of a config whose `data.shape` is that of the images. The operands of its matrix
+    products are rounded to `matmul_dtype`; see `nn/matmul.py`."""
     fields = config.model.to_dict()
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     shape = tuple(config.data.shape)
-    pixels = likelihoods.likelihood(channels=shape[2], **config.likelihood)
-    latent = latents.latent(image_shape=shape, **config.latent)
-    model = models.model(fields.pop("name"), shape, pixels, latent, **fields)
+    likelihood = likelihoods.likelihood(channels=shape[2], **config.likelihood)
+    latent = latents.latent(image_shape=shape, matmul_dtype=matmul_dtype, **config.latent)
+    name = fields.pop("name")
+    return models.model(name, shape, likelihood, latent, matmul_dtype=matmul_dtype, **fields)
+
+
+def build(config: ml_collections.ConfigDict, total_steps: int) -> tuple[nn.Module, Any, Any]:
+    """(model, optimizer, schedule) of a config; the model computes all products in float32."""
+    model = build_model(config)
     fields = config.optim.to_dict()
     del fields["ema"], fields["precision"]
     schedule = optim.learning_rate_schedule(

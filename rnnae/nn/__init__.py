@@ -1,1 +1,1 @@
-"""."""
+"""Building blocks: dense layers, recurrent cells, recurrences over time, sweeps over a grid."""

@@ -19,8 +19,9 @@ from rnnae.data import pipeline
 from rnnae.devices import distributed, parallel
 from rnnae.devices import microbatch as microbatch_lib
 from rnnae.devices.signals import Interrupt
+from rnnae.errors import choose
 from rnnae.evaluation import evaluate, trained_run
-from rnnae.nn import precision as precision_lib
+from rnnae.nn.matmul import MATMUL_DTYPES
 from rnnae.records.checkpoint import Checkpoints, meet
 from rnnae.records.writer import Writer, alone
 from rnnae.state import TrainState
@@ -43,7 +44,6 @@ def train_step(
     binarise: str,
     kl_weight: Callable[[jax.Array], jax.Array],
     free_bits: float,
-    precision: str,
     microbatch: int,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update from one shard of a batch of uint8 images, of which at most `microbatch` at a
@@ -56,8 +56,7 @@ def train_step(
     weight = kl_weight(train_state.step)
 
     def terms(params, part):
-        with precision_lib.of_products(precision):
-            return model.apply({"params": params}, *part)
+        return model.apply({"params": params}, *part)
 
     def mean(function):
         return average(microbatch_lib.mean(function, (x_BHWC, latent_key_B), microbatch))
@@ -89,12 +88,12 @@ def train_step(
 
 def step_of(
     config: ml_collections.ConfigDict,
-    model: nn.Module,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     device: jax.Device,
 ) -> Callable:
     """`train_step` of a config on devices like `device`, for `parallel.train_call`."""
+    matmul_dtype = choose(MATMUL_DTYPES, "config.optim.precision", config.optim.precision)
     kl_weight = functools.partial(
         objective.kl_weight,
         beta=config.objective.beta,
@@ -102,14 +101,13 @@ def step_of(
     )
     return functools.partial(
         train_step,
-        model=model,
+        model=trained_run.build_model(config, matmul_dtype),
         optimizer=optimizer,
         schedule=schedule,
         ema_decay=config.optim.ema,
         binarise=config.data.binarise,
         kl_weight=kl_weight,
         free_bits=config.objective.free_bits,
-        precision=config.optim.precision,
         microbatch=microbatch_lib.limit(config.cpu_microbatch, device),
     )
 
@@ -203,7 +201,7 @@ def train_together(
 
         if timetable.validation_due(step):  # stopped in the middle of it
             each(Milestones.validate, step, train_state)
-        one_step = step_of(config, model, optimizer, schedule, devices[0])
+        one_step = step_of(config, optimizer, schedule, devices[0])
         call = parallel.train_call(one_step if len(runs) == 1 else over_runs(one_step), devices)
         pause = Pause(timetable, interrupt, config.train.checkpoint_every_seconds)
         meter = Meter(timetable, [run.writer for run in runs], progress)
