@@ -108,11 +108,9 @@ class Bernoulli(Likelihood):
 
 @dataclasses.dataclass(frozen=True)
 class Categorical(Likelihood):
-    """The exact joint distribution of the k x k binary pixels of a block, for each channel: a
-    softmax over its 2^(k k) patterns, with k = `block`.
-
-    Pixel i of a block, in raster order, is bit i of the index of its pattern.
-    """
+    """The exact joint distribution of the k x k binary pixels of a block (k = `block`), for each
+    channel: a softmax over 2^(k k) patterns. Pixel i, in raster order, is bit i of the index of a
+    pattern."""
 
     binary: ClassVar[bool] = True
 
@@ -221,8 +219,8 @@ class LogisticMixture(Likelihood):
         return jnp.sum(jax.nn.logsumexp(total_BHWM, axis=-1), axis=(1, 2))
 
     def mean(self, params_BHWP):
-        """The mean of the mixture clipped to the range. Rounding to levels is neglected. So is, with
-        several channels, the clipping of the channels that a channel's mean depends on."""
+        """The mean of the mixture clipped to the range. Rounding to levels is neglected, and with
+        several channels the clipping of the channels that a channel's mean depends on."""
         logits_BHWM, means, log_scales, coefficients = self._split(params_BHWP)
         weights_BHWM = jax.nn.softmax(logits_BHWM)
         clipped = []

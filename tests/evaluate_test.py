@@ -11,7 +11,7 @@ from scipy import stats
 from rnnae.devices import parallel
 from rnnae.errors import ConfigError
 from rnnae.evaluation import evaluate
-from rnnae.latents import Normal, StandardNormal, normals
+from rnnae.latents import Normal, StandardNormal, normal_noise
 from rnnae.likelihoods import likelihood
 from rnnae.models import Autoencoder
 from tests import tiny
@@ -34,7 +34,7 @@ class LinearGaussian(Autoencoder):
 
     wider: float = 1.3
 
-    def infer(self, x_BHWC):
+    def posterior(self, x_BHWC):
         precision = np.eye(SIZE) + LOADINGS.T @ LOADINGS / SIGMA**2
         covariance = np.linalg.inv(precision)
         centred = x_BHWC.reshape(x_BHWC.shape[0], -1) - MEAN[None]
@@ -43,15 +43,15 @@ class LinearGaussian(Autoencoder):
         log_scale = jnp.asarray(np.log(self.wider * np.sqrt(np.diag(covariance))), jnp.float32)
         return Normal(mean_BZ, jnp.broadcast_to(log_scale, mean_BZ.shape))
 
-    def write(self, z_BZ, x_BHWC):
+    def decode_teacher_forced(self, z_BZ, x_BHWC):
         return (z_BZ @ jnp.asarray(LOADINGS.T) + MEAN[None]).reshape(-1, *SHAPE)
 
-    def run_free(self, z_BZ, key_B):
-        return self.write(z_BZ, None)
+    def decode_free_running(self, z_BZ, key_B):
+        return self.decode_teacher_forced(z_BZ, None)
 
 
 def linear_gaussian():
-    latent = StandardNormal(size=SIZE, components=1, chunk=1, width=1, inference="diagonal")
+    latent = StandardNormal(size=SIZE, components=1, chunk=1, width=1, posterior_family="diagonal")
     return LinearGaussian(SHAPE, Identity(1, sigma=SIGMA), latent)
 
 
@@ -113,8 +113,8 @@ def test_mutual_information_against_every_pair():
     """log q(z_i | x_i) - log of the mean over j of q(z_i | x_j), z_i drawn."""
     model = linear_gaussian()
     found = evaluator(model, information_images=7).scores({}, IMAGES, seed=3).mutual_information
-    q = model.apply({}, IMAGES[:7] / np.float32(255), method="infer")
-    z_SZ = np.asarray(q.at(normals(evaluate._keys(3, jnp.arange(7)), SIZE)))
+    q = model.apply({}, IMAGES[:7] / np.float32(255), method="posterior")
+    z_SZ = np.asarray(q.reparameterize(normal_noise(evaluate._keys(3, jnp.arange(7)), SIZE)))
     log_q = stats.norm.logpdf(z_SZ[:, None], q.mean[None], np.exp(q.log_scale)[None]).sum(axis=-1)
     expected = np.mean(np.diag(log_q) - np.log(np.exp(log_q).mean(axis=1)))
     assert found == pytest.approx(expected, rel=1e-4)
@@ -165,7 +165,7 @@ def test_a_deterministic_code_has_no_bound():
     assert set(named) == {"loss", "reconstruction", "kl", "mse", "mae", "ssim"}
     x = grey / np.float32(255)
     code = tiny.apply(model, params, jnp.asarray(x), method="encode")
-    decoded = tiny.apply(model, params, code, tiny.keys(8), method="decode")
+    decoded = tiny.apply(model, params, code, tiny.keys(8), method="decode_mean")
     assert named["mse"] == pytest.approx(float(np.mean((x - decoded) ** 2)), rel=1e-4)
     expected = 24 * named["mse"] + 12 * np.log(np.pi)
     assert named["loss"] == pytest.approx(expected, rel=1e-5)

@@ -69,7 +69,7 @@ def test_two_devices_draw_what_one_does(run, monkeypatch):
     assert np.array_equal(*drawn) and len(np.unique(drawn[0], axis=0)) > 35
     monkeypatch.setattr(run.parallel, "map_examples", lambda function, devices: len(devices))
     made = trained_run._over_devices.__wrapped__
-    assert [made(run.model, "decode", (), most) for most in (0, 1)] == [2, 1]
+    assert [made(run.model, "decode_mean", (), most) for most in (0, 1)] == [2, 1]
 
 
 def test_interpolation_runs_from_one_reconstruction_to_the_other(run):

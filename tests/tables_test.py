@@ -72,11 +72,13 @@ def measured(config):
     protocol = "dynamic" if config.data.binarise == "dynamic" else binary
     names = {"loss"}
     if model.has_prior:
-        names.add(f"bound_{protocol}" if model.code_size else f"nll_{protocol}")
-        names |= {"bits_per_dim_8bit"} if protocol == "8bit" and model.pixels.discrete else set()
-    if model.code_size:
+        names.add(f"bound_{protocol}" if model.latent_dimensions else f"nll_{protocol}")
+        names |= (
+            {"bits_per_dim_8bit"} if protocol == "8bit" and model.likelihood.discrete else set()
+        )
+    if model.latent_dimensions:
         names |= {"mse", "mae", "ssim"}
-    if model.code_size and model.has_prior:
+    if model.latent_dimensions and model.has_prior:
         names |= {"kl", "active_units", "mutual_information"}
         names |= {f"nll_{protocol}_is{k}" for k in [config.eval.importance_samples] if k}
     return {f"test/{name}" for name in names}

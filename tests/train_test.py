@@ -38,7 +38,6 @@ def setup(name="sequence", learning_rate=1e-2, **changes):
         binarise="none",
         kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=0),
         free_bits=0.0,
-        precision="float32",
         microbatch=0,
     )
     return step, state.create(built, optimizer, SHAPE, seed=0)
@@ -92,7 +91,7 @@ def test_a_step_is_that_of_its_config(key, value):
         config = tiny.config(shape=SHAPE, **(base | changes))
         model, optimizer, schedule = trained_run.build(config, 10)
         start = state.create(model, optimizer, SHAPE, seed=0).replace(step=jnp.int32(2))
-        step = train.step_of(config, model, optimizer, schedule, jax.devices()[0])
+        step = train.step_of(config, optimizer, schedule, jax.devices()[0])
         step = functools.partial(step, positions_B=jnp.arange(4), average=lambda tree: tree)
         new, means = jax.jit(step)(start, images())
         return means["kl_weight"], (new.ema, means["loss"], means["grad_norm"])

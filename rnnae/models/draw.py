@@ -6,6 +6,7 @@ one glimpse; time is one `nn.scan`. Equation numbers are those of the paper.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
@@ -81,40 +82,32 @@ class Draw(Autoencoder):
         self.canvas_shape = (height, width, canvas_channels)
         if canvas_channels < channels:
             raise ConfigError(
-                f"config.model.canvas={options.canvas} is less than the {channels} channels of the "
-                "image"
+                f"config.model.canvas={options.canvas} is less than the image's {channels} channels"
             )
         if height % block or width % block:
             raise ConfigError(
                 f"config.likelihood.block={block} does not divide a {height}x{width} image"
             )
-        dense = self._dense
-        cell = cell_type(options.cell)
-        self.encoder = cell(options.width, self.matmul_dtype)
-        self.decoder = cell(options.width, self.matmul_dtype)
+        dense = functools.partial(Dense, matmul_dtype=self.matmul_dtype)
+        new_cell = functools.partial(cell_type(options.cell), options.width, self.matmul_dtype)
+        self.encoder, self.decoder = new_cell(), new_cell()
         # Explicit names of submodules and parameters are the names in saved checkpoints.
         self.initial_canvas = self.param("canvas", nn.initializers.zeros, self.canvas_shape)
         states = 2 * self.encoder.state_size
         self.initial_state = self.param("state", nn.initializers.zeros, (states, options.width))
-        size = options.read_size
-        if size:
-            bias = attention.whole_image_bias(height, width, size, writes=False)
+        if options.read_size:
+            bias = attention.whole_image_bias(height, width, options.read_size, writes=False)
             self.read_window = dense(attention.WINDOW_PARAMETERS, bias_init=bias, name="look")
-        size = options.write_size
-        if size:
-            bias = attention.whole_image_bias(height, width, size, writes=True)
+        if options.write_size:
+            bias = attention.whole_image_bias(height, width, options.write_size, writes=True)
             self.write_window = dense(attention.WINDOW_PARAMETERS, bias_init=bias, name="point")
-            self.written_patch = dense(size**2 * canvas_channels, name="patch")
+            self.written_patch = dense(options.write_size**2 * canvas_channels, name="patch")
         else:
             self.written_canvas = dense(height * width * canvas_channels, name="paint_all")
         if options.learned_prior:
             self.prior_head = dense(2 * self.latent.size, kernel_init=nn.initializers.zeros)
         if not self.canvas_is_params:
             self.head = dense(self.likelihood.parameters)
-
-    @nn.nowrap
-    def _dense(self, features: int, **kwargs) -> Dense:
-        return Dense(features, matmul_dtype=self.matmul_dtype, **kwargs)
 
     @property
     def latent_dimensions(self) -> int:
@@ -125,8 +118,7 @@ class Draw(Autoencoder):
         return x_BHWC
 
     def terms(self, posterior: jax.Array, x_BHWC: jax.Array, key_B: jax.Array) -> Terms:
-        noise_TBZ = self.split_steps(normal_noise(key_B, self.latent_dimensions))
-        state, glimpses = self.run_glimpses(posterior, noise_TBZ, Normal.reparameterize)
+        state, glimpses = self.run_glimpses(posterior, self._noise(key_B), Normal.reparameterize)
         params_BHWP = self.canvas_to_params(state.canvas_BHWC)
         log_prob_B = self.likelihood.log_prob(params_BHWP, x_BHWC)  # (9)
         kl_TBZ = glimpses.posterior.kl(glimpses.prior)  # (10), (11)
@@ -141,8 +133,7 @@ class Draw(Autoencoder):
         return self.join_steps(glimpses.z_TBZ)
 
     def sample_posterior(self, posterior: jax.Array, key_B: jax.Array) -> jax.Array:
-        noise_TBZ = self.split_steps(normal_noise(key_B, self.latent_dimensions))
-        glimpses = self.run_glimpses(posterior, noise_TBZ, Normal.reparameterize)[1]
+        glimpses = self.run_glimpses(posterior, self._noise(key_B), Normal.reparameterize)[1]
         return self.join_steps(glimpses.z_TBZ)
 
     def log_posterior(self, posterior: jax.Array, z_BZ: jax.Array) -> jax.Array:
@@ -155,11 +146,9 @@ class Draw(Autoencoder):
         return self.canvas_to_params(state.canvas_BHWC)
 
     def sample_prior(self, key_B: jax.Array) -> jax.Array:
-        noise_BZ = normal_noise(key_B, self.latent_dimensions)
         if not self.options.learned_prior:
-            return noise_BZ  # (13)
-        z_TBZ = self.run_decoder(self.split_steps(noise_BZ), Normal.reparameterize)[1][0]
-        return self.join_steps(z_TBZ)
+            return normal_noise(key_B, self.latent_dimensions)  # (13)
+        return self.join_steps(self.run_decoder(self._noise(key_B), Normal.reparameterize)[1][0])
 
     def frames(self, z_BZ: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The mean image after each glimpse, (T, B, H, W, C), and where the glimpse wrote,
@@ -175,7 +164,6 @@ class Draw(Autoencoder):
     ) -> tuple[State, Glimpses]:
         """Runs encoder and decoder over all glimpses at an image. `choose_z(q(z_t | ...),
         input_BZ)` gives z_t: from noise, or the input itself."""
-
         project_glimpse = self._glimpse_projection(x_BHWC)
 
         def step(model, state, input_BZ):
@@ -293,6 +281,9 @@ class Draw(Autoencoder):
     def _reconstruction(self, canvas_BHWC):
         """The sigmoid of (3): the image that the first channels of the canvas stand for."""
         return nn.sigmoid(canvas_BHWC[..., : self.image_shape[2]])
+
+    def _noise(self, key_B):
+        return self.split_steps(normal_noise(key_B, self.latent_dimensions))
 
     def split_steps(self, z_BZ: jax.Array) -> jax.Array:
         """(B, T Z) -> (T, B, Z)."""
