@@ -31,9 +31,9 @@ def get_config() -> ConfigDict:
     config.model.learned_prior = True
     config.optim.learning_rate = 4e-3
     config.optim.warmup_steps = 200
-    config.optim.precision = "bfloat16"
+    config.optim.matmul_precision = "bfloat16"
     config.eval.batch_size = 100
-    config.eval.information_images = 100
+    config.eval.mutual_information_images = 100
     config.train.epochs = 10
     config.train.steps_per_call = 5
     return config

@@ -11,7 +11,7 @@ accelerator, the model that is meant to come below PixelRNN's 3.00 bits/dim (van
 2016: 12 layers of 128 units):
 
     --config.model.width=384 --config.model.blocks=12 --config.data.batch_size=128
-    --config.optim.precision=bfloat16 --config.train.epochs=200 --config.eval.batch_size=1000
+    --config.optim.matmul_precision=bfloat16 --config.train.epochs=200 --config.eval.batch_size=1000
 """
 
 from ml_collections import ConfigDict

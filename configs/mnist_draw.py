@@ -32,9 +32,9 @@ def get_config() -> ConfigDict:
     config.latent.name = "gaussian"
     config.latent.size = 16
     config.optim.learning_rate = 4e-3
-    config.optim.precision = "bfloat16"
+    config.optim.matmul_precision = "bfloat16"
     config.eval.seeds = (0, 1, 2)
-    config.eval.information_images = 100
+    config.eval.mutual_information_images = 100
     config.train.epochs = 100
     config.train.eval_every_epochs = 5
     config.train.steps_per_call = 20

@@ -82,7 +82,7 @@ def _training_length(results: list[Result]) -> str:
         steps, epochs = config.train.max_steps, config.train.epochs
         length = f"{steps:,} steps" if steps else f"{epochs} epoch{'s' * (epochs != 1)}"
         lengths.setdefault(length, []).append(row.label)
-        if (precision := config.optim.precision) != "float32":
+        if (precision := config.optim.matmul_precision) != "float32":
             rounded.setdefault(f"with matrix products in {precision}", []).append(row.label)
     all_rows = sum(map(len, lengths.values()))
     phrases = [

@@ -17,6 +17,7 @@ The order below is the import order: a file imports only files above it, also wi
     config/defaults          default(): every hyperparameter, one comment each
     config/validation        values that no run could have
     config/resume            what may change when a run continues
+    config/options           options that the chosen likelihood or latent does not have
     config/saved_config      the config that a run saves
     config/reference         the text of --helpfull
     data/sources             published files: finding, downloading, verifying
@@ -49,7 +50,7 @@ The order below is the import order: a file imports only files above it, also wi
     models/sequence          recurrent encoder and decoder over tokens
     models/attention         DRAW's windows
     models/draw              DRAW
-    models/streams           the blocks and the decoder of the sweep model
+    models/sweep_blocks      the blocks and the decoder of the sweep model
     models/sweep             recurrent sweeps over a grid of tokens
     models                   MODELS
     build                    config -> splits, model, optimizer; the only place that does

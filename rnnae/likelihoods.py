@@ -1,9 +1,9 @@
-"""Likelihoods: p(image | parameters), one interface for every kind of pixel.
+"""LIKELIHOODS: p(image | parameters), with one interface for all kinds of pixels.
 
-`x_BHWC` is an image in [0, 1]; `params_BHWP` holds `parameters` values for each block of
-`block` x `block` pixels, so its H and W are those of the image divided by `block`. Every
-likelihood is a normalised density or mass function, in nats. To add one, subclass `Likelihood` and
-add its line to `LIKELIHOODS`.
+x_BHWC is an image in [0, 1]. params_BHWP holds P parameters for each block of `block` x `block`
+pixels, so its H and W are those of the image divided by `block`. Every likelihood is a normalised
+density or probability mass function; log-probabilities are in nats. To add a likelihood, subclass
+`Likelihood` and add one line to `LIKELIHOODS`.
 """
 
 import dataclasses
@@ -14,22 +14,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnae import rng
+from rnnae.config.options import refuse_unused
 from rnnae.errors import ConfigError, choose
+
+_HIGHEST = jax.lax.Precision.HIGHEST  # float32 products on every device
 
 
 @dataclasses.dataclass(frozen=True)
 class Likelihood:
-    """Interface. Fields beside `channels` are keys of `config.likelihood`."""
+    """Interface. The fields of a subclass are keys of `config.likelihood`."""
 
     channels: int
 
-    binary: ClassVar[bool] = False  # of pixels 0 and 1 only
-    discrete: ClassVar[bool] = True  # a mass function; else a density over [0, 1]
+    binary: ClassVar[bool] = False  # True: pixels are 0 or 1
+    discrete: ClassVar[bool] = True  # a probability mass function; False: a density
     block: ClassVar[int] = 1  # side of the square of pixels that are modelled jointly
 
     @property
     def parameters(self) -> int:
-        """P, values for each block."""
+        """P, the number of parameters of each block."""
         raise NotImplementedError
 
     def log_prob(self, params_BHWP: jax.Array, x_BHWC: jax.Array) -> jax.Array:
@@ -41,22 +44,23 @@ class Likelihood:
         raise NotImplementedError
 
     def sample(self, params_BHWP: jax.Array, key_B: jax.Array) -> jax.Array:
-        """An image x_BHWC drawn from p, example i by key i alone."""
+        """An image x_BHWC sampled from p. Example i depends on key i alone."""
         raise NotImplementedError
 
-    def around(self, params_BHWP: jax.Array, x_BHWC: jax.Array) -> jax.Array:
-        """Parameters relative to an image, where such a likelihood has a location; else as they
-        are."""
+    def add_location(self, params_BHWP: jax.Array, x_BHWC: jax.Array) -> jax.Array:
+        """The parameters with the image x_BHWC added to their location. A likelihood without a
+        location parameter returns them unchanged."""
         del x_BHWC
         return params_BHWP
 
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian(Likelihood):
-    """N(sigmoid(params), sigma^2) for each value: squared error / (2 sigma^2) plus its constant.
+    """N(sigmoid(params), sigma^2) for each value: squared error / (2 sigma^2) plus a constant.
 
-    A density over real values, not a mass function of 8-bit ones: its nats compare with those of
-    the same sigma only. At sigma^2 = 1/2 the loss is the squared error plus log(pi) / 2 a value.
+    It is a density over real values and not a probability mass function of 8-bit values. So its
+    nats are comparable only between models with the same sigma. At sigma^2 = 1/2 the loss is the
+    squared error plus log(pi) / 2 for each value.
     """
 
     discrete: ClassVar[bool] = False
@@ -72,6 +76,11 @@ class Gaussian(Likelihood):
         constant = 0.5 * np.log(2 * np.pi * self.sigma**2)
         return -jnp.sum(0.5 * error_BHWC**2 + constant, axis=(1, 2, 3))
 
+    def mean_squared_error(self, nats: float, dimensions: int) -> float:
+        """The mean squared error of images with `dimensions` values, from -log p(x) in nats."""
+        constant = 0.5 * np.log(2 * np.pi * self.sigma**2)
+        return 2 * self.sigma**2 * (nats / dimensions - constant)
+
     def mean(self, params_BHWP):
         return jax.nn.sigmoid(params_BHWP)
 
@@ -83,7 +92,7 @@ class Gaussian(Likelihood):
 
 @dataclasses.dataclass(frozen=True)
 class Bernoulli(Likelihood):
-    """Binary pixels from logits: log p = sum x l - softplus(l), finite at any logit."""
+    """Binary pixels with logits l: log p = sum x l - softplus(l), which is finite for every l."""
 
     binary: ClassVar[bool] = True
 
@@ -98,16 +107,15 @@ class Bernoulli(Likelihood):
         return jax.nn.sigmoid(params_BHWP)
 
     def sample(self, params_BHWP, key_B):
-        drawn = jax.vmap(jax.random.bernoulli)(key_B, self.mean(params_BHWP))
-        return drawn.astype(params_BHWP.dtype)
+        sample = jax.vmap(jax.random.bernoulli)(key_B, self.mean(params_BHWP))
+        return sample.astype(params_BHWP.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class Categorical(Likelihood):
-    """The exact joint of a k x k binary patch: a softmax over its 2^(k k) patterns, each channel.
-
-    Pixel i of a patch, in raster order, is bit i of the pattern's number.
-    """
+    """The exact joint distribution of the k x k binary pixels of a block (k = `block`), for each
+    channel: a softmax over 2^(k k) patterns. Pixel i, in raster order, is bit i of the index of a
+    pattern."""
 
     binary: ClassVar[bool] = True
 
@@ -116,7 +124,7 @@ class Categorical(Likelihood):
     def __post_init__(self):
         if not 1 <= self.block <= 3:
             raise ConfigError(
-                f"config.likelihood.block must be 1, 2 or 3, not {self.block}: a patch of side k "
+                f"config.likelihood.block must be 1, 2 or 3, not {self.block}: a block of side k "
                 "has 2^(k k) patterns"
             )
 
@@ -130,16 +138,18 @@ class Categorical(Likelihood):
 
     def log_prob(self, params_BHWP, x_BHWC):
         log_p = jax.nn.log_softmax(self._logits(params_BHWP))
-        pattern_BHWC = jnp.round(self._blocks(x_BHWC) @ self._powers()).astype(jnp.int32)
-        chosen = jnp.take_along_axis(log_p, pattern_BHWC[..., None], axis=-1)[..., 0]
-        return jnp.sum(chosen, axis=(1, 2, 3))
+        index = jnp.matmul(self._to_blocks(x_BHWC), self._powers(), precision=_HIGHEST)
+        index_BHWC = jnp.round(index).astype(jnp.int32)
+        observed = jnp.take_along_axis(log_p, index_BHWC[..., None], axis=-1)[..., 0]
+        return jnp.sum(observed, axis=(1, 2, 3))
 
     def mean(self, params_BHWP):
-        return self._image(jax.nn.softmax(self._logits(params_BHWP)) @ self._bits())
+        probabilities = jax.nn.softmax(self._logits(params_BHWP))
+        return self._to_image(jnp.matmul(probabilities, self._bits(), precision=_HIGHEST))
 
     def sample(self, params_BHWP, key_B):
-        pattern = jax.vmap(jax.random.categorical)(key_B, self._logits(params_BHWP))
-        return self._image(self._bits()[pattern])
+        index = jax.vmap(jax.random.categorical)(key_B, self._logits(params_BHWP))
+        return self._to_image(self._bits()[index])
 
     def _logits(self, params_BHWP):
         """(B, H, W, C, patterns)."""
@@ -149,11 +159,11 @@ class Categorical(Likelihood):
         return jnp.asarray(2.0 ** np.arange(self.block**2), jnp.float32)
 
     def _bits(self):
-        """(patterns, k k): the pixels of each pattern."""
+        """The pixels of each pattern, (patterns, k k)."""
         patterns = np.arange(self._patterns)[:, None]
         return jnp.asarray(patterns >> np.arange(self.block**2) & 1, jnp.float32)
 
-    def _blocks(self, x_BHWC):
+    def _to_blocks(self, x_BHWC):
         """(B, H, W, C) -> (B, H / k, W / k, C, k k)."""
         batch, height, width, channels = x_BHWC.shape
         k = self.block
@@ -162,8 +172,8 @@ class Categorical(Likelihood):
             batch, height // k, width // k, channels, k * k
         )
 
-    def _image(self, blocks):
-        """The inverse of `_blocks`."""
+    def _to_image(self, blocks):
+        """The inverse of `_to_blocks`."""
         batch, rows, columns, channels, _ = blocks.shape
         k = self.block
         split = blocks.reshape(batch, rows, columns, channels, k, k)
@@ -172,10 +182,11 @@ class Categorical(Likelihood):
 
 @dataclasses.dataclass(frozen=True)
 class LogisticMixture(Likelihood):
-    """Discretised mixture of logistics (Salimans et al. 2017, PixelCNN++, section 2.1 and 2.2).
+    """A discretised mixture of logistics (Salimans et al. 2017, PixelCNN++, sections 2.1 and 2.2).
 
-    `levels` grey levels; a mixture of `components` for each pixel, in which the mean of a channel
-    is linear in the channels before it. The first and last level take the tails.
+    Each channel has `levels` grey levels. Each pixel has a mixture of `components` logistics, in
+    which the mean of a channel is linear in the channels before it. The first and the last level
+    have the probability of the tails.
     """
 
     components: int = 10
@@ -195,11 +206,11 @@ class LogisticMixture(Likelihood):
             mean_BHWM = self._mean(means, coefficients, signed_BHWC, channel)
             inverse_BHWM = jnp.exp(-log_scales[channel])
             centred_BHWM = signed_BHWC[..., channel, None] - mean_BHWM
-            half = 1 / (self.levels - 1)  # of a level's width, on [-1, 1]
+            half = 1 / (self.levels - 1)  # half of the width of a level, on [-1, 1]
             upper = inverse_BHWM * (centred_BHWM + half)
             lower = inverse_BHWM * (centred_BHWM - half)
-            # sigma(u) - sigma(l) = sigma(u) sigma(-l) (1 - e^(l - u)): no difference of near
-            # equals, so it needs no special case far from the mean.
+            # sigma(u) - sigma(l) = sigma(u) sigma(-l) (1 - e^(l - u)). The right side has no
+            # difference of nearly equal numbers, so values far from the mean need no special case.
             inside = (
                 jax.nn.log_sigmoid(upper)
                 + jax.nn.log_sigmoid(-lower)
@@ -213,8 +224,8 @@ class LogisticMixture(Likelihood):
         return jnp.sum(jax.nn.logsumexp(total_BHWM, axis=-1), axis=(1, 2))
 
     def mean(self, params_BHWP):
-        """Of the mixture clipped to the range; exact but for the rounding to levels and, with
-        several channels, for the clipping of those that a channel's mean is linear in."""
+        """The mean of the mixture clipped to the range. Rounding to levels is neglected, and with
+        several channels the clipping of the channels that a channel's mean depends on."""
         logits_BHWM, means, log_scales, coefficients = self._split(params_BHWP)
         weights_BHWM = jax.nn.softmax(logits_BHWM)
         clipped = []
@@ -231,36 +242,36 @@ class LogisticMixture(Likelihood):
 
     def sample(self, params_BHWP, key_B):
         logits_BHWM, means, log_scales, coefficients = self._split(params_BHWP)
-        chosen_key, noise_key = rng.split(key_B)
-        chosen = jax.vmap(jax.random.categorical)(chosen_key, logits_BHWM)[..., None]
+        index_key, noise_key = rng.split(key_B)
+        index = jax.vmap(jax.random.categorical)(index_key, logits_BHWM)[..., None]
         shape = (*logits_BHWM.shape[1:3], self.channels)
         noise_BHWC = jax.vmap(lambda key: jax.random.logistic(key, shape))(noise_key)
 
-        def of_chosen(values_BHWM):
-            return jnp.take_along_axis(values_BHWM, chosen, axis=-1)[..., 0]
+        def select(values_BHWM):
+            return jnp.take_along_axis(values_BHWM, index, axis=-1)[..., 0]
 
         signed: list[jax.Array] = []
         for channel in range(self.channels):
-            mean_BHW = of_chosen(means[channel])
+            mean_BHW = select(means[channel])
             for earlier, c in zip(signed, coefficients[channel], strict=True):
-                mean_BHW += of_chosen(c) * earlier
-            drawn = mean_BHW + jnp.exp(of_chosen(log_scales[channel])) * noise_BHWC[..., channel]
-            level = jnp.clip(jnp.round((drawn + 1) / 2 * (self.levels - 1)), 0, self.levels - 1)
+                mean_BHW += select(c) * earlier
+            value = mean_BHW + jnp.exp(select(log_scales[channel])) * noise_BHWC[..., channel]
+            level = jnp.clip(jnp.round((value + 1) / 2 * (self.levels - 1)), 0, self.levels - 1)
             signed.append(2 * level / (self.levels - 1) - 1)
         return (jnp.stack(signed, axis=-1) + 1) / 2
 
-    def around(self, params_BHWP, x_BHWC):
+    def add_location(self, params_BHWP, x_BHWC):
         m = self.components
         means = slice(m, m * (1 + self.channels))
         return params_BHWP.at[..., means].add(jnp.repeat(2 * x_BHWC - 1, m, axis=-1))
 
     def _split(self, params_BHWP):
-        """(logits, means by channel, log scales by channel, coefficients by channel and earlier
-        channel), every array (B, H, W, M)."""
+        """(logits, means, log_scales, coefficients), all arrays (B, H, W, M). Means and log_scales
+        are lists by channel. coefficients[c] is the list by channel before c."""
         parts = iter(jnp.split(params_BHWP, params_BHWP.shape[-1] // self.components, axis=-1))
         logits = next(parts)
         means = [next(parts) for _ in range(self.channels)]
-        # -7 as in PixelCNN++: a narrower logistic is all in one level; a wider one than 7, flat.
+        # -7 as in PixelCNN++: a logistic of that scale is within one level. At 7 it is flat.
         log_scales = [jnp.clip(next(parts), -7.0, 7.0) for _ in range(self.channels)]
         coefficients = [[jnp.tanh(next(parts)) for _ in range(c)] for c in range(self.channels)]
         return logits, means, log_scales, coefficients
@@ -282,10 +293,12 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
 
 
 def likelihood(name: str, channels: int, **options) -> Likelihood:
-    """The likelihood called `name` for images of `channels`; it takes what it has of `options`.
+    """The likelihood called `name` for images of `channels`.
 
-    Raises ConfigError with the choices if there is none of that name.
+    `options` are the other keys of `config.likelihood`. ConfigError for an unknown name, and for an
+    option that is set although this likelihood does not have it.
     """
     kind = choose(LIKELIHOODS, "config.likelihood.name", name)
-    fields = {field.name for field in dataclasses.fields(kind)}
-    return kind(channels=channels, **{k: v for k, v in options.items() if k in fields})
+    used = [field.name for field in dataclasses.fields(kind) if field.name != "channels"]
+    refuse_unused("likelihood", name, used, options)
+    return kind(channels=channels, **{key: options[key] for key in used if key in options})

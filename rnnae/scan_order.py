@@ -1,7 +1,7 @@
-"""Scan orders: how an image becomes a sequence of tokens, and exactly back.
+"""ORDERS: how an image becomes a sequence of tokens, with an exact inverse.
 
-Every order here cuts the image into equal rectangles and reads them in raster order; the orders
-differ in the rectangle only. To add one, add its rectangle to `ORDERS`.
+Every order cuts the image into equal rectangles, the tokens, in raster order. The orders differ
+only in the size of the rectangle. To add an order, add one line to `ORDERS`.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from rnnae.errors import ConfigError, choose
 
 @dataclasses.dataclass(frozen=True)
 class ScanOrder:
-    """Tokens of `token_height x token_width` pixels over an image of `image_shape` (H, W, C)."""
+    """An image of `image_shape` (H, W, C) as tokens of `token_height` x `token_width` pixels."""
 
     image_shape: tuple[int, int, int]
     token_height: int
@@ -43,16 +43,17 @@ class ScanOrder:
 
     @property
     def token_size(self) -> int:
-        """I, the values in one token."""
+        """I, the number of values in one token."""
         return self.token_height * self.token_width * self.image_shape[2]
 
     def in_blocks(self, block: int, channels: int) -> "ScanOrder":
-        """The order of maps that have `channels` values for each square of `block` pixels."""
+        """The same tokens over an array with `channels` values for each block of `block` x `block`
+        pixels, such as likelihood parameters. ConfigError if blocks do not fit into tokens."""
         if self.token_height % block or self.token_width % block:
             raise ConfigError(
                 f"config.likelihood.block={block} does not divide the {self.token_height}x"
-                f"{self.token_width} pixels of a token; choose it, config.model.order and "
-                "config.model.patch to fit"
+                f"{self.token_width} pixels of a token; change it, config.model.order or "
+                "config.model.patch"
             )
         height, width, _ = self.image_shape
         return ScanOrder(
@@ -62,11 +63,11 @@ class ScanOrder:
         )
 
     def token_to_image(self, x_BI: jax.Array) -> jax.Array:
-        """One token of each example as an image of the token's height and width."""
+        """One token x_BI of each example as an image, (B, token height, token width, C)."""
         return x_BI.reshape(x_BI.shape[0], self.token_height, self.token_width, -1)
 
     def to_tokens(self, image_BHWC: jax.Array) -> jax.Array:
-        """(B, H, W, C) to x_TBI; C need not be the image's own, so that parameter maps fit too."""
+        """(B, H, W, C) -> x_TBI. C may differ from that of `image_shape`."""
         batch, channels = image_BHWC.shape[0], image_BHWC.shape[3]
         rows, columns = self.grid
         split = (batch, rows, self.token_height, columns, self.token_width, channels)
@@ -84,7 +85,7 @@ class ScanOrder:
         return ordered.reshape(batch, *self.image_shape[:2], -1)
 
 
-# name -> (height, width) of a token, from the image's (H, W, C) and the patch size.
+# name -> function of the image's (H, W, C) and the patch size -> (height, width) of a token
 ORDERS: dict[str, Callable[[tuple[int, int, int], int], tuple[int, int]]] = {
     "rows": lambda shape, patch: (1, shape[1]),
     "columns": lambda shape, patch: (shape[0], 1),

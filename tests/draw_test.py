@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnae.latents import STANDARD, Normal, normals
+from rnnae.latents import STANDARD_NORMAL, Normal, normal_noise
 from rnnae.models import attention
 from tests import tiny
 from tests.tiny import apply
@@ -21,7 +21,7 @@ def test_filters_against_a_plain_loop():
     """Equations 19-26 as they are printed, with pixels from 1."""
     raw = np.random.default_rng(0).normal(size=(4, 5))
     height, width, size = 5, 7, 3
-    y_BNH, x_BNW = attention.banks(window_of(raw), height, width, size)
+    y_BNH, x_BNW = attention.filter_banks(window_of(raw), height, width, size)
     for b, (gx, gy, log_variance, log_delta, _) in enumerate(raw):
         gx, gy = (width + 1) / 2 * (gx + 1), (height + 1) / 2 * (gy + 1)
         delta = (max(width, height) - 1) / (size - 1) * np.exp(log_delta)
@@ -37,11 +37,11 @@ def test_read_and_write_against_a_plain_loop():
     """Equations 27 and 29."""
     raw = np.random.default_rng(1).normal(size=(2, 5))
     window = window_of(raw)
-    y_BNH, x_BNW = map(np.asarray, attention.banks(window, 5, 7, 3))
+    y_BNH, x_BNW = map(np.asarray, attention.filter_banks(window, 5, 7, 3))
     image = np.random.default_rng(2).normal(size=(2, 5, 7, 2)).astype(np.float32)
     patch = np.random.default_rng(3).normal(size=(2, 3, 3, 2)).astype(np.float32)
-    read = attention.read(jnp.asarray(image), window, 3)
-    written = attention.write(jnp.asarray(patch), window, 5, 7)
+    read = attention.read_patch(jnp.asarray(image), window, 3)
+    written = attention.write_patch(jnp.asarray(patch), window, 5, 7)
     for b in range(2):
         gamma = np.exp(raw[b, 4])
         for c in range(2):
@@ -56,11 +56,13 @@ def test_a_new_window_tiles_the_image(size):
     """Of constant images it reads that constant, and it writes a patch of ones as about one."""
     ones = jnp.ones((1, 28, 28, 1))
     reads, writes = (
-        attention.window(attention.whole_image(28, 28, size, w)(None, (5,))[None], 28, 28, size)
+        attention.window(
+            attention.whole_image_bias(28, 28, size, w)(None, (5,))[None], 28, 28, size
+        )
         for w in (False, True)
     )
-    np.testing.assert_allclose(attention.read(ones, reads, size), 1, rtol=1e-5)
-    written = attention.write(jnp.ones((1, size, size, 1)), writes, 28, 28)[0, 4:24, 4:24]
+    np.testing.assert_allclose(attention.read_patch(ones, reads, size), 1, rtol=1e-5)
+    written = attention.write_patch(jnp.ones((1, size, size, 1)), writes, 28, 28)[0, 4:24, 4:24]
     assert float(written.min()) > 0.7 and float(written.max()) < 2.5
 
 
@@ -68,7 +70,7 @@ def test_a_narrow_window_reads_the_pixel_it_is_at():
     image = jax.random.normal(jax.random.key(0), (1, 5, 7, 1))
     # Centre at row 2, column 6 (from 1); variance and stride small.
     raw = [[6 / 4 - 1, 2 / 3 - 1, -6.0, -6.0, 0.0]]
-    read = attention.read(image, window_of(raw, size=1), 1)
+    read = attention.read_patch(image, window_of(raw, size=1), 1)
     assert float(read[0, 0, 0, 0]) == pytest.approx(float(image[0, 1, 5, 0]), rel=1e-4)
 
 
@@ -80,8 +82,8 @@ def test_extreme_windows_have_finite_gradients(which, value):
     @jax.jit
     def total(raw):
         window = attention.window(raw, 5, 7, 3)
-        read = attention.read(image, window, 3)
-        return jnp.sum(read**2) + jnp.sum(attention.write(read, window, 5, 7))
+        read = attention.read_patch(image, window, 3)
+        return jnp.sum(read**2) + jnp.sum(attention.write_patch(read, window, 5, 7))
 
     for other in (0.0, value):
         raw = jnp.full((1, 5), other).at[0, which].set(value)
@@ -109,29 +111,31 @@ def test_scan_equals_a_loop_over_glimpses(read_size, write_size, learned_prior, 
         canvas = jnp.broadcast_to(p["canvas"], x_BHWC.shape)
         rows = tuple(jnp.broadcast_to(row, (3, 4)) for row in p["state"])
         encoder, decoder = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-        noise = normals(tiny.keys(), model.code_size).reshape(3, model.steps, -1)
+        noise = normal_noise(tiny.keys(), model.latent_dimensions).reshape(
+            3, model.options.steps, -1
+        )
         kls, ratio = [], 0.0
-        for t in range(model.steps):
+        for t in range(model.options.steps):
             h_d = decoder[0]
             both = jnp.concatenate([x_BHWC, x_BHWC - jax.nn.sigmoid(canvas)], axis=-1)
             if read_size:
-                window = attention.window(model.look(h_d), 4, 6, read_size)
-                both = attention.read(both, window, read_size)
+                window = attention.window(model.read_window(h_d), 4, 6, read_size)
+                both = attention.read_patch(both, window, read_size)
             inputs = jnp.concatenate([both.reshape(3, -1), h_d], axis=-1)
             encoder, h_e = model.encoder(encoder, inputs)
             q = model.latent.posterior(h_e)
-            prior = Normal.of(model.prior_head(h_d)) if learned_prior else STANDARD
+            prior = Normal.from_raw(model.prior_head(h_d)) if learned_prior else STANDARD_NORMAL
             z = q.mean + jnp.exp(q.log_scale) * noise[:, t]
             kls.append(q.kl(prior))
             ratio += jnp.sum(prior.log_prob(z) - q.log_prob(z), axis=-1)
             decoder, h_d = model.decoder(decoder, z)
             if write_size:
-                window = attention.window(model.point(h_d), 4, 6, write_size)
-                patch = model.patch(h_d).reshape(3, write_size, write_size, 2)
-                canvas += attention.write(patch, window, 4, 6)
+                window = attention.window(model.write_window(h_d), 4, 6, write_size)
+                patch = model.written_patch(h_d).reshape(3, write_size, write_size, 2)
+                canvas += attention.write_patch(patch, window, 4, 6)
             else:
-                canvas += model.paint_all(h_d).reshape(x_BHWC.shape)
-        return model.pixels.log_prob(canvas, x_BHWC), jnp.stack(kls, axis=1), ratio
+                canvas += model.written_canvas(h_d).reshape(x_BHWC.shape)
+        return model.likelihood.log_prob(canvas, x_BHWC), jnp.stack(kls, axis=1), ratio
 
     def with_gradient(method, *inputs):
         def total(params):
@@ -167,7 +171,7 @@ def test_one_glimpse_without_attention_is_a_variational_autoencoder():
     raw = h @ p["latent"]["head"]["kernel"] + p["latent"]["head"]["bias"]
     mean, log_scale = np.split(np.asarray(raw), 2, axis=-1)
     kl = 0.5 * (np.exp(2 * log_scale) + mean**2 - 1) - log_scale
-    z = mean + np.exp(log_scale) * np.asarray(normals(tiny.keys(), 5))
+    z = mean + np.exp(log_scale) * np.asarray(normal_noise(tiny.keys(), 5))
     h = lstm(p["decoder"], z, h_d, c_d)
     logits = h @ p["paint_all"]["kernel"] + p["paint_all"]["bias"]
     logits = logits.reshape(x_BHWC.shape) + p["canvas"][None]
@@ -183,16 +187,16 @@ def test_the_ratio_is_that_of_the_posterior_and_the_prior(learned_prior):
     """log q(z | x) by a second pass over given codes, log p(z) by painting them."""
     model, params = tiny.build("draw", learned_prior=learned_prior)
     x_BHWC = tiny.binary()
-    z_BZ = apply(model, params, x_BHWC, tiny.keys(), method="draw")
+    z_BZ = apply(model, params, x_BHWC, tiny.keys(), method="sample_posterior")
     log_q_B = apply(model, params, x_BHWC, z_BZ, method="log_posterior")
 
     def log_prior(model, z_BZ):
-        inputs_TBZ, priors = model._parts(z_BZ), []
-        model._paint(inputs_TBZ, lambda prior, z: z)
-        state = model._start(3)
+        inputs_TBZ, priors = model.split_steps(z_BZ), []
+        model.run_decoder(inputs_TBZ, lambda prior, z: z)
+        state = model.start(3)
         for z in inputs_TBZ:
-            priors.append(model._prior(state.decoder[0], z).log_prob(z).sum(axis=-1))
-            state = model._advance(state, z)[0]
+            priors.append(model.step_prior(state.decoder[0], z).log_prob(z).sum(axis=-1))
+            state = model.decoder_step(state, z)[0]
         return sum(priors)
 
     log_p_B = apply(model, params, z_BZ, method=log_prior)
@@ -203,33 +207,33 @@ def test_the_ratio_is_that_of_the_posterior_and_the_prior(learned_prior):
 def test_painting_a_drawn_code_gives_the_image_it_was_priced_at():
     model, params = tiny.build("draw")
     x_BHWC = tiny.binary()
-    z_BZ = apply(model, params, x_BHWC, tiny.keys(), method="draw")
-    params_BHWP = apply(model, params, z_BZ, tiny.keys(), method="run_free")
+    z_BZ = apply(model, params, x_BHWC, tiny.keys(), method="sample_posterior")
+    params_BHWP = apply(model, params, z_BZ, tiny.keys(), method="decode_free_running")
     expected = apply(model, params, x_BHWC, tiny.keys()).log_prob_B
-    np.testing.assert_allclose(model.pixels.log_prob(params_BHWP, x_BHWC), expected, rtol=1e-4)
+    np.testing.assert_allclose(model.likelihood.log_prob(params_BHWP, x_BHWC), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "categorical", "logistic_mixture", "gaussian"])
 def test_frames_end_at_the_decoded_image(likelihood):
     model, params = tiny.build("draw", likelihood__name=likelihood)
-    z_BZ = apply(model, params, tiny.keys(), method="prior")
+    z_BZ = apply(model, params, tiny.keys(), method="sample_prior")
     mean_TBHWC, where_TB3 = apply(model, params, z_BZ, method="frames")
     assert mean_TBHWC.shape == (3, 3, *tiny.SHAPE) and where_TB3.shape == (3, 3, 3)
-    decoded = apply(model, params, z_BZ, tiny.keys(), method="decode")
+    decoded = apply(model, params, z_BZ, tiny.keys(), method="decode_mean")
     np.testing.assert_allclose(mean_TBHWC[-1], decoded, rtol=1e-5)
 
 
 def test_every_part_of_a_learned_prior_is_drawn_given_those_before():
     model, params = tiny.build("draw", learned_prior=True)
-    z_BZ = apply(model, params, tiny.keys(), method="prior")
+    z_BZ = apply(model, params, tiny.keys(), method="sample_prior")
 
     def drawn(model, z_BZ):
-        noise_TBZ = model._parts(normals(tiny.keys(), model.code_size))
-        state, parts = model._start(3), []
-        for noise_BZ, part_BZ in zip(noise_TBZ, model._parts(z_BZ), strict=True):
-            parts.append(model._prior(state.decoder[0], part_BZ).at(noise_BZ))
-            state = model._advance(state, part_BZ)[0]
-        return model._code(jnp.stack(parts))
+        noise_TBZ = model.split_steps(normal_noise(tiny.keys(), model.latent_dimensions))
+        state, parts = model.start(3), []
+        for noise_BZ, part_BZ in zip(noise_TBZ, model.split_steps(z_BZ), strict=True):
+            parts.append(model.step_prior(state.decoder[0], part_BZ).reparameterize(noise_BZ))
+            state = model.decoder_step(state, part_BZ)[0]
+        return model.join_steps(jnp.stack(parts))
 
     expected = apply(model, params, z_BZ, method=drawn)
     np.testing.assert_allclose(z_BZ, expected, rtol=1e-4, atol=1e-5)
@@ -240,8 +244,8 @@ def test_the_mean_code_is_the_mean_of_every_part_given_those_before():
     z_BZ = apply(model, params, tiny.binary(), method="encode")
 
     def means(model, x_BHWC, z_BZ):
-        _, glimpses = model._look(x_BHWC, model._parts(z_BZ), lambda normal, z_BZ: z_BZ)
-        return model._code(glimpses.posterior.mean)
+        _, glimpses = model.run_glimpses(x_BHWC, model.split_steps(z_BZ), lambda normal, z_BZ: z_BZ)
+        return model.join_steps(glimpses.posterior.mean)
 
     expected = apply(model, params, tiny.binary(), z_BZ, method=means)
     np.testing.assert_allclose(z_BZ, expected, rtol=1e-4, atol=1e-5)
@@ -249,13 +253,13 @@ def test_the_mean_code_is_the_mean_of_every_part_given_those_before():
 
 def test_frames_say_where_the_windows_were():
     model, params = tiny.build("draw")
-    z_BZ = apply(model, params, tiny.keys(), method="prior")
+    z_BZ = apply(model, params, tiny.keys(), method="sample_prior")
 
     def windows(model, z_BZ):
-        state, found = model._start(3), []
-        for part_BZ in model._parts(z_BZ):
-            state = model._advance(state, part_BZ)[0]
-            window = attention.window(model.point(state.decoder[0]), 4, 6, 3)
+        state, found = model.start(3), []
+        for part_BZ in model.split_steps(z_BZ):
+            state = model.decoder_step(state, part_BZ)[0]
+            window = attention.window(model.write_window(state.decoder[0]), 4, 6, 3)
             # Three filters: the outermost are two strides apart.
             found.append(jnp.stack([window.centre_y, window.centre_x, 2 * window.stride], axis=-1))
         return jnp.stack(found)

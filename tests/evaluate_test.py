@@ -11,7 +11,7 @@ from scipy import stats
 from rnnae.devices import parallel
 from rnnae.errors import ConfigError
 from rnnae.evaluation import evaluate
-from rnnae.latents import Normal, StandardNormal, normals
+from rnnae.latents import Normal, StandardNormal, normal_noise
 from rnnae.likelihoods import likelihood
 from rnnae.models import Autoencoder
 from tests import tiny
@@ -51,7 +51,7 @@ class LinearGaussian(Autoencoder):
 
 
 def linear_gaussian():
-    latent = StandardNormal(size=SIZE, components=1, chunk=1, width=1, inference="diagonal")
+    latent = StandardNormal(size=SIZE, components=1, chunk=1, width=1, posterior_family="diagonal")
     return LinearGaussian(SHAPE, Identity(1, sigma=SIGMA), latent)
 
 
@@ -115,7 +115,9 @@ def test_mutual_information_against_every_pair():
     made = evaluator(model, mutual_information_images=7)
     found = made.scores({}, IMAGES, seed=3).of_split["mutual_information"]
     q = model.apply({}, IMAGES[:7] / np.float32(255), method="posterior")
-    z_SZ = np.asarray(q.reparameterize(normals(evaluate._example_keys(3, jnp.arange(7)), SIZE)))
+    z_SZ = np.asarray(
+        q.reparameterize(normal_noise(evaluate._example_keys(3, jnp.arange(7)), SIZE))
+    )
     log_q = stats.norm.logpdf(z_SZ[:, None], q.mean[None], np.exp(q.log_scale)[None]).sum(axis=-1)
     expected = np.mean(np.diag(log_q) - np.log(np.exp(log_q).mean(axis=1)))
     assert found == pytest.approx(expected, rel=1e-4)

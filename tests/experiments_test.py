@@ -134,7 +134,7 @@ def test_a_setting_that_is_newer_than_a_run_has_its_default(plant, tmp_path):
     assert run.main(argv) == 0
     for path in (tmp_path / "root").rglob("config.json"):
         config = json.loads(path.read_text())
-        del config["optim"]["precision"]
+        del config["optim"]["matmul_precision"]
         path.write_text(json.dumps(config))
     assert run.main(argv) == 0
 

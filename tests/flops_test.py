@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from rnnae import build
 from rnnae.evaluation import flops
-from rnnae.nn import precision
 from tests import tiny
 
 
@@ -21,7 +21,7 @@ def test_a_recurrence_by_hand():
     """Of the gates' products, with a row for the bias, and of dense layers."""
     model = tiny.build(
         cell="lstm", order="rows", encoder_direction="forward", decoder_direction="forward",
-        readout="last", feed="initial_state", latent__name="gaussian",
+        readout="last", latent_input="initial_state", latent__name="gaussian",
     )[0]  # fmt: skip
     steps, token, width, code = 4, 6, 4, 5
     encoder = steps * (token + width + 1) * 4 * width + width * 2 * code
@@ -48,12 +48,14 @@ def test_a_loop_counts_as_often_as_it_goes_and_of_branches_the_costliest():
 
 @pytest.mark.parametrize("read_size", [0, 2])
 def test_gradients_of_draw_keep_its_products_in_either_precision(read_size):
-    model, params = tiny.build("draw", read_size=read_size)
+    _, params = tiny.build("draw", read_size=read_size)
 
     def counted(name):
+        config = tiny.config("draw", read_size=read_size)
+        model = build.build_model(config, name)
+
         def loss(params):
-            with precision.of_products(name):
-                terms = model.apply(params, tiny.binary(), tiny.keys())
+            terms = model.apply(params, tiny.binary(), tiny.keys())
             return terms.log_prob_B.sum() - terms.kl_BTZ.sum()
 
         return flops.of_products(jax.make_jaxpr(jax.grad(loss))(params).jaxpr)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rnnae.config import default
 from rnnae.errors import ConfigError
-from rnnae.latents import LATENTS, STANDARD, Normal, latent, normals
+from rnnae.latents import LATENTS, STANDARD_NORMAL, Normal, latent, normal_noise
 from tests import tiny
 from tests.tiny import apply
 
@@ -19,32 +20,47 @@ INFERRED = [(name, "diagonal") for name in VARIATIONAL]
 INFERRED += [(name, "autoregressive") for name in VARIATIONAL if name != "vamp"]
 
 
-def test_a_code_of_no_numbers_costs_nothing():
+def test_a_latent_without_dimensions_has_no_kl():
     made, params, _, (posterior, z_BZ, (kl_BTZ, log_ratio_B)) = setup("none")
     assert z_BZ.shape == (4, 0) and not kl_BTZ.any() and not log_ratio_B.any()
     assert made.size == 0 and not jax.tree.leaves(params)
-    prior = apply(made, params, tiny.keys(4), method=lambda made, keys: made.prior(keys, read))
+    prior = apply(
+        made,
+        params,
+        tiny.keys(4),
+        method=lambda made, keys: made.sample_prior(keys, encode_features),
+    )
     assert prior.shape == (4, 0)
 
 
-def read(x_BHWC):
+def encode_features(x_BHWC):
     """An encoder for VampPrior's learned images."""
     return jnp.tanh(x_BHWC.reshape(x_BHWC.shape[0], -1)[:, :FEATURES] * 3 - 1)
 
 
-def price(latent, posterior, z_BZ):
-    return latent.price(posterior, z_BZ, read)
+def kl_and_log_ratio(latent, posterior, z_BZ):
+    return latent.kl_and_log_ratio(posterior, z_BZ, encode_features)
 
 
-def setup(name, batch=4, inference="diagonal"):
-    options = {"size": SIZE, "components": 5, "chunk": 2, "width": 3, "inference": inference}
-    made = latent(name, (4, 4, 1), **options)
+def options_of(name, posterior_family="diagonal"):
+    """Small values of the options that the latent has, defaults for the others."""
+    options = default().latent.to_dict() | {"size": SIZE, "posterior": posterior_family}
+    del options["name"]
+    if name in ("mixture", "vamp"):
+        options["components"] = 5
+    if "autoregressive" in (name, posterior_family):
+        options |= {"chunk": 2, "width": 3}
+    return options
+
+
+def setup(name, batch=4, posterior_family="diagonal"):
+    made = latent(name, (4, 4, 1), **options_of(name, posterior_family))
     features_BD = jax.random.normal(jax.random.key(1), (batch, FEATURES))
 
     def everything(latent, features_BD):
         posterior = latent.posterior(features_BD)
-        z_BZ = latent.draw(posterior, tiny.keys(batch))
-        return posterior, z_BZ, latent.price(posterior, z_BZ, read)
+        z_BZ = latent.sample_posterior(posterior, tiny.keys(batch))
+        return posterior, z_BZ, latent.kl_and_log_ratio(posterior, z_BZ, encode_features)
 
     shapes = jax.eval_shape(
         functools.partial(made.init, method=everything), jax.random.key(0), features_BD
@@ -54,10 +70,10 @@ def setup(name, batch=4, inference="diagonal"):
 
 
 def log_prior(made, params, z_BZ):
-    """log p(z) of given codes through `price` with a posterior that is the standard normal."""
+    """log p(z) from `kl_and_log_ratio`, with the standard normal as the posterior."""
     zero = Normal(jnp.zeros_like(z_BZ), jnp.zeros_like(z_BZ))
-    _, log_ratio_B = apply(made, params, zero, z_BZ, method=price)
-    return log_ratio_B + jnp.sum(STANDARD.log_prob(z_BZ), axis=-1)
+    _, log_ratio_B = apply(made, params, zero, z_BZ, method=kl_and_log_ratio)
+    return log_ratio_B + jnp.sum(STANDARD_NORMAL.log_prob(z_BZ), axis=-1)
 
 
 def test_normal_against_scipy():
@@ -83,16 +99,19 @@ def test_the_kl_to_the_standard_normal_is_the_papers():
 
 
 @pytest.mark.parametrize(
-    "name, inference", [(name, q) for name, q in INFERRED if name in ("gaussian", "autoregressive")]
+    "name, posterior_family",
+    [(name, q) for name, q in INFERRED if name in ("gaussian", "autoregressive")],
 )
-def test_a_kl_in_closed_form_is_the_mean_of_the_ratio(name, inference):
-    made, params, features_BD, _ = setup(name, 1, inference)
+def test_a_kl_in_closed_form_is_the_mean_of_the_ratio(name, posterior_family):
+    made, params, features_BD, _ = setup(name, 1, posterior_family)
     count = 20_000  # the other priors have no closed form, and report the ratio itself
     tiled_BD = jnp.broadcast_to(features_BD, (count, FEATURES))
 
     def terms(latent, features_BD):
         posterior = latent.posterior(features_BD)
-        return latent.price(posterior, latent.draw(posterior, tiny.keys(count)), read)
+        return latent.kl_and_log_ratio(
+            posterior, latent.sample_posterior(posterior, tiny.keys(count)), encode_features
+        )
 
     kl_BTZ, log_ratio_B = apply(made, params, tiled_BD, method=terms)
     kl_B = np.asarray(jnp.sum(kl_BTZ, axis=(1, 2)))
@@ -102,11 +121,16 @@ def test_a_kl_in_closed_form_is_the_mean_of_the_ratio(name, inference):
 
 
 @pytest.mark.parametrize("name", VARIATIONAL)
-def test_the_prior_draws_what_the_ratio_prices(name):
+def test_samples_of_the_prior_have_the_log_prior_of_the_ratio(name):
     """E over p of q/p = 1 for any density q: here a Gaussian near the draws."""
     made, params, *_ = setup(name)
     count = 40_000
-    z_BZ = apply(made, params, tiny.keys(count), method=lambda made, keys: made.prior(keys, read))
+    z_BZ = apply(
+        made,
+        params,
+        tiny.keys(count),
+        method=lambda made, keys: made.sample_prior(keys, encode_features),
+    )
     q = stats.multivariate_normal(np.mean(z_BZ, axis=0), 0.3 * np.cov(np.asarray(z_BZ).T))
     ratio = np.exp(q.logpdf(np.asarray(z_BZ)) - np.asarray(log_prior(made, params, z_BZ)))
     assert abs(ratio.mean() - 1) < 4.5 * ratio.std() / count**0.5
@@ -114,23 +138,25 @@ def test_the_prior_draws_what_the_ratio_prices(name):
 
 
 @pytest.mark.parametrize("name", VARIATIONAL)
-def test_the_posterior_is_normalised_and_is_what_is_drawn(name):
+def test_the_posterior_is_normalised_and_its_samples_follow_it(name):
     made, params, features_BD, (posterior, z_BZ, _) = setup(name)
     expected = stats.norm.logpdf(z_BZ, posterior.mean, np.exp(posterior.log_scale)).sum(axis=-1)
     found = apply(made, params, posterior, z_BZ, method="log_posterior")
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    noise = normals(tiny.keys(4), SIZE)
-    np.testing.assert_allclose(z_BZ, posterior.at(noise), rtol=1e-5)
+    noise = normal_noise(tiny.keys(4), SIZE)
+    np.testing.assert_allclose(z_BZ, posterior.reparameterize(noise), rtol=1e-5)
 
 
 def given(latent, posterior, z_BZ):
-    return latent.given(posterior, z_BZ)
+    return latent.conditional_posterior(posterior, z_BZ)
 
 
-def test_the_autoregressive_posterior_draws_what_it_prices():
+def test_samples_of_the_autoregressive_posterior_have_its_density():
     made, params, _, (posterior, z_BZ, _) = setup("gaussian", 4, "autoregressive")
     q = apply(made, params, posterior, z_BZ, method=given)
-    np.testing.assert_allclose(z_BZ, q.at(normals(tiny.keys(4), SIZE)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        z_BZ, q.reparameterize(normal_noise(tiny.keys(4), SIZE)), rtol=1e-4, atol=1e-5
+    )
     expected = stats.norm.logpdf(z_BZ, q.mean, np.exp(q.log_scale)).sum(axis=-1)
     found = apply(made, params, posterior, z_BZ, method="log_posterior")
     np.testing.assert_allclose(found, expected, rtol=1e-4)
@@ -139,7 +165,7 @@ def test_the_autoregressive_posterior_draws_what_it_prices():
     np.testing.assert_allclose(mean_BZ, at_mean.mean, rtol=1e-4, atol=1e-5)
 
 
-def test_the_autoregressive_posterior_of_a_chunk_depends_on_those_before_it_only():
+def test_the_autoregressive_posterior_of_a_chunk_depends_on_earlier_chunks_only():
     made, params, _, (posterior, z_BZ, _) = setup("gaussian", 4, "autoregressive")
 
     def parameters(z_BZ):
@@ -150,18 +176,18 @@ def test_the_autoregressive_posterior_of_a_chunk_depends_on_those_before_it_only
 
 
 @pytest.mark.parametrize("name", ["vamp", "deterministic", "none"])
-def test_a_posterior_that_cannot_be_is_refused(name):
-    with pytest.raises(ConfigError, match=f"{name} needs config.latent.inference=diagonal"):
+def test_a_combination_that_does_not_exist_is_refused(name):
+    with pytest.raises(ConfigError, match=f"{name} needs config.latent.posterior=diagonal"):
         setup(name, 4, "autoregressive")
-    with pytest.raises(ConfigError, match="config.latent.inference must be one of diagonal"):
+    with pytest.raises(ConfigError, match="config.latent.posterior must be one of diagonal"):
         setup(name, 4, "diagnoal")
 
 
-def test_the_autoregressive_prior_of_a_chunk_depends_on_those_before_it_only():
+def test_the_autoregressive_prior_of_a_chunk_depends_on_earlier_chunks_only():
     made, params, features_BD, (posterior, z_BZ, _) = setup("autoregressive")
 
     def kl(z_BZ):
-        return apply(made, params, posterior, z_BZ, method=price)[0]
+        return apply(made, params, posterior, z_BZ, method=kl_and_log_ratio)[0]
 
     moved = np.abs(kl(z_BZ.at[:, 2:4].add(1.0)) - kl(z_BZ)).max(axis=(0, 2)) > 1e-6
     assert moved.tolist() == [False, False, True]
@@ -182,14 +208,14 @@ def test_vamp_prior_against_a_loop():
     made, params, _, (_, z_BZ, _) = setup("vamp")
     parts = []
     for image in params["params"]["pseudo_inputs"]:
-        features_BD = read(jax.nn.sigmoid(image)[None])
+        features_BD = encode_features(jax.nn.sigmoid(image)[None])
         q = apply(made, params, features_BD, method=lambda made, x_BD: made.posterior(x_BD))
         parts.append(stats.norm.pdf(z_BZ, q.mean, np.exp(q.log_scale)).prod(axis=-1))
     expected = np.log(np.mean(parts, axis=0))
     np.testing.assert_allclose(log_prior(made, params, z_BZ), expected, rtol=1e-3)
 
 
-def test_a_deterministic_code_has_no_price():
+def test_a_deterministic_latent_has_no_kl():
     _, _, _, (posterior, z_BZ, (kl_BTZ, log_ratio_B)) = setup("deterministic")
     assert kl_BTZ.sum() == 0 and not log_ratio_B.any()
     np.testing.assert_array_equal(z_BZ, posterior.mean)
@@ -202,10 +228,29 @@ def test_extreme_features_are_finite(name):
     def total(features_BD):
         def both(latent, features_BD):
             posterior = latent.posterior(features_BD)
-            return latent.price(posterior, latent.draw(posterior, tiny.keys(4)), read)
+            return latent.kl_and_log_ratio(
+                posterior, latent.sample_posterior(posterior, tiny.keys(4)), encode_features
+            )
 
         kl_BTZ, log_ratio_B = apply(made, params, features_BD, method=both)
         return jnp.sum(kl_BTZ) + jnp.sum(log_ratio_B)
 
     value, gradient = jax.value_and_grad(total)(1e3 * features_BD)
     assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(
+    "name, option, own",
+    [
+        ("gaussian", {"components": 7}, "size"),
+        ("gaussian", {"chunk": 2}, "size"),
+        ("mixture", {"width": 3}, "size, components"),
+        ("autoregressive", {"components": 7}, "size, chunk, width"),
+        ("gaussian", {"breadth": 1}, "size"),
+    ],
+)
+def test_an_option_that_the_latent_does_not_have_is_refused(name, option, own):
+    (key,) = option
+    with pytest.raises(ConfigError, match=f"latent.{key}=.*no effect.*{name}.* are: {own}"):
+        latent(name, (4, 4, 1), **options_of(name) | option)
+    latent("none", (4, 4, 1), **options_of("none") | {"components": 7, "size": 3})

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnae.config import default
 from rnnae.errors import ConfigError
 from rnnae.likelihoods import LIKELIHOODS, Categorical, LogisticMixture, likelihood
 from tests import tiny
 
+OPTIONS = {k: v for k, v in default().likelihood.items() if k != "name"}
 DISCRETE = [name for name in LIKELIHOODS if likelihood(name, 1).discrete]
 
 
@@ -186,12 +188,12 @@ def test_the_channels_of_the_mixture_depend_on_those_before():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_mixture_around_an_image_has_it_as_its_mean(channels):
+def test_an_image_added_to_the_location_of_a_narrow_mixture_is_its_mean(channels):
     pixels = likelihood("logistic_mixture", channels, components=3)
     x_BHWC = tiny.images((4, 6, channels)) * 0.8 + 0.1
     narrow = jnp.zeros((3, 4, 6, pixels.parameters)).at[..., 3 * (1 + channels) :].set(-6.0)
     narrow = narrow.at[..., 3 * (1 + 2 * channels) :].set(0.0)
-    np.testing.assert_allclose(pixels.mean(pixels.around(narrow, x_BHWC)), x_BHWC, atol=1e-3)
+    np.testing.assert_allclose(pixels.mean(pixels.add_location(narrow, x_BHWC)), x_BHWC, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
@@ -208,3 +210,13 @@ def test_unknown_likelihood_lists_the_choices():
         likelihood("bernouli", 1)
     with pytest.raises(ConfigError, match="block must be 1, 2 or 3"):
         likelihood("categorical", 1, block=5)
+
+
+def test_an_option_that_the_likelihood_does_not_have_is_refused():
+    with pytest.raises(ConfigError, match="block=3 has no .*bernoulli.*: none; leave it at 2"):
+        likelihood("bernoulli", 1, block=3)
+    with pytest.raises(ConfigError, match="components=5 .*gaussian, whose options are: sigma"):
+        likelihood("gaussian", 1, sigma=0.1, components=5)
+    with pytest.raises(ConfigError, match="likelihood.sgima=0.1 has no effect"):
+        likelihood("gaussian", 1, sgima=0.1)
+    assert likelihood("bernoulli", 1, **OPTIONS) == likelihood("bernoulli", 1)

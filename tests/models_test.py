@@ -16,7 +16,8 @@ from tests.tiny import SHAPE, apply, binary, build, images, keys
 
 def reconstruct(model, params, x_BHWC):
     z_BZ = apply(model, params, x_BHWC, method="encode")
-    return apply(model, params, z_BZ, keys(), method="decode")
+    decode = "decode_mean" if model.has_mean else "decode_sample"
+    return apply(model, params, z_BZ, keys(), method=decode)
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (4, 6, 3)])
@@ -27,12 +28,63 @@ def test_interface(name, shape):
     assert terms.log_prob_B.shape == terms.log_ratio_B.shape == (3,)
     assert terms.kl_BTZ.ndim == 3
     z_BZ = apply(model, params, images(shape), method="encode")
-    assert z_BZ.shape == (3, model.code_size)
+    assert z_BZ.shape == (3, model.latent_dimensions)
     assert reconstruct(model, params, images(shape)).shape == (3, *shape)
 
 
+AUTOREGRESSIVE = {"autoregressive": True, "decoder_direction": "forward"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"name": name} for name in MODELS),
+        *({**AUTOREGRESSIVE, "likelihood__name": name} for name in ("gaussian", "bernoulli")),
+    ],
+    ids=str,
+)
+def test_a_model_has_a_mean_or_says_that_it_has_none(changes):
+    """decode_mean does not depend on keys; decode_sample does, and its pixels are possible ones."""
+    model, params = build(**changes)
+    z_BZ = 0.5 * jnp.ones((3, model.latent_dimensions))
+    samples = [
+        apply(model, params, z_BZ, keys(seed=seed), method="decode_sample") for seed in (1, 2)
+    ]
+    assert np.abs(samples[0] - samples[1]).max() > 0.1
+    if model.likelihood.binary:
+        assert set(np.unique(samples)) <= {0.0, 1.0}
+    if not model.has_mean:
+        with pytest.raises(NotImplementedError, match="no closed form"):
+            apply(model, params, z_BZ, keys(), method="decode_mean")
+        return
+    means = [apply(model, params, z_BZ, keys(seed=seed), method="decode_mean") for seed in (1, 2)]
+    assert np.array_equal(*means)
+
+
+@pytest.mark.parametrize("name", ["sequence", "mlp", "draw"])
+def test_the_mean_image_is_the_mean_of_sampled_images(name):
+    model, params = build(name, likelihood__name="bernoulli")
+    z_BZ = jnp.broadcast_to(
+        jnp.linspace(-1, 1, model.latent_dimensions), (4000, model.latent_dimensions)
+    )
+    samples = apply(model, params, z_BZ, keys(4000), method="decode_sample")
+    mean = apply(model, params, z_BZ[:1], keys(1), method="decode_mean")[0]
+    np.testing.assert_allclose(samples.mean(axis=0), mean, atol=0.04)
+
+
+def test_an_autoregressive_density_is_sampled_around_what_it_has_read():
+    """A sample is not the mean image, and every token is at most some sigmas from its mean given
+    the tokens before it."""
+    model, params = build(**AUTOREGRESSIVE, likelihood__sigma=0.2)
+    z_BZ = jnp.ones((3, 5))
+    sample = apply(model, params, z_BZ, keys(), method="decode_sample")
+    given = apply(model, params, z_BZ, sample, method="decode_teacher_forced")
+    white = (sample - model.likelihood.mean(given)) / 0.2
+    assert 0.5 < float(white.std()) < 1.5 and np.abs(white).max() < 5
+
+
 @pytest.mark.parametrize("name", ["sequence", "mlp"])
-def test_the_loss_is_of_the_image_that_decode_gives_back(name):
+def test_the_loss_is_that_of_the_mean_image(name):
     model, params = build(name)
     mean = reconstruct(model, params, images())
     expected = -jnp.sum((images() - mean) ** 2, axis=(1, 2, 3)) - 24 * np.log(np.pi) / 2
@@ -41,7 +93,7 @@ def test_the_loss_is_of_the_image_that_decode_gives_back(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_only_a_model_that_reads_its_own_output_can_be_without_a_code(name):
+def test_only_an_autoregressive_model_can_be_without_a_latent(name):
     if name == "sweep":
         model, params = build(name, latent__name="none")
         terms = apply(model, params, binary(), keys())
@@ -84,22 +136,22 @@ def test_every_likelihood_and_every_latent_has_finite_gradients(likelihood, late
     "changes",
     [{"order": order} for order in ORDERS]
     + [{"cell": cell} for cell in CELLS]
-    + [{"feed": feed} for feed in ("initial_state", "every_step")]
+    + [{"latent_input": source} for source in ("initial_state", "every_step")]
     + [
         {"readout": "last"},
         {"layers": 2},
         {"layers": 2, "connections": "skip"},
         {"encoder_direction": "backward", "decoder_direction": "forward"},
-        {"own_output": True, "decoder_direction": "forward"},
+        {"autoregressive": True, "decoder_direction": "forward"},
         {"latent__name": "gaussian"},
-        {"latent__name": "gaussian", "latent__inference": "autoregressive", "latent__chunk": 1},
+        {"latent__name": "gaussian", "latent__posterior": "autoregressive", "latent__chunk": 1},
         {"latent__name": "autoregressive", "latent__chunk": 1},
         {"latent__name": "mixture"},
         {"latent__name": "vamp"},
         {"name": "mlp"},
         {"name": "sweep"},
         {"name": "sweep", "latent__name": "none"},
-        {"name": "sweep", "condition": "add", "above": "backward", "window": 1},
+        {"name": "sweep", "condition": "add", "sweeps_above": "backward", "segment": 1},
     ],
     ids=str,
 )
@@ -117,9 +169,9 @@ def test_every_option_has_a_gradient_in_every_parameter(changes):
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", "categorical"])
-def test_running_free_equals_teacher_forcing_on_its_own_tokens(likelihood):
+def test_decoding_free_running_equals_teacher_forcing_on_its_own_tokens(likelihood):
     model, params = build(
-        own_output=True,
+        autoregressive=True,
         decoder_direction="forward",
         likelihood__name=likelihood,
         order="patches",
@@ -127,8 +179,9 @@ def test_running_free_equals_teacher_forcing_on_its_own_tokens(likelihood):
     )
 
     def free(model, z_BZ):
-        p_TBP, x_TBI = model.decoder.run_free(z_BZ, keys(), model.token)
-        mean_BHWC = model.pixels.mean(model.blocks.token_to_image(p_TBP[-1]))
+        next_token = model.sampled_token if model.likelihood.discrete else model.mean_token
+        p_TBP, x_TBI = model.decoder.decode_free_running(z_BZ, keys(), next_token)
+        mean_BHWC = model.likelihood.mean(model.params_order.token_to_image(p_TBP[-1]))
         return p_TBP, x_TBI, model.decoder(z_BZ, x_TBI), mean_BHWC
 
     z_BZ = jax.random.normal(jax.random.key(5), (3, 5))
@@ -136,21 +189,23 @@ def test_running_free_equals_teacher_forcing_on_its_own_tokens(likelihood):
     np.testing.assert_allclose(sequential, parallel, rtol=1e-4, atol=1e-5)
     if likelihood != "gaussian":
         assert set(np.unique(tokens)) <= {0.0, 1.0}
-    else:  # a free decoder goes on with the mean of a density, not with noise
+    else:  # with a density, the decoder reads its own means, not samples
         np.testing.assert_allclose(tokens[-1], mean_BHWC.reshape(3, -1), rtol=1e-5)
 
 
-def test_the_tokens_of_a_free_decoder_have_the_probability_that_training_gives_them():
-    """Sum over the steps of log p(token | those before), as drawn = the parallel log p(image)."""
+def test_sampled_tokens_have_the_probability_that_training_gives_them():
+    """The sum over steps of log p(token | previous tokens) is log p(image) by teacher forcing."""
     model, params = build(
-        own_output=True, decoder_direction="forward", likelihood__name="bernoulli"
+        autoregressive=True, decoder_direction="forward", likelihood__name="bernoulli"
     )
 
     def both(model, z_BZ):
-        p_TBP, x_TBI = model.decoder.run_free(z_BZ, keys(), model.token)
-        x_BHWC = model.scan.to_image(x_TBI)
-        sequential_B = model.pixels.log_prob(model.blocks.to_image(p_TBP), x_BHWC)
-        return sequential_B, model.pixels.log_prob(model.write(z_BZ, x_BHWC), x_BHWC)
+        p_TBP, x_TBI = model.decoder.decode_free_running(z_BZ, keys(), model.sampled_token)
+        x_BHWC = model.tokens.to_image(x_TBI)
+        sequential_B = model.likelihood.log_prob(model.params_order.to_image(p_TBP), x_BHWC)
+        return sequential_B, model.likelihood.log_prob(
+            model.decode_teacher_forced(z_BZ, x_BHWC), x_BHWC
+        )
 
     z_BZ = jax.random.normal(jax.random.key(5), (3, 5))
     sequential_B, parallel_B = apply(model, params, z_BZ, method=both)
@@ -158,10 +213,10 @@ def test_the_tokens_of_a_free_decoder_have_the_probability_that_training_gives_t
 
 
 def test_teacher_forcing_is_causal():
-    model, params = build(own_output=True, decoder_direction="forward")
+    model, params = build(autoregressive=True, decoder_direction="forward")
 
     def tokens(model, z_BZ, x_BHWC):
-        return model.decoder(z_BZ, model.scan.to_tokens(x_BHWC))
+        return model.decoder(z_BZ, model.tokens.to_tokens(x_BHWC))
 
     z_BZ = jnp.ones((3, 5))
     before = apply(model, params, z_BZ, images(), method=tokens)
@@ -170,23 +225,23 @@ def test_teacher_forcing_is_causal():
     assert moved.tolist() == [False, False, True, True]
 
 
-@pytest.mark.parametrize("feed", ["initial_state", "every_step", "both"])
-def test_the_code_reaches_the_image(feed):
-    model, params = build(feed=feed)
+@pytest.mark.parametrize("latent_input", ["initial_state", "every_step", "both"])
+def test_the_latent_reaches_the_image(latent_input):
+    model, params = build(latent_input=latent_input)
     z_BZ = jax.random.normal(jax.random.key(5), (2, 5))
-    first, second = apply(model, params, z_BZ, keys(2), method="decode")
+    first, second = apply(model, params, z_BZ, keys(2), method="decode_mean")
     assert np.abs(first - second).max() > 1e-4
 
 
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"feed": "always"}, "initial_state, every_step, both"),
+        ({"latent_input": "always"}, "initial_state, every_step, both"),
         ({"readout": "first"}, "last, all"),
         ({"encoder_direction": "bakward"}, "model.encoder_direction.*did you mean 'backward'"),
         ({"decoder_direction": "bakward"}, "model.decoder_direction.*did you mean 'backward'"),
         ({"order": "patches", "patch": 5}, "divide"),
-        ({"own_output": True}, "decoder_direction='forward'"),
+        ({"autoregressive": True}, "decoder_direction='forward'"),
         ({"cell": "lstn"}, "simple, gru, lstm.*did you mean 'lstm'"),
         ({"latent__name": "discrete"}, "deterministic, gaussian"),
         ({"latent__name": "autoregressive", "latent__chunk": 2}, "chunk=2 does not divide"),

@@ -28,8 +28,10 @@ def build(cell="lstm", layers=1, direction="forward", connections="residual"):
 )
 @pytest.mark.parametrize("name", CELLS)
 def test_scan_equals_loop_in_value_and_gradient(name, shape, reverse, monkeypatch):
-    """Of inputs narrower and wider than the cell, for each example or the same for all."""
-    monkeypatch.setattr(scans, "_ROWS", 2 * BATCH)  # the kernel's gradient by two steps at a time
+    """For inputs narrower and wider than the cell, for each example or the same for all."""
+    monkeypatch.setattr(
+        scans, "_GRADIENT_ROWS", 2 * BATCH
+    )  # add to the kernel's gradient once for two steps
     cell = CELLS[name](WIDTH)
     x_TBI = inputs(*shape)
     carry = cell.initialize_carry(None, (BATCH, shape[0]))
@@ -125,7 +127,7 @@ def test_unknown_direction_and_stepping_backward_are_refused():
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("form", ["", *scans.FORMS])
+@pytest.mark.parametrize("implementation", ["", *scans.IMPLEMENTATIONS])
 @pytest.mark.parametrize(
     "steps, own, dtype",
     [
@@ -136,9 +138,11 @@ def test_unknown_direction_and_stepping_backward_are_refused():
         (5, (1, BATCH), jnp.float32),
     ],
 )
-def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(steps, own, form, reverse, dtype):
-    """By coefficients, inputs and first state; 40 steps are more than are written out, and `own`
-    are the axes along which coefficients differ."""
+def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(
+    steps, own, implementation, reverse, dtype
+):
+    """With respect to coefficients, inputs and first state. 40 steps are more than are unrolled.
+    `own` is the shape of the coefficients without their last axis."""
     keys = jax.random.split(jax.random.key(0), 4)
     b_TBD, weights = (jax.random.normal(k, (steps, BATCH, WIDTH), dtype) for k in keys[:2])
     a_TBD = jax.random.normal(keys[2], (*own, WIDTH), dtype)
@@ -153,7 +157,7 @@ def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(steps, own, for
         return jnp.stack(outputs)
 
     def ours(*inputs):
-        return scans.linear(*inputs, reverse, form)
+        return scans.linear(*inputs, reverse, implementation)
 
     np.testing.assert_allclose(ours(*inputs), loop(*inputs), rtol=1e-5, atol=1e-6)
     mine, theirs = (
@@ -165,7 +169,7 @@ def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(steps, own, for
 
 
 @pytest.mark.parametrize("platform, loops", [("cpu", True), ("tpu", False), ("cuda", False)])
-def test_a_long_linear_recurrence_has_the_form_of_where_it_runs(platform, loops):
+def test_a_long_linear_recurrence_has_the_implementation_of_its_platform(platform, loops):
     x_TBD = jax.ShapeDtypeStruct((40, BATCH, WIDTH), jnp.float32)
     h_BD = jax.ShapeDtypeStruct((BATCH, WIDTH), jnp.float32)
     traced = jax.jit(scans.linear).trace(x_TBD, x_TBD, h_BD)

@@ -152,7 +152,7 @@ def test_a_report_lists_what_was_not_run(plant, tmp_path, capsys):
 def test_a_caption_has_the_length_and_the_precision_of_training(plant, tmp_path, capsys):
     rows = {
         "one": {"train.max_steps": 1200},
-        "other": {"train.epochs": 1, "optim.precision": "bfloat16"},
+        "other": {"train.epochs": 1, "optim.matmul_precision": "bfloat16"},
     }
     argv = plant(ROWS=rows, SEEDS=(0,))
     assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path)]) == 0
@@ -161,7 +161,7 @@ def test_a_caption_has_the_length_and_the_precision_of_training(plant, tmp_path,
         "Made up. Trained for 1,200 steps (one), 1 epoch (other), with matrix products in "
         "bfloat16 (other)." in output
     )
-    argv = plant(ROWS={"Wide, very": {"optim.precision": "bfloat16"}}, SEEDS=(0,))
+    argv = plant(ROWS={"Wide, very": {"optim.matmul_precision": "bfloat16"}}, SEEDS=(0,))
     assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path / "out")]) == 0
     output = capsys.readouterr().out
     assert "Made up. Trained for 50 epochs, with matrix products in bfloat16. ±" in output

@@ -9,7 +9,7 @@ import pytest
 
 from rnnae.errors import ConfigError
 from rnnae.nn.cells import CELLS
-from rnnae.nn.recurrence import Sweep
+from rnnae.nn.sweeps import GridSweep
 from tests import tiny
 from tests.tiny import apply
 
@@ -17,7 +17,7 @@ LINEAR = ["min_gru", "min_lstm", "rg_lru", "lru"]
 GRID, WIDTH, INPUT = (4, 6), 4, 3
 
 
-def lines(axis, direction, window, x_RQBI, params, cell):
+def lines(axis, direction, segment, x_RQBI, params, cell):
     """The sweep as Python loops over lines, segments and tokens."""
     h = np.zeros((*x_RQBI.shape[:3], WIDTH * (2 if direction == "both" else 1)), np.float32)
     x = x_RQBI if axis == "down" else x_RQBI.swapaxes(0, 1)
@@ -27,8 +27,8 @@ def lines(axis, direction, window, x_RQBI, params, cell):
     for half, name in enumerate(names):
         weights = {"params": params["layer"][name]}
         for line in range(x.shape[1]):
-            for start in range(0, x.shape[0], window or x.shape[0]):
-                segment = range(start, start + (window or x.shape[0]))
+            for start in range(0, x.shape[0], segment or x.shape[0]):
+                segment = range(start, start + (segment or x.shape[0]))
                 carry = CELLS[cell](WIDTH).initialize_carry(None, x[0, 0].shape)
                 for t in reversed(segment) if name == "backward" else segment:
                     carry, h_BD = step(weights, carry, x[t, line])
@@ -36,20 +36,20 @@ def lines(axis, direction, window, x_RQBI, params, cell):
     return h @ params["out"]["kernel"] + params["out"]["bias"][None, None, None]
 
 
-@pytest.mark.parametrize("cell, window", [("min_gru", 0), ("gru", 0), ("min_gru", 2)])
+@pytest.mark.parametrize("cell, segment", [("min_gru", 0), ("gru", 0), ("min_gru", 2)])
 @pytest.mark.parametrize("direction", ["forward", "both"])
 @pytest.mark.parametrize("axis", ["down", "across"])
-def test_a_sweep_equals_loops(axis, direction, cell, window):
-    sweep = Sweep(cell, WIDTH, axis, direction, window)
+def test_a_sweep_equals_loops(axis, direction, cell, segment):
+    sweep = GridSweep(cell, WIDTH, axis, direction, segment)
     x_RQBI = jax.random.normal(jax.random.key(0), (*GRID, 2, INPUT))
     params = tiny.random_like(sweep.init(jax.random.key(1), x_RQBI))
-    expected = lines(axis, direction, window, np.asarray(x_RQBI), params["params"], cell)
+    expected = lines(axis, direction, segment, np.asarray(x_RQBI), params["params"], cell)
     np.testing.assert_allclose(apply(sweep, params, x_RQBI), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("axis", ["down", "across"])
 def test_the_gradient_of_a_sweep_is_that_of_its_function(axis):
-    sweep = Sweep("min_gru", WIDTH, axis, "both")
+    sweep = GridSweep("min_gru", WIDTH, axis, "both")
     x_RQBI = jax.random.normal(jax.random.key(0), (*GRID, 2, INPUT))
     params = tiny.random_like(sweep.init(jax.random.key(1), x_RQBI))
 
@@ -70,16 +70,16 @@ def test_the_gradient_of_a_sweep_is_that_of_its_function(axis):
     assert float(ahead - behind) / 2e-2 == pytest.approx(float(slope), rel=2e-3)
 
 
-def test_a_window_that_does_not_divide_the_line_is_refused():
-    with pytest.raises(ConfigError, match="window=5 does not divide the 4 tokens"):
-        Sweep("min_gru", WIDTH, "down", window=5).init(
+def test_a_segment_that_does_not_divide_the_line_is_refused():
+    with pytest.raises(ConfigError, match="segment=5 does not divide the 4 tokens"):
+        GridSweep("min_gru", WIDTH, "down", segment=5).init(
             jax.random.key(0), jnp.zeros((*GRID, 1, INPUT))
         )
 
 
 def logits(model, params, z_BZ, x_BHWC):
     """p_RQBP of every token."""
-    return apply(model, params, z_BZ, x_BHWC, method=lambda m, z, x: m.decoder(z, m._grid(x)))
+    return apply(model, params, z_BZ, x_BHWC, method=lambda m, z, x: m.decoder(z, m.token_grid(x)))
 
 
 @pytest.mark.parametrize("cell, blocks", [*((c, 1) for c in LINEAR), ("gru", 1), ("min_gru", 3)])
@@ -98,11 +98,11 @@ def test_a_token_changes_nothing_at_or_before_it(cell, blocks):
 @pytest.mark.parametrize(
     "changes, row_2, row_3",
     [
-        ({"above": "none"}, range(3, 6), range(3, 6)),
-        ({"above": "forward"}, range(3, 6), range(3, 6)),
-        ({"above": "backward"}, range(6), range(6)),
-        ({"sees_down": False}, range(6), ()),
-        ({"sees_left": False}, range(6), range(6)),
+        ({"sweeps_above": "none"}, range(3, 6), range(3, 6)),
+        ({"sweeps_above": "forward"}, range(3, 6), range(3, 6)),
+        ({"sweeps_above": "backward"}, range(6), range(6)),
+        ({"sweep_down": False}, range(6), ()),
+        ({"sweep_left": False}, range(6), range(6)),
     ],
 )
 def test_what_is_seen_without_a_sweep(changes, row_2, row_3):
@@ -112,15 +112,15 @@ def test_what_is_seen_without_a_sweep(changes, row_2, row_3):
     before = logits(model, params, z_BZ, x_BHWC)
     after = logits(model, params, z_BZ, x_BHWC.at[:, 1, 3].add(1.0))
     moved = (np.abs(after - before) > 1e-7).any(axis=(2, 3))
-    row_1 = [4] if changes == {"sees_left": False} else [4, 5]
+    row_1 = [4] if changes == {"sweep_left": False} else [4, 5]
     for row, expected in enumerate(([], row_1, row_2, row_3)):
         assert np.flatnonzero(moved[row]).tolist() == list(expected), row
 
 
-def test_a_window_ends_what_is_seen():
+def test_a_segment_ends_what_is_seen():
     """Of segments of two tokens: (0, 2) changes (0, 3), the last of its segment across, and row 1,
     the last of its segments down."""
-    model, params = tiny.build("sweep", blocks=1, patch=1, likelihood__block=1, window=2)
+    model, params = tiny.build("sweep", blocks=1, patch=1, likelihood__block=1, segment=2)
     x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
     before = logits(model, params, z_BZ, x_BHWC)
     after = logits(model, params, z_BZ, x_BHWC.at[:, 0, 2].add(1.0))
@@ -133,9 +133,9 @@ def test_a_window_ends_what_is_seen():
     [
         {},
         {"cell": "lstm", "blocks": 1},
-        {"above": "backward", "sees_left": False},
-        {"above": "none", "sees_down": False},
-        {"window": 2, "patch": 1, "likelihood__block": 1, "blocks": 1},
+        {"sweeps_above": "backward", "sweep_left": False},
+        {"sweeps_above": "none", "sweep_down": False},
+        {"segment": 2, "patch": 1, "likelihood__block": 1, "blocks": 1},
         {"patch": 1, "likelihood__name": "bernoulli", "condition": "add", "blocks": 1},
         {"patch": 1, "likelihood__name": "logistic_mixture", "blocks": 1},
     ],
@@ -143,9 +143,13 @@ def test_a_window_ends_what_is_seen():
 def test_an_image_is_drawn_with_the_probability_that_it_is_priced_at(changes):
     model, params = tiny.build("sweep", **changes)
     z_BZ, keys = jax.random.normal(jax.random.key(0), (3, 5)), tiny.keys()
-    x_BHWC = apply(model, params, z_BZ, keys, method="decode")
-    sequential = model.pixels.log_prob(apply(model, params, z_BZ, keys, method="run_free"), x_BHWC)
-    parallel = model.pixels.log_prob(apply(model, params, z_BZ, x_BHWC, method="write"), x_BHWC)
+    x_BHWC = apply(model, params, z_BZ, keys, method="decode_sample")
+    sequential = model.likelihood.log_prob(
+        apply(model, params, z_BZ, keys, method="decode_free_running"), x_BHWC
+    )
+    parallel = model.likelihood.log_prob(
+        apply(model, params, z_BZ, x_BHWC, method="decode_teacher_forced"), x_BHWC
+    )
     np.testing.assert_allclose(sequential, parallel, rtol=1e-4, atol=1e-4)
 
 
@@ -156,7 +160,9 @@ def test_probabilities_of_every_image_sum_to_one(patch):
     every = np.array(list(itertools.product((0.0, 1.0), repeat=12)), np.float32)
     x_BHWC = jnp.asarray(every.reshape(-1, *shape))
     z_BZ = jnp.broadcast_to(jnp.linspace(-1, 1, 5), (len(every), 5))
-    log_p = model.pixels.log_prob(apply(model, params, z_BZ, x_BHWC, method="write"), x_BHWC)
+    log_p = model.likelihood.log_prob(
+        apply(model, params, z_BZ, x_BHWC, method="decode_teacher_forced"), x_BHWC
+    )
     assert float(jax.nn.logsumexp(log_p)) == pytest.approx(0, abs=1e-4)
 
 
@@ -167,9 +173,13 @@ def test_draws_follow_the_probabilities():
     z_Z = jnp.linspace(-1, 1, 5)
     images = jnp.asarray(every.reshape(-1, *shape))
     codes = jnp.broadcast_to(z_Z, (64, 5))
-    p = jnp.exp(model.pixels.log_prob(apply(model, params, codes, images, method="write"), images))
+    p = jnp.exp(
+        model.likelihood.log_prob(
+            apply(model, params, codes, images, method="decode_teacher_forced"), images
+        )
+    )
     keys = jax.random.split(jax.random.key(0), count)
-    drawn = apply(model, params, jnp.broadcast_to(z_Z, (count, 5)), keys, method="decode")
+    drawn = apply(model, params, jnp.broadcast_to(z_Z, (count, 5)), keys, method="decode_sample")
     index = np.asarray(drawn).reshape(count, 6) @ 2 ** np.arange(5, -1, -1)
     found = np.bincount(index.astype(int), minlength=64)
     chi_square = np.sum((found - count * p) ** 2 / (count * p))
@@ -199,9 +209,10 @@ def test_what_is_completed_is_drawn_with_its_probability_given_those_rows():
     model, params = tiny.build("sweep", patch=1, likelihood__block=1, blocks=1)
 
     def complete(model, z_BZ, key_B, x_BHWC):
-        p_RQBP, token_RQBI = model._draw(z_BZ, key_B, x_BHWC, 2)
-        image_BHWC = model._image((token_RQBI + 1) / 2)
-        return model._params(p_RQBP), model.write(z_BZ, image_BHWC)
+        p_RQBP, token_RQBI = model.sample_tokens(z_BZ, key_B, x_BHWC, 2)
+        x_TBI = ((token_RQBI + 1) / 2).reshape(-1, *token_RQBI.shape[2:])
+        image_BHWC = model.tokens.to_image(x_TBI)
+        return model.params_image(p_RQBP), model.decode_teacher_forced(z_BZ, image_BHWC)
 
     inputs = jnp.ones((3, 5)), tiny.keys(), tiny.binary()
     sequential, parallel = apply(model, params, *inputs, method=complete)
@@ -217,7 +228,9 @@ def test_the_rows_given_have_the_probability_of_their_draws():
         method = lambda m, z, x: m.log_prob_of_rows(z, x, rows)  # noqa: E731
         return apply(model, params, z_BZ, x_BHWC, method=method)
 
-    whole = model.pixels.log_prob(apply(model, params, z_BZ, x_BHWC, method="write"), x_BHWC)
+    whole = model.likelihood.log_prob(
+        apply(model, params, z_BZ, x_BHWC, method="decode_teacher_forced"), x_BHWC
+    )
     np.testing.assert_allclose(of_rows(2), whole, rtol=1e-5)
     other = x_BHWC.at[:, 2:].set(1 - x_BHWC[:, 2:])
     np.testing.assert_allclose(of_rows(1), of_rows(1, other), rtol=1e-5)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from experiments import tables
+from rnnae import build, state
 from rnnae import config as config_lib
-from rnnae import state
-from rnnae.evaluation import evaluate, flops, trained_run
+from rnnae.evaluation import evaluate, flops
 from rnnae.training.schedule import Timetable
 
 EVERY = [
@@ -43,7 +43,8 @@ def test_every_row_is_a_legal_override_of_its_config(table, row):
     config = config_of(table, row)
     config_lib.check(config)
     shape = shape_of(config)
-    model, optimizer, _ = trained_run.build(config_lib.resolved(config, shape), 1)
+    model = build.build_model(config_lib.resolved(config, shape))
+    optimizer, _ = build.build_optimizer(config, 1)
     # Some models check their settings only when they are built.
     jax.eval_shape(lambda: state.create(model, optimizer, shape, 0))
     grey = 0 if config.data.name == "binarized_mnist" else 100
@@ -69,16 +70,18 @@ def test_kl_annealing_ends_in_the_first_half_of_a_run(table, row):
 
 def measured(config):
     """The names of the test metrics of a run."""
-    model = trained_run.build(config_lib.resolved(config, shape_of(config)), 1)[0]
+    model = build.build_model(config_lib.resolved(config, shape_of(config)))
     binary = {"binarized_mnist": "static"}.get(config.data.name, "8bit")
     protocol = "dynamic" if config.data.binarise == "dynamic" else binary
     names = {"loss"}
     if model.has_prior:
-        names.add(f"bound_{protocol}" if model.code_size else f"nll_{protocol}")
-        names |= {"bits_per_dim_8bit"} if protocol == "8bit" and model.pixels.discrete else set()
-    if model.code_size:
+        names.add(f"bound_{protocol}" if model.latent_dimensions else f"nll_{protocol}")
+        names |= (
+            {"bits_per_dim_8bit"} if protocol == "8bit" and model.likelihood.discrete else set()
+        )
+    if model.latent_dimensions:
         names |= {"mse", "mae", "ssim"}
-    if model.code_size and model.has_prior:
+    if model.latent_dimensions and model.has_prior:
         names |= {"kl", "active_units", "mutual_information"}
         names |= {f"nll_{protocol}_is{k}" for k in [config.eval.importance_samples] if k}
     return {f"test/{name}" for name in names}
@@ -123,6 +126,6 @@ def test_rows_are_compared_at_equal_flop(name, first, tolerance, size):
     flop = {}
     for row in tables.load(name, size).rows:
         config = config_lib.resolved(row.config(), (28, 28, 1))
-        flop[row.label] = flops.training(trained_run.build(config, 1)[0])
+        flop[row.label] = flops.training(build.build_model(config))
     for label, value in flop.items():
         assert value == pytest.approx(flop[first], rel=tolerance), label

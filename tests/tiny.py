@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnae import build as rnnae_build
 from rnnae.config import default
-from rnnae.evaluation import trained_run
 
 SHAPE = (4, 6, 1)
 _SMALL = {
     "sequence": {"width": 4, "patch": 2},
     "mlp": {"widths": (8,)},
-    "sweep": {"width": 4, "blocks": 2, "encoder_blocks": 1, "view": 2},
+    "sweep": {"width": 4, "blocks": 2, "encoder_blocks": 1, "token_latent_width": 2},
     "draw": {"width": 4, "steps": 3, "read_size": 2, "write_size": 3, "canvas": 3},
 }
 
@@ -22,22 +22,29 @@ def config(name="sequence", shape=SHAPE, **changes):
     """The default config of a model made tiny; `changes` are of config.model, or of another section
     with __ for the dot."""
     made = default(name)
-    values = {"data.shape": shape, "latent.size": 5, "latent.chunk": 5, "latent.components": 3}
+    values = {"data.shape": shape, "latent.size": 5}
     values |= {f"model.{key}": value for key, value in _SMALL[name].items()}
-    values |= {"likelihood.components": 2, "latent.width": 4}
     if name == "sweep":
         values |= {"latent.name": "gaussian", "likelihood.name": "categorical"}
     if name == "draw":
         values |= {"latent.name": "gaussian", "likelihood.name": "bernoulli"}
     for key, value in changes.items():
         values[key.replace("__", ".") if "__" in key else f"model.{key}"] = value
+    # Options that only some latents and likelihoods have.
+    latent = values.get("latent.name", "deterministic")
+    if "autoregressive" in (latent, values.get("latent.posterior")):
+        values = {"latent.chunk": 5, "latent.width": 4} | values
+    if latent in ("mixture", "vamp"):
+        values = {"latent.components": 3} | values
+    if values.get("likelihood.name") == "logistic_mixture":
+        values = {"likelihood.components": 2} | values
     made.update_from_flattened_dict(values)
     return made
 
 
 def build(name="sequence", shape=SHAPE, seed=0, **changes):
     """(model, variables) of a tiny model, its parameters drawn at random."""
-    model = trained_run.build(config(name, shape, **changes), 10)[0]
+    model = rnnae_build.build_model(config(name, shape, **changes))
     shapes = jax.eval_shape(model.init, jax.random.key(0), images(shape), keys())
     return model, random_like(shapes, seed)
 

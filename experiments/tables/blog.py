@@ -23,7 +23,7 @@ _DRAW = {
     "model.steps": 16,
     "objective.beta": 0.0,
     "optim.learning_rate": 1e-3,
-    "optim.precision": "float32",
+    "optim.matmul_precision": "float32",
     "train.epochs": 50,
 }
 ROWS = {

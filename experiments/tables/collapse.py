@@ -24,7 +24,7 @@ ROWS = {
     "free bits": {"objective.anneal_steps": 0},
     "annealing and free bits": {},
     "beta 0.5": {**_BOUND_ONLY, "objective.beta": 0.5},
-    "segments of 7": {**_BOUND_ONLY, "model.window": 7},
+    "segments of 7": {**_BOUND_ONLY, "model.segment": 7},
 }
 CPU = {"train.max_steps": 600, "eval.importance_samples": 0, "eval.seeds": (0,)}
 CPU_ROWS = {

@@ -16,13 +16,13 @@ SEEDS = (0, 1, 2)
 METRICS = {"NLL": "test/nll_dynamic"}
 ROWS = {
     "all": {},
-    "across the rows above: forward": {"model.above": "forward"},
-    "across the rows above: backward": {"model.above": "backward"},
-    "across the rows above: none": {"model.above": "none"},
-    "no sweep down": {"model.sees_down": False},
-    "no sweep to the left": {"model.sees_left": False},
-    "a sweep down alone": {"model.above": "none", "model.sees_left": False},
-    "down and to the left by segments of 7": {"model.window": 7},
+    "across the rows above: forward": {"model.sweeps_above": "forward"},
+    "across the rows above: backward": {"model.sweeps_above": "backward"},
+    "across the rows above: none": {"model.sweeps_above": "none"},
+    "no sweep down": {"model.sweep_down": False},
+    "no sweep to the left": {"model.sweep_left": False},
+    "a sweep down alone": {"model.sweeps_above": "none", "model.sweep_left": False},
+    "down and to the left by segments of 7": {"model.segment": 7},
 }
 ROWS = {label: {"latent.name": "none", **changes} for label, changes in ROWS.items()}
 CPU = {"train.max_steps": 600, "eval.seeds": (0,)}

@@ -24,7 +24,7 @@ ROWS = {
     "4 dimensions": {},
     "16 dimensions": _16,
     "64 dimensions": {"latent.size": 64, "latent.chunk": 8, "objective.free_bits": 1.3 / 16},
-    "16 dimensions, segments of 7": {**_16, "model.window": 7},
+    "16 dimensions, segments of 7": {**_16, "model.segment": 7},
     "16 dimensions, no free bits": {**_16, "objective.free_bits": 0.0},
 }
 CPU = {"train.max_steps": 600, "eval.importance_samples": 0}

@@ -16,7 +16,7 @@ METRICS = {
     "KL": "test/kl",
     "active units": "test/active_units",
 }
-_INFERENCE = {"latent.inference": "autoregressive"}
+_INFERENCE = {"latent.posterior": "autoregressive"}
 ROWS = {
     "standard normal": {"latent.name": "gaussian"},
     "mixture of 100": {"latent.name": "mixture"},

@@ -5,6 +5,7 @@ config that a run saves.
     defaults      default(): every hyperparameter, one comment each
     validation    check(): what no run could have
     resume        what may change when a run continues
+    options       options that the chosen likelihood or latent does not have
     saved_config  config.json of a run; old keys under their new names
     reference     the text of --helpfull, read from defaults.py
 """

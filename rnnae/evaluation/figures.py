@@ -91,8 +91,8 @@ def _interpolation(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
 
 def _completions(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
     if "complete" in run.model.capabilities:
-        originals, token_rows = images_NHWC[:10], run.model.token_rows
-        rows = run.model.image_shape[0] // token_rows // 2 * token_rows  # the upper half
+        originals, height = images_NHWC[:10], run.model.token_height
+        rows = run.model.image_shape[0] // height // 2 * height  # the upper half
         four = np.tile(originals, (4, 1, 1, 1))
         drawn = run.complete(four, rows, run.config.seed).reshape(4, *originals.shape)
         image_grids.completions(directory / "completions.png", originals, rows, drawn)

@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 
-from rnnae import build, files, rng, state
+from rnnae import build, files, models, rng, state
 from rnnae import config as config_lib
 from rnnae.config import saved_config
 from rnnae.data import binarisation, pipeline
@@ -95,9 +95,8 @@ class Run:
         ConfigError for a model without this capability, and for rows that end within a token.
         """
         self._check_images(images_NHWC)
-        if "complete" not in self.model.capabilities:
-            raise ConfigError("this model cannot complete images; config.model.name=sweep can")
-        height, side = self.model.image_shape[0], self.model.token_rows
+        models.require_capability(self.model, "complete", "completes images")
+        height, side = self.model.image_shape[0], self.model.token_height
         if not 0 <= rows <= height or rows % side:
             raise ConfigError(f"rows must be a multiple of {side} from 0 to {height}, not {rows}")
         count, dimensions = len(images_NHWC), self.model.latent_dimensions
@@ -119,8 +118,7 @@ class Run:
 
         Raises ConfigError for a model without this capability.
         """
-        if "frames" not in self.model.capabilities:
-            raise ConfigError("this model does not paint step by step; config.model.name=draw does")
+        models.require_capability(self.model, "frames", "paints its images step by step")
         _check_array("latents", latents_NZ, np.float32, (self.model.latent_dimensions,))
         mean, where = _frames(self.model)({"params": self.params}, latents_NZ)
         return _to_uint8(np.asarray(mean)), np.asarray(where)

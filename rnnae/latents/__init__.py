@@ -1,61 +1,81 @@
-"""Latents: from what the encoder read to a code z_BZ, its prior, and its price.
+"""LATENTS: the latent variable z of an autoencoder, its posterior and its prior.
 
 A latent is an `nn.Module` with
 
-    posterior(features_BD) -> what of q(z | x) does not depend on z, arrays with a leading batch
-    draw(posterior, key_B) -> z_BZ
-    price(posterior, z_BZ, read) -> (kl_BTZ, log_ratio_B)
-    mean(posterior) -> z_BZ, the code of an image where one is wanted
-    log_posterior(posterior, z_BZ) -> log q(z | x), (B,)
-    prior(key_B, read) -> z_BZ
+    posterior(features_BD) -> the part of q(z | x) that does not depend on z; arrays (B, ...)
+    sample_posterior(posterior, key_B) -> z_BZ
+    kl_and_log_ratio(posterior, z_BZ, encode_features) -> (kl_BTZ, log_ratio_B), nats
+    mean(posterior) -> z_BZ, one latent for each image, without randomness
+    log_posterior(posterior, z_BZ) -> log q(z | x), (B,), nats
+    sample_prior(key_B, encode_features) -> z_BZ
 
-and `variational`: whether it has a prior. `read` is the model's encoder, x_BHWC -> features_BD.
-`kl_BTZ` is unreduced, by step and by dimension; one where the prior does not factorise. To add one:
-subclass `Latent` in `priors.py`, add its line to `LATENTS`.
+and the class variable `variational`: whether it has a prior. `encode_features` is the encoder of
+the model, x_BHWC -> features_BD. kl_BTZ is the KL divergence by step and dimension. If the prior
+does not factorise, kl_BTZ has one step and one dimension. log_ratio_B is log p(z) - log q(z | x).
+
+To add a latent, subclass `Latent` in `priors.py` and add one line to `LATENTS`.
 """
 
-from rnnae.errors import ConfigError, choose
-from rnnae.latents.latent import INFERENCES, STANDARD, Latent, Normal, normals
+import jax.numpy as jnp
+
+from rnnae.config import CHOICES
+from rnnae.config.options import refuse_unused
+from rnnae.errors import ConfigError, check_choice, choose
+from rnnae.latents.latent import STANDARD_NORMAL, Latent, Normal, normal_noise
 from rnnae.latents.priors import (
-    Autoregressive,
+    AutoregressivePrior,
     Deterministic,
-    Mixture,
-    NoCode,
+    MixturePrior,
+    NoLatent,
     StandardNormal,
     VampPrior,
 )
 
 __all__ = [
-    "INFERENCES",
     "LATENTS",
-    "STANDARD",
+    "STANDARD_NORMAL",
     "Latent",
     "Normal",
     "StandardNormal",
     "latent",
-    "normals",
+    "normal_noise",
 ]
 
 LATENTS: dict[str, type[Latent]] = {
-    "none": NoCode,
+    "none": NoLatent,
     "deterministic": Deterministic,
     "gaussian": StandardNormal,
-    "mixture": Mixture,
+    "mixture": MixturePrior,
     "vamp": VampPrior,
-    "autoregressive": Autoregressive,
+    "autoregressive": AutoregressivePrior,
 }
 
 
-def latent(name: str, image_shape: tuple[int, int, int], **options) -> Latent:
-    """The latent called `name`; `options` are the other keys of `config.latent`.
+def latent(
+    name: str,
+    image_shape: tuple[int, int, int],
+    *,
+    posterior: str,
+    matmul_dtype: jnp.dtype = jnp.float32,
+    **options,
+) -> Latent:
+    """The latent called `name`. `posterior` and `options` are the other keys of `config.latent`.
 
-    Raises ConfigError with the choices if there is none of that name or inference.
+    ConfigError for an unknown name or posterior, for a combination that does not exist, and for an
+    option that is set although this latent does not have it. `none` is an exception: it ignores
+    all options, so that one flag switches the latent of any config off.
     """
     kind = choose(LATENTS, "config.latent.name", name)
-    inference = options["inference"]
-    choose(dict.fromkeys(INFERENCES), "config.latent.inference", inference)
-    if inference != "diagonal" and (kind is VampPrior or not kind.variational):
-        raise ConfigError(f"config.latent.name={name} needs config.latent.inference=diagonal")
-    if kind is NoCode:
+    check_choice(CHOICES["latent.posterior"], "config.latent.posterior", posterior)
+    used = kind.options
+    if posterior != "diagonal":
+        if kind is VampPrior or not kind.variational:
+            raise ConfigError(f"config.latent.name={name} needs config.latent.posterior=diagonal")
+        used = dict.fromkeys((*used, "chunk", "width"))
+    if kind is NoLatent:
         options["size"] = 0
-    return kind(**options, **({"image_shape": tuple(image_shape)} if kind is VampPrior else {}))
+    else:
+        refuse_unused("latent", name, used, options)
+    if kind is VampPrior:
+        options["image_shape"] = tuple(image_shape)
+    return kind(posterior_family=posterior, matmul_dtype=matmul_dtype, **options)

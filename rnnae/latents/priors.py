@@ -1,6 +1,5 @@
-"""Priors, and codes that have none."""
+"""Priors of the latent, and latents that have none."""
 
-import functools
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -10,32 +9,35 @@ import numpy as np
 from flax import linen as nn
 
 from rnnae import rng
-from rnnae.latents.latent import LOG_2PI, STANDARD, Latent, Normal, normals
-from rnnae.nn.cells import dense_2d
+from rnnae.latents.latent import LOG_2PI, STANDARD_NORMAL, Latent, Normal, normal_noise
+from rnnae.nn.matmul import dot
 from rnnae.nn.recurrence import Stack
 
 
 class Deterministic(Latent):
-    """z = W features + b, KL 0. It has no prior: sampling fits one afterwards (`mixture.py`)."""
+    """z = W features + b with KL 0. It has no prior: a mixture of Gaussians is fitted to the
+    latents of the training images after training, and new latents are drawn from that."""
 
     variational: ClassVar[bool] = False
 
     def setup(self):
-        self.code = nn.Dense(self.size)
+        self.code = self.dense(self.size)
 
     def posterior(self, features_BD):
         return Normal(self.code(features_BD), jnp.full((), -jnp.inf))
 
-    def draw(self, posterior, key_B):
+    def sample_posterior(self, posterior, key_B):
         return posterior.mean
 
-    def price(self, posterior, z_BZ, read):
+    def kl_and_log_ratio(self, posterior, z_BZ, encode_features):
         return jnp.zeros((*z_BZ.shape[:1], 1, 0)), jnp.zeros(z_BZ.shape[0])
 
 
-class NoCode(Deterministic):
-    """A code of no numbers, for a decoder that says everything through its own output: an
-    autoregressive model, whose log-likelihood is exact."""
+class NoLatent(Deterministic):
+    """A latent with no dimensions, for an autoregressive decoder that models the images alone. Its
+    log-likelihood is exact."""
+
+    options: ClassVar[tuple[str, ...]] = ()
 
     def setup(self):
         pass
@@ -43,22 +45,26 @@ class NoCode(Deterministic):
     def posterior(self, features_BD):
         return Normal(jnp.zeros((features_BD.shape[0], 0)), jnp.full((), -jnp.inf))
 
-    def prior(self, key_B, read):
+    def sample_prior(self, key_B, encode_features):
         return jnp.zeros((key_B.shape[0], 0))
 
 
 class StandardNormal(Latent):
-    """p(z) = N(0, 1), the KL in closed form (Kingma & Welling 2014, appendix B)."""
+    """p(z) = N(0, 1), with the KL in closed form (Kingma & Welling 2014, appendix B)."""
 
-    def weigh(self, q, z_BZ, read):
-        return q.kl(STANDARD)[:, None, :], jnp.sum(STANDARD.log_prob(z_BZ), axis=-1)
+    def kl_and_log_prior(self, q, z_BZ, encode_features):
+        log_prior_B = jnp.sum(STANDARD_NORMAL.log_prob(z_BZ), axis=-1)
+        return q.kl(STANDARD_NORMAL)[:, None, :], log_prior_B
 
-    def prior(self, key_B, read):
-        return normals(key_B, self.size)
+    def sample_prior(self, key_B, encode_features):
+        return normal_noise(key_B, self.size)
 
 
-class Mixture(Latent):
-    """p(z) = sum over M of w_M N(z; mean_M, scale_M), all learned; the KL by the draw of z."""
+class MixturePrior(Latent):
+    """p(z) = sum over M of w_M N(z; mean_M, scale_M) with learned weights, means and scales. The KL
+    is estimated from the sample of z."""
+
+    options: ClassVar[tuple[str, ...]] = ("size", "components")
 
     def setup_prior(self):
         shape = (self.components, self.size)
@@ -66,72 +72,78 @@ class Mixture(Latent):
         self.means = self.param("means", nn.initializers.normal(1.0), shape)
         self.log_scales = self.param("log_scales", nn.initializers.zeros, shape)
 
-    def parts(self, read: Callable) -> tuple[jax.Array, Normal]:
-        """(log weights_M, the components as Normal of (M, Z))."""
-        del read
+    def weights_and_components(self, encode_features: Callable) -> tuple[jax.Array, Normal]:
+        """(log weights_M, the components as a Normal of (M, Z) arrays)."""
+        del encode_features
         scales_MZ = jnp.clip(self.log_scales, -7.0, 7.0)
         return jax.nn.log_softmax(self.logits), Normal(self.means, scales_MZ)
 
-    def weigh(self, q, z_BZ, read):
-        log_weights_M, parts_MZ = self.parts(read)
-        # sum over Z of log N(z_B; part_M), its square multiplied out into matrix products
-        precision_MZ = jnp.exp(-2 * parts_MZ.log_scale)
+    def kl_and_log_prior(self, q, z_BZ, encode_features):
+        log_weights_M, component_MZ = self.weights_and_components(encode_features)
+        # The sum over Z of log N(z_B; component_M). The square is multiplied out, which gives
+        # matrix products.
+        precision_MZ = jnp.exp(-2 * component_MZ.log_scale)
         constant_M = jnp.sum(
-            parts_MZ.mean**2 * precision_MZ + 2 * parts_MZ.log_scale + LOG_2PI, axis=-1
+            component_MZ.mean**2 * precision_MZ + 2 * component_MZ.log_scale + LOG_2PI, axis=-1
         )
-        # which cancel each other: of operands that an accelerator rounds they would be off by nats.
-        dot = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-        squares_BM = dot(z_BZ**2, precision_MZ.T)
-        squares_BM -= 2 * dot(z_BZ, (parts_MZ.mean * precision_MZ).T)
-        log_parts_BM = -0.5 * (squares_BM + constant_M[None])
-        return None, jax.nn.logsumexp(log_parts_BM + log_weights_M[None], axis=-1)
+        # The products nearly cancel. With operands rounded to bfloat16 the result would be wrong by
+        # several nats, so these products are always in float32.
+        squares_BM = dot(z_BZ**2, precision_MZ.T, jnp.float32)
+        squares_BM -= 2 * dot(z_BZ, (component_MZ.mean * precision_MZ).T, jnp.float32)
+        log_component_BM = -0.5 * (squares_BM + constant_M[None])
+        return None, jax.nn.logsumexp(log_component_BM + log_weights_M[None], axis=-1)
 
-    def prior(self, key_B, read):
-        log_weights_M, parts_MZ = self.parts(read)
-        which_key, noise_key = rng.split(key_B)
-        which_B = jax.vmap(lambda key: jax.random.categorical(key, log_weights_M))(which_key)
-        chosen = Normal(parts_MZ.mean[which_B], parts_MZ.log_scale[which_B])
-        return chosen.at(normals(noise_key, self.size))
+    def sample_prior(self, key_B, encode_features):
+        log_weights_M, component_MZ = self.weights_and_components(encode_features)
+        index_key, noise_key = rng.split(key_B)
+        index_B = jax.vmap(lambda key: jax.random.categorical(key, log_weights_M))(index_key)
+        chosen = Normal(component_MZ.mean[index_B], component_MZ.log_scale[index_B])
+        return chosen.reparameterize(normal_noise(noise_key, self.size))
 
 
-class VampPrior(Mixture):
-    """p(z) = mean over M of q(z | u_M), learned images u (Tomczak & Welling 2018, equation 9)."""
+class VampPrior(MixturePrior):
+    """p(z) = mean over M of q(z | u_M) with learned images u (Tomczak & Welling 2018, equation
+    9)."""
 
     image_shape: tuple[int, int, int]
 
     def setup_prior(self):
-        # Around black: sigmoid(-3 +- 1), most of what a digit's image is made of.
+        # The images start nearly black, sigmoid(-3 +- 1), as most of a digit's image is.
         init = lambda key, shape: jax.random.normal(key, shape) - 3.0  # noqa: E731
         self.pseudo_inputs = self.param("pseudo_inputs", init, (self.components, *self.image_shape))
 
-    def parts(self, read):
-        weights_M = jnp.full(self.components, -np.log(self.components))
-        return weights_M, self.posterior(read(nn.sigmoid(self.pseudo_inputs)))
+    def weights_and_components(self, encode_features):
+        log_weights_M = jnp.full(self.components, -np.log(self.components))
+        return log_weights_M, self.posterior(encode_features(nn.sigmoid(self.pseudo_inputs)))
 
 
-class Autoregressive(Latent):
-    """p(z) = product over chunks of N(z_t | z_<t) by an LSTM (as the recurrent prior of VLAE's
-    and Z-forcing's kin); each chunk's KL in closed form given the chunks before it."""
+class AutoregressivePrior(Latent):
+    """p(z) = product over chunks of N(z_t | z_<t) by an LSTM (similar to the recurrent prior of
+    Z-forcing, Goyal et al. 2017). The KL of each chunk given the chunks before it is in closed
+    form."""
+
+    options: ClassVar[tuple[str, ...]] = ("size", "chunk", "width")
 
     def setup_prior(self):
         self.check_chunk()
-        self.stack = Stack("lstm", self.width)
-        # The prior starts as the standard normal.
-        self.prior_head = nn.Dense(2 * self.chunk, kernel_init=nn.initializers.zeros)
+        self.stack = Stack("lstm", self.width, matmul_dtype=self.matmul_dtype)
+        # A kernel of zeros: the prior starts as the standard normal.
+        self.prior_head = self.dense(2 * self.chunk, kernel_init=nn.initializers.zeros)
 
-    def weigh(self, q, z_BZ, read):
-        z_TBZ = self.chunks(z_BZ)
+    def kl_and_log_prior(self, q, z_BZ, encode_features):
+        z_TBZ = self.split_chunks(z_BZ)
         shifted_TBZ = jnp.concatenate([jnp.zeros_like(z_TBZ[:1]), z_TBZ[:-1]])
         _, h_TBD = self.stack(shifted_TBZ)
-        prior = Normal.of(dense_2d(self.prior_head, h_TBD))
-        kl_TBZ = Normal(*map(self.chunks, q)).kl(prior)
+        prior = Normal.from_raw(self.prior_head(h_TBD))
+        kl_TBZ = Normal(*map(self.split_chunks, q)).kl(prior)
         return kl_TBZ.swapaxes(0, 1), jnp.sum(prior.log_prob(z_TBZ), axis=(0, 2))
 
-    def prior(self, key_B, read):
+    def sample_prior(self, key_B, encode_features):
         def step(latent, carry, noise_BZ):
             carries, previous_BZ = carry
             carries, h_BD = latent.stack.step(carries, previous_BZ)
-            z_BZ = Normal.of(latent.prior_head(h_BD)).at(noise_BZ)
+            z_BZ = Normal.from_raw(latent.prior_head(h_BD)).reparameterize(noise_BZ)
             return (carries, z_BZ), z_BZ
 
-        return self.one_by_one(step, self.stack, self.chunks(normals(key_B, self.size)))
+        noise_TBZ = self.split_chunks(normal_noise(key_B, self.size))
+        return self.scan_chunks(step, self.stack, noise_TBZ)

@@ -1,8 +1,10 @@
-"""MODELS: the autoencoders. Every one is built by `model(name, ...)`; see `autoencoder.py`.
+"""MODELS: the autoencoders. `model(name, ...)` builds one; `autoencoder.py` has their interface.
 
-To add one: its file with a subclass of `Autoencoder`, its line in `MODELS`, its hyperparameters in
-`config.py`.
+To add a model, write its file with a subclass of `Autoencoder` and a dataclass of its options, add
+one line to `MODELS`, and add the defaults of the options to `config/defaults.py`.
 """
+
+import jax.numpy as jnp
 
 from rnnae.errors import ConfigError, choose
 from rnnae.latents import Latent
@@ -12,6 +14,8 @@ from rnnae.models.draw import Draw
 from rnnae.models.mlp import MLP
 from rnnae.models.sequence import Sequence
 from rnnae.models.sweep import Sweep
+
+__all__ = ["MODELS", "Autoencoder", "model", "require_capability"]
 
 MODELS: dict[str, type[Autoencoder]] = {
     "mlp": MLP,
@@ -24,19 +28,32 @@ MODELS: dict[str, type[Autoencoder]] = {
 def model(
     name: str,
     image_shape: tuple[int, int, int],
-    pixels: Likelihood,
+    likelihood: Likelihood,
     latent: Latent,
-    **hyperparameters,
+    *,
+    matmul_dtype: jnp.dtype = jnp.float32,
+    **options,
 ) -> Autoencoder:
     """The model called `name` for images of `image_shape` (H, W, C).
 
-    Raises ConfigError with the choices if there is none of that name, or for one that cannot be
-    without a code.
+    `options` are the other keys of `config.model`. ConfigError for an unknown name, and for a model
+    that needs a latent if `latent` has no dimensions.
     """
     kind = choose(MODELS, "config.model.name", name)
-    if kind.needs_code and not latent.size:
+    if kind.needs_latent and not latent.size:
         raise ConfigError(
-            f"config.latent.name=none leaves a {name} model nothing to say: choose another latent, "
-            "or config.model.name=sweep"
+            f"a {name} model needs a latent, and config.latent.name=none has no dimensions: choose "
+            "another latent, or config.model.name=sweep"
         )
-    return kind(tuple(image_shape), pixels, latent, **hyperparameters)
+    shape = tuple(image_shape)
+    return kind(shape, likelihood, latent, kind.Options(**options), matmul_dtype=matmul_dtype)
+
+
+def require_capability(model: Autoencoder, capability: str, action: str) -> None:
+    """ConfigError that names the models which have `capability`, unless `model` has it.
+
+    `action` says what they do, as the end of "only config.model.name=... ".
+    """
+    if capability not in model.capabilities:
+        able = [name for name, kind in MODELS.items() if capability in kind.capabilities]
+        raise ConfigError(f"only config.model.name={' or '.join(able)} {action}")

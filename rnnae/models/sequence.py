@@ -1,88 +1,109 @@
-"""The sequence autoencoder: an encoder recurrence reads the tokens, a decoder writes them.
+"""The sequence autoencoder: a recurrence over the tokens encodes, another one decodes.
 
-Rows, columns, patches or pixels (`scan_order.py`); any cell (`cells.py`); the decoder is fed the
-code by its `initial_state`, at `every_step`, or by `both`, and optionally its own previous output
-(Sutskever et al. 2014; Srivastava et al. 2015): true tokens in training (teacher forcing, Williams
-& Zipser 1989), its own when it runs free.
+Tokens are rows, columns, patches or pixels (`scan_order.py`), and the cell is any of `nn/cells/`.
+The decoder receives the latent through its initial state, at every step, or both. Optionally it is
+autoregressive: each step also reads the previous token (Sutskever et al. 2014; Srivastava et al.
+2015). In training that is the true token (teacher forcing, Williams & Zipser 1989); otherwise it is
+the decoder's own previous output.
 """
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.errors import ConfigError, choose
+from rnnae.config import CHOICES
+from rnnae.errors import ConfigError, check_choice
 from rnnae.models.autoencoder import Autoencoder
-from rnnae.nn.cells import cell_type, dense_2d
-from rnnae.nn.recurrence import DIRECTIONS, Stack
+from rnnae.nn.cells import cell_type
+from rnnae.nn.matmul import Dense
+from rnnae.nn.recurrence import Stack
 from rnnae.scan_order import ScanOrder, scan_order
 
-_CHOICES = {
-    "encoder_direction": DIRECTIONS,
-    "decoder_direction": DIRECTIONS,
-    "readout": ("last", "all"),
-    "feed": ("initial_state", "every_step", "both"),
-}
 
+@dataclasses.dataclass(frozen=True)
+class SequenceOptions:
+    """The keys of `config.model`; see `config/defaults.py`."""
 
-class Encoder(nn.Module):
-    """x_TBI -> features_BD: the final states (`last`) or every step's output (`all`)."""
-
+    order: str
+    patch: int
     cell: str
-    width: int
+    width: int  # D
     layers: int
-    direction: str
     connections: str
+    encoder_direction: str
+    decoder_direction: str
     readout: str
+    latent_input: str
+    autoregressive: bool
+
+
+def _stack(options: SequenceOptions, direction: str, matmul_dtype: jnp.dtype, **kwargs) -> Stack:
+    cell, width, layers = options.cell, options.width, options.layers
+    return Stack(cell, width, layers, direction, options.connections, matmul_dtype, **kwargs)
+
+
+class SequenceEncoder(nn.Module):
+    """x_TBI -> features_BD: the final states (`readout` is `last`) or all outputs (`all`)."""
+
+    options: SequenceOptions
+    matmul_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x_TBI: jax.Array) -> jax.Array:
-        stack = Stack(self.cell, self.width, self.layers, self.direction, self.connections)
+        stack = _stack(self.options, self.options.encoder_direction, self.matmul_dtype)
         carries, h_TBD = stack(x_TBI)
-        if self.readout == "last":
+        if self.options.readout == "last":
             return jnp.concatenate([carry[0] for carry in carries], axis=-1)
         return h_TBD.transpose(1, 0, 2).reshape(x_TBI.shape[1], -1)
 
 
-class Decoder(nn.Module):
-    """z_BZ -> parameters of every token, p_TBP."""
+class SequenceDecoder(nn.Module):
+    """z_BZ -> likelihood parameters of every token, p_TBP."""
 
+    options: SequenceOptions
     order: ScanOrder
-    cell: str
-    width: int
-    layers: int
-    direction: str
-    connections: str
-    feed: str
-    own_output: bool
-    latent_size: int
-    parameters: int  # P, likelihood parameters of a token
+    latent_size: int  # Z
+    token_parameters: int  # P, likelihood parameters of one token
+    matmul_dtype: jnp.dtype = jnp.float32
 
     def setup(self):
-        self.stack = Stack(self.cell, self.width, self.layers, self.direction, self.connections)
-        # A learned embedding tells every step where it is, and every step has its own linear view
-        # of the code: one view for all steps learns several times more slowly (MNIST, validation
-        # MSE 0.040 against 0.017 after one epoch).
-        self.position = self.param(
+        options, dtype = self.options, self.matmul_dtype
+        self.stack = _stack(options, options.decoder_direction, dtype)
+        # A learned embedding tells every step its position, and every step has its own linear
+        # projection of the latent. With one projection shared by all steps the model learns
+        # several times more slowly (MNIST, validation MSE after one epoch: 0.040 instead of 0.017).
+        # Explicit names of submodules and parameters are the names in saved checkpoints.
+        self.position_embedding = self.param(
             "position", nn.initializers.normal(1.0), (self.order.steps, self.latent_size)
         )
-        if self.feed != "every_step":
-            states = self.stack.cells * cell_type(self.cell).state_size
-            self.initial = nn.Dense(states * self.width)
-        if self.feed != "initial_state":
-            self.every = nn.Dense(self.order.steps * self.latent_size)
-        self.head = nn.Dense(self.parameters)
+        if options.latent_input != "every_step":
+            states = self.stack.cells * cell_type(options.cell).state_size
+            self.initial_state = Dense(states * options.width, matmul_dtype=dtype, name="initial")
+        if options.latent_input != "initial_state":
+            self.step_inputs = Dense(
+                self.order.steps * self.latent_size, matmul_dtype=dtype, name="every"
+            )
+        self.head = Dense(self.token_parameters, matmul_dtype=dtype)
 
     def __call__(self, z_BZ: jax.Array, x_TBI: jax.Array | None = None) -> jax.Array:
-        """All steps at once; with `own_output` step t reads the true token t - 1 of x_TBI."""
+        """p_TBP of all steps at once. An autoregressive decoder reads the true token x_(t-1) at
+        step t."""
         inputs_TBI = self._inputs(z_BZ)
-        if self.own_output:
+        if self.options.autoregressive:
             shifted_TBI = jnp.concatenate([jnp.zeros_like(x_TBI[:1]), x_TBI[:-1]])
             inputs_TBI = jnp.concatenate([inputs_TBI, shifted_TBI], axis=-1)
         _, h_TBD = self.stack(inputs_TBI, self._carries(z_BZ))
-        return dense_2d(self.head, h_TBD)
+        return self.head(h_TBD)
 
-    def run_free(self, z_BZ: jax.Array, key_B: jax.Array, token) -> tuple[jax.Array, jax.Array]:
-        """(p_TBP, x_TBI), one step after another; `token(p_BP, key_B)` gives the next token."""
+    def decode_free_running(
+        self, z_BZ: jax.Array, key_B: jax.Array, next_token: Callable
+    ) -> tuple[jax.Array, jax.Array]:
+        """(p_TBP, x_TBI), one step after the other, for an autoregressive decoder.
+        `next_token(p_BP, key_B)` gives the token x_BI that the following step reads."""
 
         def step(decoder, carry, inputs):
             carries, previous_BI = carry
@@ -91,7 +112,7 @@ class Decoder(nn.Module):
                 carries, jnp.concatenate([input_BI, previous_BI], axis=-1)
             )
             p_BP = decoder.head(h_BD)
-            token_BI = token(p_BP, key_B)
+            token_BI = next_token(p_BP, key_B)
             return (carries, token_BI), (p_BP, token_BI)
 
         first = jnp.zeros((z_BZ.shape[0], self.order.token_size))
@@ -101,73 +122,92 @@ class Decoder(nn.Module):
         return outputs
 
     def _inputs(self, z_BZ):
-        position_T1Z = self.position[:, None, :]
-        if self.feed == "initial_state":  # the same for all images
-            whole = (self.order.steps, *z_BZ.shape)
-            return jnp.broadcast_to(position_T1Z, whole) if self.own_output else position_T1Z
-        x = self.every(z_BZ).reshape(z_BZ.shape[0], self.order.steps, -1)
+        position_T1Z = self.position_embedding[:, None, :]
+        if self.options.latent_input == "initial_state":  # the inputs are the same for all images
+            if not self.options.autoregressive:
+                return position_T1Z
+            return jnp.broadcast_to(position_T1Z, (self.order.steps, *z_BZ.shape))
+        x = self.step_inputs(z_BZ).reshape(z_BZ.shape[0], self.order.steps, -1)
         return position_T1Z + x.transpose(1, 0, 2)
 
     def _carries(self, z_BZ):
-        if self.feed == "every_step":
+        if self.options.latent_input == "every_step":
             return self.stack.zero_carries(z_BZ.shape[0])
-        state_size = cell_type(self.cell).state_size
-        parts = jnp.split(self.initial(z_BZ), self.stack.cells * state_size, axis=-1)
-        return tuple(tuple(parts[i : i + state_size]) for i in range(0, len(parts), state_size))
+        size = cell_type(self.options.cell).state_size
+        parts = jnp.split(self.initial_state(z_BZ), self.stack.cells * size, axis=-1)
+        return tuple(tuple(parts[i : i + size]) for i in range(0, len(parts), size))
 
 
 class Sequence(Autoencoder):
-    """Encoder, latent, decoder, likelihood; fields are the keys of `config.model`."""
+    """Encoder, latent, decoder and likelihood over a sequence of tokens."""
 
-    order: str
-    patch: int
-    cell: str
-    width: int
-    layers: int
-    connections: str
-    encoder_direction: str
-    decoder_direction: str
-    readout: str
-    feed: str
-    own_output: bool
+    options: SequenceOptions
+
+    Options: ClassVar[type] = SequenceOptions
 
     def setup(self):
-        for key, choices in _CHOICES.items():
-            choose(dict.fromkeys(choices), f"config.model.{key}", getattr(self, key))
-        if self.own_output and self.decoder_direction != "forward":
+        options = self.options
+        for key in ("encoder_direction", "decoder_direction", "readout", "latent_input"):
+            check_choice(CHOICES[f"model.{key}"], f"config.model.{key}", getattr(options, key))
+        if options.autoregressive and options.decoder_direction != "forward":
             raise ConfigError(
-                "config.model.own_output needs config.model.decoder_direction='forward': "
-                f"a {self.decoder_direction!r} decoder would read tokens it has yet to write"
+                "config.model.autoregressive needs config.model.decoder_direction='forward': "
+                f"a {options.decoder_direction!r} decoder would read tokens that it has not "
+                "written yet"
             )
-        stack = (self.cell, self.width, self.layers)
-        self.scan = scan_order(self.order, self.image_shape, self.patch)
-        self.blocks = self.scan.in_blocks(self.pixels.block, self.pixels.parameters)
-        self.encoder = Encoder(*stack, self.encoder_direction, self.connections, self.readout)
-        self.decoder = Decoder(
-            self.scan,
-            *stack,
-            self.decoder_direction,
-            self.connections,
-            self.feed,
-            self.own_output,
+        self.tokens = scan_order(options.order, self.image_shape, options.patch)
+        self.params_order = self.tokens.in_blocks(self.likelihood.block, self.likelihood.parameters)
+        self.encoder = SequenceEncoder(options, self.matmul_dtype)
+        self.decoder = SequenceDecoder(
+            options,
+            self.tokens,
             self.latent.size,
-            self.blocks.token_size,
+            self.params_order.token_size,
+            self.matmul_dtype,
         )
 
-    def read(self, x_BHWC: jax.Array) -> jax.Array:
-        return self.encoder(self.scan.to_tokens(x_BHWC))
+    @property
+    def has_mean(self) -> bool:
+        """False for an autoregressive decoder with a discrete likelihood, which reads samples."""
+        return not (self.options.autoregressive and self.likelihood.discrete)
 
-    def write(self, z_BZ: jax.Array, x_BHWC: jax.Array) -> jax.Array:
-        return self.blocks.to_image(self.decoder(z_BZ, self.scan.to_tokens(x_BHWC)))
+    def encode_features(self, x_BHWC: jax.Array) -> jax.Array:
+        return self.encoder(self.tokens.to_tokens(x_BHWC))
 
-    def run_free(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
-        if not self.own_output:
-            return self.blocks.to_image(self.decoder(z_BZ))
-        return self.blocks.to_image(self.decoder.run_free(z_BZ, key_B, self.token)[0])
+    def decode_teacher_forced(self, z_BZ: jax.Array, x_BHWC: jax.Array) -> jax.Array:
+        return self.params_order.to_image(self.decoder(z_BZ, self.tokens.to_tokens(x_BHWC)))
 
-    def token(self, p_BP: jax.Array, key_B: jax.Array) -> jax.Array:
-        """The token x_BI that a free decoder goes on with: drawn, or the mean of a density."""
-        params_BHWP = self.blocks.token_to_image(p_BP)
-        if self.pixels.discrete:
-            return self.pixels.sample(params_BHWP, key_B).reshape(len(p_BP), -1)
-        return self.pixels.mean(params_BHWP).reshape(len(p_BP), -1)
+    def decode_free_running(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
+        """An autoregressive decoder reads samples of a discrete likelihood, and the means of a
+        density."""
+        if not self.options.autoregressive:
+            return self.params_order.to_image(self.decoder(z_BZ))
+        next_token = self.sampled_token if self.likelihood.discrete else self.mean_token
+        return self.params_order.to_image(
+            self.decoder.decode_free_running(z_BZ, key_B, next_token)[0]
+        )
+
+    def decode_mean(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
+        """As `Autoencoder.decode_mean`. For an autoregressive decoder with a density, it is the
+        image in which every token is the mean of its density given the tokens before it. That is
+        not the mean over all images that the decoder could sample."""
+        return super().decode_mean(z_BZ, key_B)
+
+    def decode_sample(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
+        """An image x_BHWC sampled from p(x | z), token by token if the decoder is
+        autoregressive."""
+        if not self.options.autoregressive:
+            return super().decode_sample(z_BZ, key_B)
+        _, x_TBI = self.decoder.decode_free_running(z_BZ, key_B, self.sampled_token)
+        return self.tokens.to_image(x_TBI)
+
+    def sampled_token(self, p_BP: jax.Array, key_B: jax.Array) -> jax.Array:
+        """A token x_BI sampled from the likelihood with parameters p_BP."""
+        params_BHWP = self.params_order.token_to_image(p_BP)
+        return self.likelihood.sample(params_BHWP, key_B).reshape(len(p_BP), -1)
+
+    def mean_token(self, p_BP: jax.Array, key_B: jax.Array) -> jax.Array:
+        """The mean token x_BI of the likelihood with parameters p_BP."""
+        del key_B
+        params_BHWP = self.params_order.token_to_image(p_BP)
+        return self.likelihood.mean(params_BHWP).reshape(len(p_BP), -1)

@@ -1,122 +1,127 @@
-"""The sweep autoencoder: gated recurrences along the rows and columns of a grid of tokens.
+"""The sweep autoencoder: recurrences along the rows and columns of a grid of tokens.
 
-Its decoder is autoregressive over tokens in raster order (`streams.py`), so its log-likelihood
-given the code is exact, and it can do without a code. It draws an image token by token, at about
-the cost of one pass over all tokens, and completes an image whose first rows are given.
+Its decoder is autoregressive over the tokens in raster order (`sweep_blocks.py`). So its
+log-likelihood given the latent is exact, and it also works without a latent. It samples an image
+token by token, at about the cost of one pass over all tokens, and it can complete an image whose
+first rows are given.
 """
 
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
-from rnnae.errors import ConfigError, choose
+from rnnae.config import CHOICES
+from rnnae.errors import ConfigError, check_choice
 from rnnae.models.autoencoder import Autoencoder
-from rnnae.models.streams import ABOVE, CONDITIONS, Decoder, TwoWay
-from rnnae.nn.cells import dense_2d
+from rnnae.models.sweep_blocks import (
+    EncoderBlock,
+    SweepDecoder,
+    SweepOptions,
+)
+from rnnae.nn.matmul import Dense
 from rnnae.scan_order import ScanOrder
 
 
 class Sweep(Autoencoder):
-    """Encoder, latent, decoder, likelihood; fields are the keys of `config.model`."""
+    """Encoder, latent, decoder and likelihood over a grid of tokens."""
 
-    patch: int
-    cell: str
-    width: int
-    blocks: int
-    encoder_blocks: int
-    expansion: int
-    condition: str
-    window: int
-    above: str
-    sees_down: bool
-    sees_left: bool
-    view: int
+    options: SweepOptions
 
-    needs_code: ClassVar[bool] = False
+    Options: ClassVar[type] = SweepOptions
+    needs_latent: ClassVar[bool] = False
+    capabilities: ClassVar[frozenset[str]] = frozenset({"complete"})
 
     def setup(self):
-        choose(dict.fromkeys(CONDITIONS), "config.model.condition", self.condition)
-        choose(dict.fromkeys(ABOVE), "config.model.above", self.above)
-        self.tokens = ScanOrder(self.image_shape, self.patch, self.patch)
-        if not self.pixels.discrete:
+        options, dtype = self.options, self.matmul_dtype
+        for key in ("condition", "sweeps_above"):
+            check_choice(CHOICES[f"model.{key}"], f"config.model.{key}", getattr(options, key))
+        self.tokens = ScanOrder(self.image_shape, options.patch, options.patch)
+        if not self.likelihood.discrete:
             raise ConfigError(
                 "config.model.name=sweep reads its own pixels and needs a likelihood of discrete "
-                "ones: config.likelihood.name=categorical, bernoulli or logistic_mixture"
+                "pixels: config.likelihood.name=categorical, bernoulli or logistic_mixture"
             )
-        self.params_order = self.tokens.in_blocks(self.pixels.block, self.pixels.parameters)
-        if self.code_size:
-            block = (self.cell, self.width, self.expansion)
-            self.embed = nn.Dense(self.width)
-            self.encoder = [TwoWay(*block, name=f"encoder_{i}") for i in range(self.encoder_blocks)]
-            self.readout = nn.Dense(self.view)
-        self.decoder = Decoder(
-            self.tokens.grid,
-            self.cell,
-            self.width,
-            self.blocks,
-            self.expansion,
-            self.condition,
-            self.window,
-            self.above,
-            self.sees_down,
-            self.sees_left,
-            self.view,
-            self.params_order.token_size,
+        self.params_order = self.tokens.in_blocks(self.likelihood.block, self.likelihood.parameters)
+        if self.latent_dimensions:
+            self.embed = Dense(options.width, matmul_dtype=dtype)
+            self.encoder = [
+                EncoderBlock(options, dtype, name=f"encoder_{i}")
+                for i in range(options.encoder_blocks)
+            ]
+            self.readout = Dense(options.token_latent_width, matmul_dtype=dtype)
+        self.decoder = SweepDecoder(
+            options,
+            dtype,
+            grid=self.tokens.grid,
+            token_parameters=self.params_order.token_size,
         )
 
-    def read(self, x_BHWC: jax.Array) -> jax.Array:
-        if not self.code_size:
+    @property
+    def has_mean(self) -> bool:
+        return False
+
+    @property
+    def token_height(self) -> int:
+        """Pixel rows in one row of tokens."""
+        return self.options.patch
+
+    def encode_features(self, x_BHWC: jax.Array) -> jax.Array:
+        if not self.latent_dimensions:
             return jnp.zeros((x_BHWC.shape[0], 0))
-        x_RQBD = dense_2d(self.embed, self._grid(x_BHWC))
+        x_RQBD = self.embed(self.token_grid(x_BHWC))
         for block in self.encoder:
             x_RQBD = block(x_RQBD)
-        few_RQBD = dense_2d(self.readout, x_RQBD)
-        return few_RQBD.transpose(2, 0, 1, 3).reshape(x_BHWC.shape[0], -1)
+        readout_RQBV = self.readout(x_RQBD)
+        return readout_RQBV.transpose(2, 0, 1, 3).reshape(x_BHWC.shape[0], -1)
 
-    def write(self, z_BZ: jax.Array, x_BHWC: jax.Array) -> jax.Array:
-        return self._params(self.decoder(z_BZ, self._grid(x_BHWC)))
+    def decode_teacher_forced(self, z_BZ: jax.Array, x_BHWC: jax.Array) -> jax.Array:
+        return self.params_image(self.decoder(z_BZ, self.token_grid(x_BHWC)))
 
-    def run_free(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
-        return self._params(self._draw(z_BZ, key_B, None, 0)[0])
+    def decode_free_running(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
+        return self.params_image(self.sample_tokens(z_BZ, key_B, None, 0)[0])
 
-    def decode(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
-        """An image x_BHWC drawn given the code: there is no closed form of its mean."""
+    def decode_sample(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
         return self.complete(z_BZ, key_B, None, 0)
 
-    def complete(self, z_BZ, key_B, x_BHWC, rows: int) -> jax.Array:
-        """An image drawn given the code and the first `rows` rows of tokens of x_BHWC."""
-        token_RQBI = self._draw(z_BZ, key_B, x_BHWC, rows)[1]
-        return self._image((token_RQBI + 1) / 2)
+    def complete(
+        self, z_BZ: jax.Array, key_B: jax.Array, x_BHWC: jax.Array | None, rows: int
+    ) -> jax.Array:
+        """An image sampled given the latent and the first `rows` rows of tokens of x_BHWC."""
+        token_RQBI = self.sample_tokens(z_BZ, key_B, x_BHWC, rows)[1]
+        return self.tokens.to_image(((token_RQBI + 1) / 2).reshape(-1, *token_RQBI.shape[2:]))
 
     def log_prob_of_rows(self, z_BZ: jax.Array, x_BHWC: jax.Array, rows: int) -> jax.Array:
-        """log p of the first `rows` rows of tokens of x_BHWC given the code, (B,), nats."""
-        height = rows * self.patch
-        params_BHWP = self.write(z_BZ, x_BHWC)[:, : height // self.pixels.block]
-        return self.pixels.log_prob(params_BHWP, x_BHWC[:, :height])
+        """log p of the first `rows` rows of tokens of x_BHWC given the latent, (B,), nats."""
+        height = rows * self.token_height
+        params_BHWP = self.decode_teacher_forced(z_BZ, x_BHWC)[:, : height // self.likelihood.block]
+        return self.likelihood.log_prob(params_BHWP, x_BHWC[:, :height])
 
-    def _draw(self, z_BZ, key_B, x_BHWC, rows):
+    def sample_tokens(
+        self, z_BZ: jax.Array, key_B: jax.Array, x_BHWC: jax.Array | None, rows: int
+    ) -> tuple[jax.Array, jax.Array]:
+        """(p_RQBP, x_RQBI): tokens in [-1, 1] sampled in raster order, and the likelihood
+        parameters that they were sampled from. The first `rows` rows are those of x_BHWC."""
         batch = key_B.shape[0]
         if x_BHWC is None:
             x_BHWC = jnp.zeros((batch, *self.image_shape))
-        given_RQ = jnp.broadcast_to(
+        known_RQ = jnp.broadcast_to(
             jnp.arange(self.tokens.grid[0])[:, None] < rows, self.tokens.grid
         )
 
-        def token(p_BP, key_B):
+        def sample_token(p_BP, key_B):
             params_BHWP = self.params_order.token_to_image(p_BP)
-            return 2 * self.pixels.sample(params_BHWP, key_B).reshape(batch, -1) - 1
+            return 2 * self.likelihood.sample(params_BHWP, key_B).reshape(batch, -1) - 1
 
-        return self.decoder.run_free(z_BZ, key_B, token, self._grid(x_BHWC), given_RQ)
+        known_RQBI = self.token_grid(x_BHWC)
+        return self.decoder.decode_free_running(z_BZ, key_B, sample_token, known_RQBI, known_RQ)
 
-    def _grid(self, x_BHWC):
-        """Tokens with values in [-1, 1], x_RQBI: 0 is what lies outside the image."""
+    def token_grid(self, x_BHWC: jax.Array) -> jax.Array:
+        """The tokens of an image, x_RQBI, with values in [-1, 1]. The decoder uses 0 for tokens
+        outside the image."""
         x_TBI = 2 * self.tokens.to_tokens(x_BHWC) - 1
         return x_TBI.reshape(*self.tokens.grid, *x_TBI.shape[1:])
 
-    def _image(self, x_RQBI):
-        return self.tokens.to_image(x_RQBI.reshape(-1, *x_RQBI.shape[2:]))
-
-    def _params(self, p_RQBP):
+    def params_image(self, p_RQBP: jax.Array) -> jax.Array:
+        """The likelihood parameters of all tokens as params_BHWP."""
         return self.params_order.to_image(p_RQBP.reshape(-1, *p_RQBP.shape[2:]))

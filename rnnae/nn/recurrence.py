@@ -1,28 +1,28 @@
-"""A cell over time: one `nn.scan`, its direction, and stacks of such layers; sweeps over a grid.
+"""A cell over time: one scan, its direction, and stacks of recurrent layers.
 
-Time is the leading axis. `Layer` is one cell in one direction or both; `Stack` is connected layers.
-Only a forward stack can also be advanced one step at a time (`Stack.step`), which is how a decoder
-that reads its own output samples. `Sweep` is a layer along one axis of a grid of tokens, all its
-lines at once.
+Time is the leading axis. `Layer` runs one cell in one direction, or two cells in both directions.
+`Stack` is several layers on top of each other. A stack whose direction is `forward` can also
+advance one step at a time (`Stack.step`). Autoregressive decoders need that for sampling.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.errors import ConfigError, choose
+from rnnae.config.choices import CHOICES, DIRECTIONS
+from rnnae.errors import ConfigError, check_choice
 from rnnae.nn import scans
-from rnnae.nn.cells import Carry, Cell, GatedCell, LinearCell, cell_type, dense_2d
-
-DIRECTIONS = ("forward", "backward", "both")
-CONNECTIONS = ("residual", "skip", "none")
+from rnnae.nn.cells import Carry, Cell, GatedCell, LinearCell, cell_type
 
 
 def scan_cell(
     cell: Cell, carry: Carry, x_TBI: jax.Array, reverse: bool = False
 ) -> tuple[Carry, jax.Array]:
-    """Runs `cell` along the leading axis of x_TBI; h_TBD is aligned with it, also in reverse.
-    Inputs that are the same for all examples may be x_T1I."""
+    """Runs `cell` along the leading axis of x_TBI and returns (final carry, h_TBD).
+
+    With `reverse`, time runs from the last step to the first; h_TBD stays aligned with x_TBI.
+    Inputs that are the same for all examples may be given once, as x_T1I.
+    """
     if isinstance(cell, LinearCell):
         h_BE = cell.from_state(carry[0])
         a_TBE, b_TBE = cell.coefficients(cell.project(x_TBI))
@@ -40,44 +40,53 @@ def scan_cell(
 
 
 def _scan_gated(cell, carry, x_TBI, reverse):
-    """Narrow inputs are read step by step, in one product with the state: what the gates are made
-    of stays in the cache. Others are read before, all at once."""
-    steps, batch, width = x_TBI.shape
+    """Chooses where the input is multiplied by its kernel.
+
+    A narrow input is multiplied in every step, in one product with the state: then the summands of
+    the gates stay in the cache. Other inputs are multiplied before the scan, for all steps at once.
+    """
+    steps, batch, inputs = x_TBI.shape
     kernel_KG, bias_G = cell.weights(cell.recurrent)
-    read_T = ()
-    if cell.summed and width < cell.width and batch == carry[0].shape[0]:
-        kernel_IG, more_G = cell.weights(cell.input)
-        kernel_KG, bias_G = jnp.concatenate([kernel_KG, kernel_IG]), bias_G + more_G
+    input_gates_T = ()
+    if cell.additive_gates and inputs < cell.width and batch == carry[0].shape[0]:
+        kernel_IG, input_bias_G = cell.weights(cell.input)
+        kernel_KG, bias_G = jnp.concatenate([kernel_KG, kernel_IG]), bias_G + input_bias_G
     else:
-        read_T = cell.of_input(cell.project(x_TBI))
+        input_gates_T = cell.input_gates(cell.project(x_TBI))
         x_TBI = jnp.zeros((steps, carry[0].shape[0], 0))
-    dtype = cell.operands()
-    return scans.gated(type(cell), dtype, reverse, kernel_KG, bias_G, x_TBI, read_T, carry)
+    return scans.gated(
+        type(cell), cell.matmul_dtype, reverse, kernel_KG, bias_G, x_TBI, input_gates_T, carry
+    )
 
 
 def zero_carries(cell: str, width: int, batch: int, cells: int = 1) -> tuple[Carry, ...]:
-    """The states of so many cells before the first step."""
+    """Carries of zeros for `cells` cells: the states before the first step."""
     zero = (jnp.zeros((batch, width)),) * cell_type(cell).state_size
     return (zero,) * cells
 
 
 class Layer(nn.Module):
-    """One cell over time, `forward`, `backward` or `both` (then h_TB2D, forward half first)."""
+    """One recurrent layer with direction `forward`, `backward` or `both`.
+
+    With `both`, its output is h_TB2D, the forward half first.
+    """
 
     cell: str
     width: int
     direction: str = "forward"
+    matmul_dtype: jnp.dtype = jnp.float32
 
     def setup(self):
-        choose(dict.fromkeys(DIRECTIONS), "a direction", self.direction)
-        new = cell_type(self.cell)
+        check_choice(DIRECTIONS, "a direction", self.direction)
+        new_cell = cell_type(self.cell)
         if self.direction != "backward":
-            self.forward = new(self.width)
+            self.forward = new_cell(self.width, self.matmul_dtype)
         if self.direction != "forward":
-            self.backward = new(self.width)
+            self.backward = new_cell(self.width, self.matmul_dtype)
 
     @property
     def cells(self) -> int:
+        """Number of cells, and so of carries."""
         return 2 if self.direction == "both" else 1
 
     def __call__(self, x_TBI: jax.Array, carries: tuple[Carry, ...]):
@@ -91,7 +100,8 @@ class Layer(nn.Module):
         return tuple(ends), jnp.concatenate(outputs, axis=-1)
 
     def step(self, carries: tuple[Carry, ...], x_BI: jax.Array):
-        """One step of a forward layer."""
+        """One step: (carries, x_BI) -> (carries, h_BD). ConfigError unless the direction is
+        `forward`."""
         if self.direction != "forward":
             raise ConfigError("only a forward recurrence can be run one step at a time")
         carry, h_BD = self.forward(carries[0], x_BI)
@@ -102,11 +112,13 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-    """`layers` recurrent layers, each reading the one below: `none`; `residual`, from the second on
-    added to what they read (He et al. 2016); or `skip`, the sum of all is the stack's output
-    (the outward half of the skips of Graves 2013).
+    """`layers` recurrent layers, where each layer's input is the output of the layer below.
 
-    Carries are a flat tuple, one a cell: layer by layer, forward before backward.
+    `connections` is `none`; `residual`: every layer but the first adds its input to its output (He
+    et al. 2016); or `skip`: the output of the stack is the sum of the outputs of all layers (the
+    output half of the skip connections of Graves 2013).
+
+    Carries are a flat tuple with one carry for each cell: layer by layer, forward before backward.
     """
 
     cell: str
@@ -114,17 +126,18 @@ class Stack(nn.Module):
     layers: int = 1
     direction: str = "forward"
     connections: str = "residual"
+    matmul_dtype: jnp.dtype = jnp.float32
 
     def setup(self):
-        choose(dict.fromkeys(CONNECTIONS), "config.model.connections", self.connections)
+        check_choice(CHOICES["model.connections"], "config.model.connections", self.connections)
         self.stack = [
-            Layer(self.cell, self.width, self.direction, name=f"layer_{i}")
+            Layer(self.cell, self.width, self.direction, self.matmul_dtype, name=f"layer_{i}")
             for i in range(self.layers)
         ]
 
     @property
     def cells(self) -> int:
-        """Carries that `__call__` takes and returns."""
+        """Number of carries that `__call__` takes and returns."""
         return self.layers * (2 if self.direction == "both" else 1)
 
     @nn.nowrap
@@ -132,67 +145,21 @@ class Stack(nn.Module):
         return zero_carries(self.cell, self.width, batch, self.cells)
 
     def __call__(self, x_TBI: jax.Array, carries: tuple[Carry, ...] | None = None):
-        """x_TBI -> (final carries, h_TBD); carries start at zero unless given."""
+        """x_TBI -> (final carries, h_TBD). Carries start at zero unless they are given."""
         carries = self.zero_carries(x_TBI.shape[1]) if carries is None else carries
-        return self._through(lambda layer, h, c: layer(h, c), x_TBI, carries)
+        return self._apply_layers(lambda layer, h, c: layer(h, c), x_TBI, carries)
 
     def step(self, carries: tuple[Carry, ...], x_BI: jax.Array):
         """One step of a forward stack: (carries, x_BI) -> (carries, h_BD)."""
-        return self._through(lambda layer, h, c: layer.step(c, h), x_BI, carries)
+        return self._apply_layers(lambda layer, h, c: layer.step(c, h), x_BI, carries)
 
-    def _through(self, apply, x, carries):
+    def _apply_layers(self, apply, x, carries):
         ends: tuple[Carry, ...] = ()
         outputs = []
         for index, layer in enumerate(self.stack):
-            own = carries[index * layer.cells : (index + 1) * layer.cells]
-            own_ends, h = apply(layer, x, own)
+            layer_carries = carries[index * layer.cells : (index + 1) * layer.cells]
+            layer_ends, h = apply(layer, x, layer_carries)
             x = x + h if self.connections == "residual" and index else h
             outputs.append(h)
-            ends += own_ends
+            ends += layer_ends
         return ends, sum(outputs) if self.connections == "skip" else x
-
-
-class Sweep(nn.Module):
-    """A `Layer` along an axis of a grid, `down` (over rows) or `across` (over columns), and a dense
-    layer over what it gives: x_RQBI -> h_RQBD.
-
-    `window` cuts the axis into segments of so many tokens that see nothing of each other; 0 does
-    not.
-    """
-
-    cell: str
-    width: int
-    axis: str
-    direction: str = "forward"
-    window: int = 0
-
-    def setup(self):
-        self.layer = Layer(self.cell, self.width, self.direction)
-        self.out = nn.Dense(self.width)
-
-    def __call__(self, x_RQBI: jax.Array) -> jax.Array:
-        x_TLBI = x_RQBI if self.axis == "down" else x_RQBI.swapaxes(0, 1)
-        tokens, lines, batch, size = x_TLBI.shape
-        window = self.window or tokens
-        if tokens % window:
-            raise ConfigError(
-                f"config.model.window={window} does not divide the {tokens} tokens of a line"
-            )
-        segments = tokens // window
-        # Segments become lines: (segment, t, line, B) -> (t, segment, line, B).
-        x_TNI = x_TLBI.reshape(segments, window, -1, size).swapaxes(0, 1).reshape(window, -1, size)
-        carries = zero_carries(self.cell, self.width, x_TNI.shape[1], self.layer.cells)
-        _, h_TND = self.layer(x_TNI, carries)
-        h_TND = dense_2d(self.out, h_TND)
-        h_TLBD = h_TND.reshape(window, segments, -1, self.width).swapaxes(0, 1)
-        h_TLBD = h_TLBD.reshape(tokens, lines, batch, self.width)
-        return h_TLBD if self.axis == "down" else h_TLBD.swapaxes(0, 1)
-
-    def step(self, carries: tuple[Carry, ...], x_NI: jax.Array, position: jax.Array):
-        """One token of every line of a forward sweep, at `position` of the axis:
-        (carries, x_NI) -> (carries, h_ND)."""
-        if self.window:
-            fresh = position % self.window == 0
-            carries = jax.tree.map(lambda h: jnp.where(fresh, jnp.zeros_like(h), h), carries)
-        carries, h_ND = self.layer.step(carries, x_NI)
-        return carries, self.out(h_ND)

@@ -12,14 +12,15 @@ from ml_collections import ConfigDict
 
 from configs import mnist_sweep
 from experiments.benchmarks.turns import Program
+from rnnae import build, state
 from rnnae import config as config_lib
-from rnnae import state
 from rnnae.devices import parallel, runtime
 from rnnae.evaluation import trained_run
-from rnnae.nn import precision as precision_lib
 from rnnae.nn import recurrence, scans
+from rnnae.nn.matmul import MATMUL_DTYPES, Dense
 from rnnae.nn.recurrence import Stack
-from rnnae.training import train
+from rnnae.nn.sweeps import GridSweep
+from rnnae.training.step import make_train_step
 
 VERSIONS = {name: importlib.metadata.version(name) for name in ("jax", "flax")}
 _STEPS = 4  # training steps per program call, as in a run
@@ -34,7 +35,7 @@ def row_config(size: dict) -> ConfigDict:
     config = config_lib.default("sequence")
     config.model.encoder_direction = config.model.decoder_direction = "forward"
     config.model.cell, config.model.width = size["cell"], size["width"]
-    config.model.readout, config.model.feed = "last", "initial_state"
+    config.model.readout, config.model.latent_input = "last", "initial_state"
     return config
 
 
@@ -77,21 +78,21 @@ def pixels(size: dict) -> Program:
 
     class Model(nn.Module):
         def setup(self):
-            self.stack = Stack("lstm", size["width"])
-            self.head = nn.Dense(1)
+            dtype = MATMUL_DTYPES[size["precision"]]
+            self.stack = Stack("lstm", size["width"], matmul_dtype=dtype)
+            self.head = Dense(1, matmul_dtype=dtype)
 
         def __call__(self, x_TBI):
             shifted_TBI = jnp.concatenate([jnp.zeros_like(x_TBI[:1]), x_TBI[:-1]])
             _, h_TBD = self.stack(shifted_TBI)
-            return self.head(h_TBD.reshape(-1, size["width"])).reshape(x_TBI.shape)
+            return self.head(h_TBD)
 
     model = Model()
     devices = _devices(size["batch"])
     images_BHWC = np.asarray(_pixels(size["batch"])).transpose(1, 0, 2)[..., None]
 
     def loss(params, x_TBI):
-        with precision_lib.of_products(size["precision"]):
-            logits_TBI = model.apply(params, x_TBI)
+        logits_TBI = model.apply(params, x_TBI)
         return jnp.mean(jnp.sum(optax.sigmoid_binary_cross_entropy(logits_TBI, x_TBI), axis=(0, 2)))
 
     def step(train_state, image_BHWC, positions_B, average):
@@ -118,7 +119,7 @@ def sweeps(size: dict) -> Program:
     """
     if size.get("plain"):
         recurrence.LinearCell = ()
-    sweep = recurrence.Sweep("min_gru", size["width"], "across")
+    sweep = GridSweep("min_gru", size["width"], "across")
     shape = (size["side"], size["side"], size["batch"], size["width"])
     x_RQBD, weight_RQBD = (jax.random.normal(jax.random.key(i), shape) for i in range(2))
     params = sweep.init(jax.random.key(2), x_RQBD)
@@ -130,7 +131,7 @@ def sweeps(size: dict) -> Program:
 
 def raster(size: dict) -> Program:
     """Samples `batch` images pixel by pixel from the LSTM of `pixels`, over all devices."""
-    stack, head = Stack("lstm", size["width"]), nn.Dense(1)
+    stack, head = Stack("lstm", size["width"]), Dense(1)
     devices = _devices(size["batch"])
     shard = size["batch"] // len(devices)
     zero_BI = jnp.zeros((shard, 1))
@@ -163,10 +164,10 @@ def images(size: dict) -> Program:
     _devices(size["batch"])  # must come before JAX starts
     config = IMAGES[size["model"]](size)
     config.data.shape = (28, 28, 1)
-    model, optimizer, _ = trained_run.build(config, 1)
+    model, (optimizer, _) = build.build_model(config), build.build_optimizer(config, 1)
     params = state.create(model, optimizer, model.image_shape, 0).params
     key_B = jax.random.split(jax.random.key(0), size["batch"])
-    codes_BZ = jax.random.normal(jax.random.key(1), (size["batch"], model.code_size))
+    codes_BZ = jax.random.normal(jax.random.key(1), (size["batch"], model.latent_dimensions))
     if size.get("rerun"):
         return timed(_rerun(model, params, codes_BZ, key_B))
     run = trained_run.Run(model, params, config, step=0)
@@ -178,13 +179,15 @@ IMAGES = {"row": row_config, "draw": draw_config, "sweep": flagship_config}
 
 def _rerun(model, params, codes_BZ, key_B) -> Callable[[], jax.Array]:
     """Samples images of the sweep model by running its whole network again for every token."""
-    side, batch = model.patch, len(key_B)
+    side, batch = model.token_height, len(key_B)
 
     @jax.jit
     def sample_token(params, x_BHWC, row, column):
-        p = model.apply({"params": params}, codes_BZ, x_BHWC, method="write")
+        p = model.apply({"params": params}, codes_BZ, x_BHWC, method="decode_teacher_forced")
         corner = (0, row * side, column * side, 0)
-        patch = jax.lax.dynamic_slice(model.pixels.sample(p, key_B), corner, (batch, side, side, 1))
+        patch = jax.lax.dynamic_slice(
+            model.likelihood.sample(p, key_B), corner, (batch, side, side, 1)
+        )
         return jax.lax.dynamic_update_slice(x_BHWC, patch, corner)
 
     def call():
@@ -201,11 +204,12 @@ def _training(config, size: dict) -> Program:
     """The training program of a run on all cores, with plain Adam."""
     config.data.shape, batch = (28, 28, 1), size["batch"]
     config.optim.clip_norm = config.optim.ema = 0.0
-    config.optim.precision = size["precision"]
+    config.optim.matmul_precision = size["precision"]
     devices = _devices(batch)
-    model, optimizer, schedule = trained_run.build(config, 1000)
+    model = build.build_model(config)
+    optimizer, learning_rate = build.build_optimizer(config, 1000)
     train_state = parallel.replicate(state.create(model, optimizer, model.image_shape, 0), devices)
-    step = train.step_of(config, model, optimizer, schedule, devices[0])
+    step = make_train_step(config, optimizer, learning_rate, devices[0])
     generator = np.random.default_rng(0)
     images_KBHWC = generator.integers(0, 256, (_STEPS, batch, 28, 28, 1)).astype(np.uint8)
     return _calls(step, train_state, images_KBHWC, devices)

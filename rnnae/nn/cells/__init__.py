@@ -1,13 +1,13 @@
-"""Cells: one step of recurrence.
+"""CELLS: one step of a recurrence.
 
-A cell is two halves: `project`, what its gates read from the input, which does not depend on time
-and so can be one matrix product for the whole sequence; and `step`, what must be done in order. To
-add a cell: subclass `Cell` in one of the files here, add its line to `CELLS`. Every test in
-`cells_test.py` then runs on it.
+A cell has two parts. `project` maps the input to the pre-activations of the gates. It does not
+depend on the state, so it can be one matrix product for the whole sequence. `step` is the part that
+must be done step after step. To add a cell, subclass `Cell` in one of the files of this folder and
+add one line to `CELLS`. Every test in `cells_test.py` then runs on it.
 """
 
 from rnnae.errors import choose
-from rnnae.nn.cells.cell import Carry, Cell, dense_2d
+from rnnae.nn.cells.cell import Carry, Cell
 from rnnae.nn.cells.gated import (
     GatedCell,
     Gates,
@@ -19,7 +19,7 @@ from rnnae.nn.cells.gated import (
 )
 from rnnae.nn.cells.linear import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
 
-__all__ = ["CELLS", "Carry", "Cell", "GatedCell", "Gates", "LinearCell", "cell_type", "dense_2d"]
+__all__ = ["CELLS", "Carry", "Cell", "GatedCell", "Gates", "LinearCell", "cell_type"]
 
 CELLS: dict[str, type[Cell]] = {
     "simple": SimpleCell,
@@ -35,5 +35,5 @@ CELLS: dict[str, type[Cell]] = {
 
 
 def cell_type(name: str) -> type[Cell]:
-    """The cell called `name`; ConfigError with the choices if there is none."""
+    """The cell class called `name`. An unknown name is a ConfigError that lists the choices."""
     return choose(CELLS, "config.model.cell", name)

@@ -1,4 +1,4 @@
-"""What every cell promises, and how its gates start."""
+"""The interface of all cells, and initialisers of their gates."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -10,16 +10,9 @@ from flax import linen as nn
 Carry = tuple[jax.Array, ...]  # the state: `state_size` arrays of shape (B, D), h first
 
 
-def dense_2d(layer: nn.Dense, x_XI: jax.Array) -> jax.Array:
-    """`layer` over the last axis, through two dimensions.
-
-    On the CPU the weight gradient of a dense layer over three or more axes misses XLA's GEMM.
-    """
-    return layer(x_XI.reshape(-1, x_XI.shape[-1])).reshape(*x_XI.shape[:-1], -1)
-
-
 def orthogonal_gates(gates: int) -> Callable:
-    """One orthogonal matrix for each gate (Saxe et al. 2014), side by side."""
+    """Initialiser of a recurrent kernel: one orthogonal matrix for each gate (Saxe et al. 2014),
+    side by side."""
     orthogonal = nn.initializers.orthogonal()
 
     def init(key, shape, dtype=jnp.float32):
@@ -31,14 +24,17 @@ def orthogonal_gates(gates: int) -> Callable:
 
 
 def gate_bias(gates: int, random: bool = False, **values: float | tuple[float, float]) -> Callable:
-    """Zero but for the gates named `g<index>`, which start at the value given, or evenly spaced
-    from the first of two values to the last: at many time scales. `random` adds what PyTorch's
-    LSTM starts with, uniform within one over the root of the width."""
+    """Initialiser of the bias of `gates` gates: zero, except for the gates given as `g<index>=`.
+
+    A gate may be given one value, or a pair: then its units start at values evenly spaced between
+    the two, that is, at many time scales. `random` adds the initial bias of PyTorch's LSTM, which
+    is uniform between -1 / sqrt(width) and 1 / sqrt(width).
+    """
 
     def init(key, shape, dtype=jnp.float32):
         width = shape[0] // gates
-        reach = float(random) / width**0.5
-        bias = jax.random.uniform(key, (gates, width), dtype, -reach, reach)
+        limit = float(random) / width**0.5
+        bias = jax.random.uniform(key, (gates, width), dtype, -limit, limit)
         for name, value in values.items():
             if isinstance(value, tuple):
                 value = jnp.linspace(*value, width, dtype=dtype)
@@ -49,13 +45,17 @@ def gate_bias(gates: int, random: bool = False, **values: float | tuple[float, f
 
 
 class Cell(nn.RNNCellBase):
-    """Interface of a cell of `width` D.
+    """Interface of a cell with `width` D units.
 
-    `project`: x_XI -> p_XG, with any leading axes X; `step`: (carry, p_BG) -> (carry, h_BD).
+    `project` maps x_XI to projected_XG, the pre-activations that come from the input, for any
+    leading axes X. `step` maps (carry, projected_BG) to (new carry, h_BD). Matrix products round
+    their operands to `matmul_dtype`; see `nn/matmul.py`.
     """
 
     width: int
-    state_size: ClassVar[int]  # arrays of shape (B, D) in the carry
+    matmul_dtype: jnp.dtype = jnp.float32
+
+    state_size: ClassVar[int]  # number of arrays (B, D) in the carry
 
     def project(self, x_XI: jax.Array) -> jax.Array:
         raise NotImplementedError
@@ -68,7 +68,7 @@ class Cell(nn.RNNCellBase):
 
     @nn.nowrap
     def initialize_carry(self, rng, input_shape: tuple[int, ...]) -> Carry:
-        """Zeros for inputs of `input_shape` (B, I); `rng` is unused."""
+        """The state of zeros for inputs of `input_shape` (B, I); `rng` is not used."""
         del rng
         return (jnp.zeros((*input_shape[:-1], self.width)),) * self.state_size
 

@@ -1,54 +1,57 @@
-"""Cells whose gates read the state: each step waits for the one before."""
+"""Cells whose gates depend on the previous state, so that their steps must run one by one."""
 
+import functools
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnnae.nn.cells.cell import Carry, Cell, dense_2d, gate_bias, orthogonal_gates
+from rnnae.nn.cells.cell import Carry, Cell, gate_bias, orthogonal_gates
+from rnnae.nn.matmul import Dense
 
-Gates = tuple[jax.Array, ...]  # before their activations, (B, D) each
+Gates = tuple[jax.Array, ...]  # pre-activations of the gates, (B, D) each
 
 
 class GatedCell(Cell):
-    """Interface of cells with one product with the state, and no other parameter in a step.
+    """Interface of a cell whose step has one matrix product with the state and no other parameter.
 
-    `input` and `recurrent` are the layers that make p_BG of the input and r_BG of the state.
-    Before their activations the gates are sums, one array each, of what `of_input` (p_BG) and
-    `of_state` (r_BG) give, which are linear; `advance`: (carry, gates) -> carry. All three are
-    functions of their arguments alone, element by element.
+    The layer `input` maps the input to projected_BG. The layer `recurrent` maps the state to
+    recurrent_BG. The pre-activations of the gates are `input_gates(projected_BG) +
+    recurrent_gates(recurrent_BG)`, where both functions are linear. `update` maps (carry, gates) to
+    the new carry. All three functions are elementwise and use no parameters.
+    `scans.gated` relies on these properties.
     """
 
-    summed: ClassVar[bool] = True  # `of_input` is `of_state`: gates see p_BG + r_BG and no more
+    # True if `input_gates` is `recurrent_gates`, so that the gates depend on the two projections
+    # only through their sum.
+    additive_gates: ClassVar[bool] = True
 
     def project(self, x_XI):
-        return dense_2d(self.input, x_XI)
+        return self.input(x_XI)
 
     def step(self, carry, projected_BG):
-        parts = self.of_input(projected_BG), self.of_state(self.recurrent(carry[0]))
-        carry = self.advance(carry, tuple(map(jnp.add, *parts)))
+        from_input = self.input_gates(projected_BG)
+        from_state = self.recurrent_gates(self.recurrent(carry[0]))
+        carry = self.update(carry, tuple(map(jnp.add, from_input, from_state)))
         return carry, carry[0]
 
-    def weights(self, layer: nn.Dense) -> tuple[jax.Array, jax.Array]:
-        """Kernel and bias of `input` or `recurrent`, for who does the product."""
+    def weights(self, layer: Dense) -> tuple[jax.Array, jax.Array]:
+        """(kernel, bias) of `input` or `recurrent`, for code that does the product itself. The bias
+        of a layer without one is zero."""
         params = layer.variables["params"]
         return params["kernel"], params.get("bias", jnp.zeros(params["kernel"].shape[1]))
 
-    def operands(self) -> jnp.dtype:
-        """What the operands of those products are rounded to; see `precision.py`."""
-        return jnp.dtype(jnp.float32)
+    @classmethod
+    def input_gates(cls, projected_XG: jax.Array) -> Gates:
+        return cls.recurrent_gates(projected_XG)
 
     @classmethod
-    def of_input(cls, projected_XG: jax.Array) -> Gates:
-        return cls.of_state(projected_XG)
-
-    @classmethod
-    def of_state(cls, recurrent_XG: jax.Array) -> Gates:
+    def recurrent_gates(cls, recurrent_XG: jax.Array) -> Gates:
         raise NotImplementedError
 
     @staticmethod
-    def advance(carry: Carry, gates: Gates) -> Carry:
+    def update(carry: Carry, gates: Gates) -> Carry:
         raise NotImplementedError
 
 
@@ -58,54 +61,55 @@ class SimpleCell(GatedCell):
     state_size: ClassVar[int] = 1
 
     def setup(self):
-        self.input = nn.Dense(self.width)
-        self.recurrent = nn.Dense(
-            self.width, use_bias=False, kernel_init=nn.initializers.orthogonal()
-        )
+        dense = functools.partial(Dense, self.width, matmul_dtype=self.matmul_dtype)
+        self.input = dense()
+        self.recurrent = dense(use_bias=False, kernel_init=nn.initializers.orthogonal())
 
     @classmethod
-    def of_state(cls, recurrent_XG):
+    def recurrent_gates(cls, recurrent_XG):
         return (recurrent_XG,)
 
     @staticmethod
-    def advance(carry, gates):
+    def update(carry, gates):
         return (jnp.tanh(gates[0]),)
 
 
 class GRUCell(GatedCell):
-    """Cho et al. (2014) in the form whose reset gate acts after the product (as in cuDNN).
+    """Cho et al. (2014) in the variant of cuDNN: the reset gate acts after the matrix product.
 
     r, z = sigmoid(W x + U h + b); n = tanh(W_n x + b_n + r (U_n h + c_n)); h' = (1 - z) n + z h.
     """
 
     state_size: ClassVar[int] = 1
-    summed: ClassVar[bool] = False
+    additive_gates: ClassVar[bool] = False
 
     def setup(self):
-        self.input = nn.Dense(3 * self.width)
-        self.recurrent = nn.Dense(3 * self.width, kernel_init=orthogonal_gates(3))
+        dense = functools.partial(Dense, 3 * self.width, matmul_dtype=self.matmul_dtype)
+        self.input = dense()
+        self.recurrent = dense(kernel_init=orthogonal_gates(3))
 
     @classmethod
-    def of_input(cls, projected_XG):
+    def input_gates(cls, projected_XG):
         r, z, n = jnp.split(projected_XG, 3, axis=-1)
         return r, z, n, jnp.zeros_like(n)
 
     @classmethod
-    def of_state(cls, recurrent_XG):
+    def recurrent_gates(cls, recurrent_XG):
         r, z, n = jnp.split(recurrent_XG, 3, axis=-1)
         return r, z, jnp.zeros_like(n), n
 
     @staticmethod
-    def advance(carry, gates):
+    def update(carry, gates):
         (h_BD,) = carry
-        r, z, n_in, n_rec = gates
+        r, z, n_input, n_recurrent = gates
         z_BD = nn.sigmoid(z)
-        n_BD = jnp.tanh(n_in + nn.sigmoid(r) * n_rec)
+        n_BD = jnp.tanh(n_input + nn.sigmoid(r) * n_recurrent)
         return ((1 - z_BD) * n_BD + z_BD * h_BD,)
 
 
 class LSTMCell(GatedCell):
-    """Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000), biased to 1.
+    """Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000), whose bias starts
+    at 1.
 
     i, f, o = sigmoid(W x + U h + b); g = tanh(W_g x + U_g h + b_g);
     c' = f c + i g; h' = o tanh(c').
@@ -114,49 +118,54 @@ class LSTMCell(GatedCell):
     state_size: ClassVar[int] = 2
 
     def setup(self):
-        self.input = nn.Dense(4 * self.width, bias_init=gate_bias(4, g1=1.0))
-        self.recurrent = nn.Dense(4 * self.width, use_bias=False, kernel_init=orthogonal_gates(4))
+        dense = functools.partial(Dense, 4 * self.width, matmul_dtype=self.matmul_dtype)
+        self.input = dense(bias_init=gate_bias(4, g1=1.0))
+        self.recurrent = dense(use_bias=False, kernel_init=orthogonal_gates(4))
 
     @classmethod
-    def of_state(cls, recurrent_XG):
+    def recurrent_gates(cls, recurrent_XG):
         return tuple(jnp.split(recurrent_XG, 4, axis=-1))
 
     @staticmethod
-    def advance(carry, gates):
+    def update(carry, gates):
         i, f, g, o = gates
         c_BD = nn.sigmoid(f) * carry[1] + nn.sigmoid(i) * jnp.tanh(g)
         return nn.sigmoid(o) * jnp.tanh(c_BD), c_BD
 
 
 class SLSTMCell(GatedCell):
-    """The sLSTM of the xLSTM (Beck et al. 2024, section 2.2), one head, forget gate a sigmoid.
+    """The sLSTM of the xLSTM (Beck et al. 2024, section 2.2) with one head and a sigmoid forget
+    gate.
 
     z = tanh, i = exp, f = o = sigmoid of W x + R h + b; c' = f c + i z; n' = f n + i;
-    h' = o c' / n'. The state is h, c / n and log n, which cannot overflow and makes every state a
-    legal one; its zero is c = 0, n = 1. Forget gates start with memories of 20 to 400 steps.
+    h' = o c' / n'. The carry holds h, c / n and log n instead of c and n. So nothing overflows and
+    every carry is valid; the carry of zeros means c = 0, n = 1. The forget gates start with
+    memories of 20 to 400 steps.
     """
 
     state_size: ClassVar[int] = 3
 
     def setup(self):
-        self.input = nn.Dense(4 * self.width, bias_init=gate_bias(4, g2=(3.0, 6.0)))
-        self.recurrent = nn.Dense(4 * self.width, use_bias=False, kernel_init=orthogonal_gates(4))
+        dense = functools.partial(Dense, 4 * self.width, matmul_dtype=self.matmul_dtype)
+        self.input = dense(bias_init=gate_bias(4, g2=(3.0, 6.0)))
+        self.recurrent = dense(use_bias=False, kernel_init=orthogonal_gates(4))
 
     @classmethod
-    def of_state(cls, recurrent_XG):
+    def recurrent_gates(cls, recurrent_XG):
         return tuple(jnp.split(recurrent_XG, 4, axis=-1))
 
     @staticmethod
-    def advance(carry, gates):
+    def update(carry, gates):
         _, mean_BD, log_n_BD = carry
         z, log_i, f, o = gates
-        kept = nn.log_sigmoid(f) + log_n_BD  # log f n
-        mean_BD += nn.sigmoid(log_i - kept) * (jnp.tanh(z) - mean_BD)  # c' / n'
-        return nn.sigmoid(o) * mean_BD, mean_BD, jnp.logaddexp(kept, log_i)
+        log_fn = nn.log_sigmoid(f) + log_n_BD
+        mean_BD += nn.sigmoid(log_i - log_fn) * (jnp.tanh(z) - mean_BD)  # c' / n'
+        return nn.sigmoid(o) * mean_BD, mean_BD, jnp.logaddexp(log_fn, log_i)
 
 
 class LayerNormLSTMCell(Cell):
-    """Ba, Kiros & Hinton (2016), equations 20-22: both products and the cell are normalised.
+    """Ba, Kiros & Hinton (2016), equations 20-22: layer normalisation of both products and of the
+    cell state.
 
     i, f, g, o = LN(U h) + LN(W x) + b; c' = sigma(f) c + sigma(i) tanh(g);
     h' = sigma(o) tanh(LN(c')).
@@ -165,16 +174,20 @@ class LayerNormLSTMCell(Cell):
     state_size: ClassVar[int] = 2
 
     def setup(self):
-        self.input = nn.Dense(4 * self.width, use_bias=False)
-        # The one bias b of equation 20 is this norm's; the recurrent norm has a gain only. Without
-        # input a state of zeros would stay zero, where the norms' derivatives are a thousand each.
+        dense = functools.partial(
+            Dense, 4 * self.width, use_bias=False, matmul_dtype=self.matmul_dtype
+        )
+        self.input = dense()
+        # Equation 20 has one bias b: it is the bias of this norm. The recurrent norm has a gain
+        # only. The bias starts at random values: without them, and without input, a state of zeros
+        # would stay zero, where the derivative of each norm is a thousand.
         self.input_norm = nn.LayerNorm(bias_init=gate_bias(4, random=True, g1=1.0))
-        self.recurrent = nn.Dense(4 * self.width, use_bias=False, kernel_init=orthogonal_gates(4))
+        self.recurrent = dense(kernel_init=orthogonal_gates(4))
         self.recurrent_norm = nn.LayerNorm(use_bias=False)
         self.cell_norm = nn.LayerNorm()
 
     def project(self, x_XI):
-        return self.input_norm(dense_2d(self.input, x_XI))
+        return self.input_norm(self.input(x_XI))
 
     def step(self, carry, projected_BG):
         h_BD, c_BD = carry
