@@ -2,13 +2,13 @@
 
     python -m rnnae.main --config configs/cifar10_draw.py --config.data.source_dir=DIR
 
-DIR holds the published binary layout (cifar-10-batches-bin); without it the archive is downloaded
-from the published address.
+DIR holds the published binary files (cifar-10-batches-bin). Without it the archive is downloaded
+from its published address.
 
 Measured at commit 7b08639 on two cores of an Intel Xeon with AMX, no GPU, jax 0.10.2, with
 --config.train.epochs=8 --config.eval.importance_samples=0: 3,884,332 parameters, 15 min of training
-(stopped once and continued; 0.4 CPU-hours, the first minutes on one core); bound on the 10,000 test
-images, 8bit protocol: 5.657 bits/dim, KL 201 nats. Not trained to its end.
+(stopped and resumed once; 0.4 CPU-hours, the first minutes on one core). Bound on the 10,000 test
+images, 8bit protocol: 5.657 bits/dim, KL 201 nats. The run did not converge.
 """
 
 from ml_collections import ConfigDict

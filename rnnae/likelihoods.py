@@ -1,9 +1,8 @@
 """LIKELIHOODS: p(image | parameters), with one interface for all kinds of pixels.
 
 x_BHWC is an image in [0, 1]. params_BHWP holds P parameters for each block of `block` x `block`
-pixels, so its H and W are those of the image divided by `block`. Every likelihood is a normalised
-density or probability mass function; log-probabilities are in nats. To add a likelihood, subclass
-`Likelihood` and add one line to `LIKELIHOODS`.
+pixels, so its H and W are those of the image divided by `block`. Every likelihood is normalised;
+log-probabilities are in nats. To add one, subclass `Likelihood` and add a line to `LIKELIHOODS`.
 """
 
 import dataclasses
@@ -58,13 +57,11 @@ class Likelihood:
 class Gaussian(Likelihood):
     """N(sigmoid(params), sigma^2) for each value: squared error / (2 sigma^2) plus a constant.
 
-    It is a density over real values and not a probability mass function of 8-bit values. So its
-    nats are comparable only between models with the same sigma. At sigma^2 = 1/2 the loss is the
-    squared error plus log(pi) / 2 for each value.
+    It is a density over real values, so its nats are comparable only between models with the same
+    sigma. At sigma^2 = 1/2 the loss is the squared error plus log(pi) / 2 for each value.
     """
 
     discrete: ClassVar[bool] = False
-
     sigma: float = 0.5**0.5
 
     @property
@@ -77,9 +74,8 @@ class Gaussian(Likelihood):
         return -jnp.sum(0.5 * error_BHWC**2 + constant, axis=(1, 2, 3))
 
     def mean_squared_error(self, nats: float, dimensions: int) -> float:
-        """The mean squared error of images with `dimensions` values, from -log p(x) in nats."""
-        constant = 0.5 * np.log(2 * np.pi * self.sigma**2)
-        return 2 * self.sigma**2 * (nats / dimensions - constant)
+        """The mean squared error of an image of `dimensions` values whose -log p(x) is `nats`."""
+        return self.sigma**2 * (2 * nats / dimensions - np.log(2 * np.pi * self.sigma**2))
 
     def mean(self, params_BHWP):
         return jax.nn.sigmoid(params_BHWP)
@@ -295,8 +291,8 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
 def likelihood(name: str, channels: int, **options) -> Likelihood:
     """The likelihood called `name` for images of `channels`.
 
-    `options` are the other keys of `config.likelihood`. ConfigError for an unknown name, and for an
-    option that is set although this likelihood does not have it.
+    `options` are the other keys of `config.likelihood`. ConfigError for an unknown name, and for a
+    changed option that this likelihood does not have.
     """
     kind = choose(LIKELIHOODS, "config.likelihood.name", name)
     used = [field.name for field in dataclasses.fields(kind) if field.name != "channels"]

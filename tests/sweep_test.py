@@ -28,9 +28,9 @@ def lines(axis, direction, segment, x_RQBI, params, cell):
         weights = {"params": params["layer"][name]}
         for line in range(x.shape[1]):
             for start in range(0, x.shape[0], segment or x.shape[0]):
-                segment = range(start, start + (segment or x.shape[0]))
+                tokens = range(start, start + (segment or x.shape[0]))
                 carry = CELLS[cell](WIDTH).initialize_carry(None, x[0, 0].shape)
-                for t in reversed(segment) if name == "backward" else segment:
+                for t in reversed(tokens) if name == "backward" else tokens:
                     carry, h_BD = step(weights, carry, x[t, line])
                     out[t, line, :, half * WIDTH : (half + 1) * WIDTH] = h_BD
     return h @ params["out"]["kernel"] + params["out"]["bias"][None, None, None]

@@ -11,7 +11,7 @@ from experiments import tables
 from rnnae import build, state
 from rnnae import config as config_lib
 from rnnae.evaluation import evaluate, flops
-from rnnae.training.schedule import Timetable
+from rnnae.training.schedule import Schedule
 
 EVERY = [
     pytest.param(table, row, id=f"{name}-{size}-{row.label}")
@@ -64,7 +64,7 @@ IMAGES = {
 @pytest.mark.parametrize("table, row", EVERY)
 def test_kl_annealing_ends_in_the_first_half_of_a_run(table, row):
     config = config_of(table, row)
-    total = Timetable.of(config, IMAGES[config.data.name][config.data.train_on_all]).total
+    total = Schedule.from_config(config, IMAGES[config.data.name][config.data.train_on_all]).total
     assert config.latent.name == "none" or config.objective.anneal_steps <= total / 2
 
 

@@ -1,4 +1,4 @@
-"""A trained run as a notebook uses it, and the modes evaluate and sample."""
+"""A trained run as a notebook uses it."""
 
 import dataclasses
 import json
@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from rnnae import build, state
-from rnnae.config import default, saved_config
+from rnnae.config import default
 from rnnae.data import binarisation
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.evaluation import modes, trained_run
 from rnnae.evaluation.evaluate import Evaluator
 from rnnae.records.checkpoint import Checkpoints
-from rnnae.records.writer import read_metrics
 from rnnae.training.train import train
 from tests import runs, tiny
 
@@ -258,58 +257,8 @@ def test_a_run_of_another_version_is_refused(tmp_path):
         trained_run.load(tmp_path)
 
 
-def test_modes_agree_with_training(trained, capsys):
-    workdir = trained / "run"
-    config = saved_config.get_config(str(workdir / "config.json"))
-    result = modes.evaluate(config, workdir)
-    assert result["test/mse"] == pytest.approx(read_metrics(workdir)[-1]["test/mse"], rel=1e-6)
-    modes.sample(config, workdir)
-    names = {p.name for p in (workdir / "samples").iterdir()}
-    assert {"samples_8x8.png", "samples_8x8.npy", "generated.png"} <= names
-    assert "figures in" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("main", [modes.evaluate, modes.sample])
-def test_modes_refuse_a_config_of_another_run(trained, main):
-    workdir = trained / "run"
-    config = saved_config.get_config(str(workdir / "config.json"))
-    config.data.binarise = "dynamic"
-    with pytest.raises(ConfigError, match="config.data.binarise: none there, dynamic here"):
-        main(config, workdir)
-
-
 def test_a_mixture_is_loaded_only_with_the_weights_that_it_was_fitted_to(trained, tmp_path):
     shutil.copytree(trained / "run", tmp_path / "run")
     mixture = trained_run.load(tmp_path / "run").mixture
     mixture.save(tmp_path / "run" / "mixture.npz", 17)
     assert trained_run.load(tmp_path / "run").mixture is None
-
-
-def test_an_interrupted_evaluation_keeps_the_one_before(trained, monkeypatch):
-    workdir = trained / "run"
-    config = saved_config.get_config(str(workdir / "config.json"))
-    modes.evaluate(config, workdir)
-    kept = (workdir / "evaluation.json").read_text()
-    assert json.loads(kept).keys() >= {"environment", "eval", "test/mse"}
-    said = []
-
-    def line(means):
-        if said:  # of the second split
-            raise KeyboardInterrupt
-        said.append(means)
-        return ""
-
-    monkeypatch.setattr(modes, "format_metrics", line)
-    with pytest.raises(KeyboardInterrupt):
-        modes.evaluate(config, workdir)
-    assert said and (workdir / "evaluation.json").read_text() == kept and '"test/mse"' in kept
-
-
-def test_images_that_were_trained_on_are_not_validated_on(tmp_path, capsys):
-    config = runs.config(tmp_path, data__train_on_all=True, train__epochs=1)
-    train(config, tmp_path / "run")
-    config = saved_config.get_config(str(tmp_path / "run" / "config.json"))
-    result = modes.evaluate(config, tmp_path / "run")
-    assert result["step"] == trained_run.load(tmp_path / "run").step > 0
-    assert "test/mse" in result and not any(name.startswith("valid/") for name in result)
-    assert "valid: no images" in capsys.readouterr().out

@@ -1,0 +1,69 @@
+"""The modes evaluate and sample: they agree with training and refuse other runs."""
+
+import json
+
+import pytest
+
+from rnnae.config import saved_config
+from rnnae.errors import ConfigError
+from rnnae.evaluation import modes, trained_run
+from rnnae.records.writer import read_metrics
+from rnnae.training.train import train
+from tests import runs
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("trained")
+    train(runs.config(directory), directory / "run")
+    return directory
+
+
+def test_modes_agree_with_training(trained, capsys):
+    workdir = trained / "run"
+    config = saved_config.get_config(str(workdir / "config.json"))
+    result = modes.evaluate(config, workdir)
+    assert result["test/mse"] == pytest.approx(read_metrics(workdir)[-1]["test/mse"], rel=1e-6)
+    modes.sample(config, workdir)
+    names = {p.name for p in (workdir / "samples").iterdir()}
+    assert {"samples_8x8.png", "samples_8x8.npy", "generated.png"} <= names
+    assert "figures in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("main", [modes.evaluate, modes.sample])
+def test_modes_refuse_a_config_of_another_run(trained, main):
+    workdir = trained / "run"
+    config = saved_config.get_config(str(workdir / "config.json"))
+    config.data.binarise = "dynamic"
+    with pytest.raises(ConfigError, match="config.data.binarise: none there, dynamic here"):
+        main(config, workdir)
+
+
+def test_an_interrupted_evaluation_keeps_the_one_before(trained, monkeypatch):
+    workdir = trained / "run"
+    config = saved_config.get_config(str(workdir / "config.json"))
+    modes.evaluate(config, workdir)
+    kept = (workdir / "evaluation.json").read_text()
+    assert json.loads(kept).keys() >= {"environment", "eval", "test/mse"}
+    said = []
+
+    def line(means):
+        if said:  # of the second split
+            raise KeyboardInterrupt
+        said.append(means)
+        return ""
+
+    monkeypatch.setattr(modes, "format_metrics", line)
+    with pytest.raises(KeyboardInterrupt):
+        modes.evaluate(config, workdir)
+    assert said and (workdir / "evaluation.json").read_text() == kept and '"test/mse"' in kept
+
+
+def test_images_that_were_trained_on_are_not_validated_on(tmp_path, capsys):
+    config = runs.config(tmp_path, data__train_on_all=True, train__epochs=1)
+    train(config, tmp_path / "run")
+    config = saved_config.get_config(str(tmp_path / "run" / "config.json"))
+    result = modes.evaluate(config, tmp_path / "run")
+    assert result["step"] == trained_run.load(tmp_path / "run").step > 0
+    assert "test/mse" in result and not any(name.startswith("valid/") for name in result)
+    assert "valid: no images" in capsys.readouterr().out
