@@ -122,7 +122,7 @@ def test_a_kl_in_closed_form_is_the_mean_of_the_ratio(name, posterior_family):
 
 @pytest.mark.parametrize("name", VARIATIONAL)
 def test_samples_of_the_prior_have_the_log_prior_of_the_ratio(name):
-    """The mean of q / p over samples of p is 1 for any density q. Here q is a Gaussian near them."""
+    """The mean of q / p over samples of p is 1 for any density q, here a Gaussian near them."""
     made, params, *_ = setup(name)
     count = 40_000
     z_BZ = apply(

@@ -1,4 +1,4 @@
-"""Every likelihood is normalised, finite, differentiable, and sampled with its own probabilities."""
+"""Every likelihood is normalised, finite, differentiable, and sampled by its probabilities."""
 
 import itertools
 
@@ -124,7 +124,7 @@ def test_extreme_pixels_and_parameters_have_finite_values_and_gradients(name, ch
     ids=str,
 )
 def test_samples_follow_log_prob(pixels, size):
-    """A chi-square test over all images with 60,000 samples; one false alarm in about 10,000 tests."""
+    """A chi-square test over all images, 60,000 samples; one false alarm in about 10,000 tests."""
     from scipy.stats import chi2
 
     count, levels = 60_000, 2 if pixels.binary else pixels.levels
@@ -156,8 +156,8 @@ def test_the_mean_is_the_mean_of_samples(name):
 
 
 def test_the_mean_of_colour_images_is_the_mean_of_samples():
-    """With narrow components inside the range, so that nothing is clipped. The coefficients make green
-    and blue depend on the other channels."""
+    """With narrow components inside the range, so that nothing is clipped. The coefficients make
+    green and blue depend on the channels before them."""
     pixels = LogisticMixture(3, components=2)
     one = params(pixels, (0, 2, 2), batch=1, scale=0.3).at[..., 8:14].set(-3.0)  # log scales
     one = one.at[..., 14:].set(1.0)  # coefficients

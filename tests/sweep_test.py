@@ -106,8 +106,8 @@ def test_a_token_changes_all_parameters_after_it_and_none_before(cell, blocks):
     ],
 )
 def test_the_context_without_a_sweep(changes, row_2, row_3):
-    """Token (1, 3) changes the parameters after it in its row (or one of them), and these in the rows
-    below."""
+    """Token (1, 3) changes the parameters after it in its row (or one of them), and these in the
+    rows below."""
     model, params = tiny.build("sweep", blocks=1, patch=1, likelihood__block=1, **changes)
     x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
     before = logits(model, params, z_BZ, x_BHWC)
@@ -119,8 +119,8 @@ def test_the_context_without_a_sweep(changes, row_2, row_3):
 
 
 def test_a_segment_limits_the_context():
-    """With segments of two tokens, token (0, 2) changes (0, 3), the last token of its segment across,
-    and row 1, the last row of its segments down."""
+    """With segments of two tokens, token (0, 2) changes (0, 3), the last token of its segment
+    across, and row 1, the last row of its segments down."""
     model, params = tiny.build("sweep", blocks=1, patch=1, likelihood__block=1, segment=2)
     x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
     before = logits(model, params, z_BZ, x_BHWC)
