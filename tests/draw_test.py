@@ -18,7 +18,7 @@ def window_of(raw, height=5, width=7, size=3):
 
 
 def test_filters_against_a_plain_loop():
-    """Equations 19-26 as they are printed, with pixels from 1."""
+    """Equations 19-26 as printed in the paper, with pixels from 1."""
     raw = np.random.default_rng(0).normal(size=(4, 5))
     height, width, size = 5, 7, 3
     y_BNH, x_BNW = attention.filter_banks(window_of(raw), height, width, size)
@@ -53,7 +53,7 @@ def test_read_and_write_against_a_plain_loop():
 
 @pytest.mark.parametrize("size", [2, 5])
 def test_a_new_window_tiles_the_image(size):
-    """Of constant images it reads that constant, and it writes a patch of ones as about one."""
+    """It reads the constant of a constant image, and writes a patch of ones as about one."""
     ones = jnp.ones((1, 28, 28, 1))
     reads, writes = (
         attention.window(
@@ -66,7 +66,7 @@ def test_a_new_window_tiles_the_image(size):
     assert float(written.min()) > 0.7 and float(written.max()) < 2.5
 
 
-def test_a_narrow_window_reads_the_pixel_it_is_at():
+def test_a_narrow_window_reads_the_pixel_at_its_centre():
     image = jax.random.normal(jax.random.key(0), (1, 5, 7, 1))
     # Centre at row 2, column 6 (from 1); variance and stride small.
     raw = [[6 / 4 - 1, 2 / 3 - 1, -6.0, -6.0, 0.0]]
@@ -152,7 +152,7 @@ def test_scan_equals_a_loop_over_glimpses(read_size, write_size, learned_prior, 
 
 
 def test_one_glimpse_without_attention_is_a_variational_autoencoder():
-    """The same weights in an encoder, a Gaussian code and a decoder with no recurrence left."""
+    """The same weights in an encoder, a Gaussian latent and a decoder without recurrence."""
     model, params = tiny.build("draw", steps=1, read_size=0, write_size=0)
     p = jax.tree.map(np.asarray, params["params"])
     x_BHWC = np.asarray(tiny.binary())
@@ -183,8 +183,8 @@ def test_one_glimpse_without_attention_is_a_variational_autoencoder():
 
 
 @pytest.mark.parametrize("learned_prior", [False, True])
-def test_the_ratio_is_that_of_the_posterior_and_the_prior(learned_prior):
-    """log q(z | x) by a second pass over given codes, log p(z) by painting them."""
+def test_the_log_ratio_is_log_prior_minus_log_posterior(learned_prior):
+    """log q(z | x) from a second pass with given z, log p(z) from the decoder alone."""
     model, params = tiny.build("draw", learned_prior=learned_prior)
     x_BHWC = tiny.binary()
     z_BZ = apply(model, params, x_BHWC, tiny.keys(), method="sample_posterior")
@@ -204,7 +204,7 @@ def test_the_ratio_is_that_of_the_posterior_and_the_prior(learned_prior):
     np.testing.assert_allclose(terms.log_ratio_B, log_p_B - log_q_B, rtol=1e-3, atol=1e-3)
 
 
-def test_painting_a_drawn_code_gives_the_image_it_was_priced_at():
+def test_decoding_a_posterior_sample_gives_the_likelihood_of_its_terms():
     model, params = tiny.build("draw")
     x_BHWC = tiny.binary()
     z_BZ = apply(model, params, x_BHWC, tiny.keys(), method="sample_posterior")
@@ -223,7 +223,7 @@ def test_frames_end_at_the_decoded_image(likelihood):
     np.testing.assert_allclose(mean_TBHWC[-1], decoded, rtol=1e-5)
 
 
-def test_every_part_of_a_learned_prior_is_drawn_given_those_before():
+def test_a_learned_prior_samples_every_part_given_the_parts_before_it():
     model, params = tiny.build("draw", learned_prior=True)
     z_BZ = apply(model, params, tiny.keys(), method="sample_prior")
 
@@ -239,7 +239,7 @@ def test_every_part_of_a_learned_prior_is_drawn_given_those_before():
     np.testing.assert_allclose(z_BZ, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_mean_code_is_the_mean_of_every_part_given_those_before():
+def test_encode_gives_the_mean_of_every_part_given_the_parts_before_it():
     model, params = tiny.build("draw")
     z_BZ = apply(model, params, tiny.binary(), method="encode")
 
@@ -251,7 +251,7 @@ def test_the_mean_code_is_the_mean_of_every_part_given_those_before():
     np.testing.assert_allclose(z_BZ, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_frames_say_where_the_windows_were():
+def test_frames_report_the_writing_windows():
     model, params = tiny.build("draw")
     z_BZ = apply(model, params, tiny.keys(), method="sample_prior")
 

@@ -1,4 +1,4 @@
-"""The arithmetic of a model, against sums by hand."""
+"""Counted FLOPs against sums by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def test_a_perceptron_by_hand():
 
 
 def test_a_recurrence_by_hand():
-    """Of the gates' products, with a row for the bias, and of dense layers."""
+    """The gates' products, with one row for the bias, and the dense layers."""
     model = tiny.build(
         cell="lstm", order="rows", encoder_direction="forward", decoder_direction="forward",
         readout="last", latent_input="initial_state", latent__name="gaussian",
@@ -29,14 +29,14 @@ def test_a_recurrence_by_hand():
     assert flops.forward(model) == 2 * (encoder + decoder)
 
 
-def test_what_is_read_once_for_all_images_is_nobodys():
-    """A VampPrior's pseudo-inputs go through the encoder, however many images there are."""
+def test_work_that_is_shared_by_all_images_is_not_counted():
+    """The pseudo-inputs of a VampPrior go through the encoder once, for any number of images."""
     few, many = (tiny.build("mlp", latent__name="vamp", latent__components=n)[0] for n in (1, 1000))
-    prior = 2 * 2 * 5 * (1000 - 1)  # what an image's code has to do with each: two products
+    prior = 2 * 2 * 5 * (1000 - 1)  # two products of the latent with each component
     assert flops.forward(many) - flops.forward(few) == prior
 
 
-def test_a_loop_counts_as_often_as_it_goes_and_of_branches_the_costliest():
+def test_a_loop_counts_every_iteration_and_a_branch_counts_the_costliest():
     w = jnp.ones((3, 3))
 
     def function(x):
@@ -47,7 +47,7 @@ def test_a_loop_counts_as_often_as_it_goes_and_of_branches_the_costliest():
 
 
 @pytest.mark.parametrize("read_size", [0, 2])
-def test_gradients_of_draw_keep_its_products_in_either_precision(read_size):
+def test_the_gradient_of_draw_saves_its_products_in_both_precisions(read_size):
     _, params = tiny.build("draw", read_size=read_size)
 
     def counted(name):

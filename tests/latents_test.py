@@ -1,4 +1,4 @@
-"""Every latent's KL, ratio and draws agree with each other and with plain formulas."""
+"""The KL, log ratio and samples of every latent agree with each other and with plain formulas."""
 
 import functools
 
@@ -122,7 +122,7 @@ def test_a_kl_in_closed_form_is_the_mean_of_the_ratio(name, posterior_family):
 
 @pytest.mark.parametrize("name", VARIATIONAL)
 def test_samples_of_the_prior_have_the_log_prior_of_the_ratio(name):
-    """E over p of q/p = 1 for any density q: here a Gaussian near the draws."""
+    """The mean of q / p over samples of p is 1 for any density q, here a Gaussian near them."""
     made, params, *_ = setup(name)
     count = 40_000
     z_BZ = apply(
@@ -134,7 +134,7 @@ def test_samples_of_the_prior_have_the_log_prior_of_the_ratio(name):
     q = stats.multivariate_normal(np.mean(z_BZ, axis=0), 0.3 * np.cov(np.asarray(z_BZ).T))
     ratio = np.exp(q.logpdf(np.asarray(z_BZ)) - np.asarray(log_prior(made, params, z_BZ)))
     assert abs(ratio.mean() - 1) < 4.5 * ratio.std() / count**0.5
-    assert ratio.std() / count**0.5 < 0.1  # or the line above says nothing
+    assert ratio.std() / count**0.5 < 0.1  # otherwise the line above tests nothing
 
 
 @pytest.mark.parametrize("name", VARIATIONAL)

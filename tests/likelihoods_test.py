@@ -1,4 +1,4 @@
-"""Each likelihood is normalised, finite, differentiable everywhere, and samples what it says."""
+"""Every likelihood is normalised, finite, differentiable, and sampled by its probabilities."""
 
 import itertools
 
@@ -23,7 +23,7 @@ def params(pixels, shape=(2, 4, 4), batch=2, seed=0, scale=2.0):
 
 
 def all_images(height, width, channels, levels):
-    """Every image there is, (levels ** values, H, W, C)."""
+    """All possible images, (levels ** values, H, W, C)."""
     values = np.array(list(itertools.product(range(levels), repeat=height * width * channels)))
     return (values / (levels - 1)).reshape(-1, height, width, channels).astype(np.float32)
 
@@ -92,7 +92,7 @@ def test_gaussian_is_the_squared_error_and_its_constant():
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", LIKELIHOODS)
-def test_finite_value_and_gradient_at_the_ends_and_at_saturated_parameters(name, channels):
+def test_extreme_pixels_and_parameters_have_finite_values_and_gradients(name, channels):
     pixels = likelihood(name, channels)
     side = pixels.block
     levels = (0.0, 1.0) if pixels.binary else (0.0, 1 / 255, 128 / 255, 1.0)
@@ -105,7 +105,7 @@ def test_finite_value_and_gradient_at_the_ends_and_at_saturated_parameters(name,
         x = jnp.full((1, side, side, channels), pixel)
         for sign in (-1, 1, 0):
             p = jnp.full((1, 1, 1, pixels.parameters), extreme * (sign or 1))
-            if not sign:  # every other one
+            if not sign:  # alternating signs
                 p = p.at[..., ::2].multiply(-1)
             value, gradient = both(p, x)
             assert np.isfinite(value), (extreme, pixel, sign)
@@ -124,7 +124,7 @@ def test_finite_value_and_gradient_at_the_ends_and_at_saturated_parameters(name,
     ids=str,
 )
 def test_samples_follow_log_prob(pixels, size):
-    """Chi-square over every image: 60,000 draws, a false alarm in about 10,000."""
+    """A chi-square test over all images, 60,000 samples; one false alarm in about 10,000 tests."""
     from scipy.stats import chi2
 
     count, levels = 60_000, 2 if pixels.binary else pixels.levels
@@ -144,7 +144,7 @@ def test_samples_follow_log_prob(pixels, size):
 
 
 @pytest.mark.parametrize("name", [*DISCRETE, "gaussian"])
-def test_the_mean_is_that_of_samples(name):
+def test_the_mean_is_the_mean_of_samples(name):
     pixels = likelihood(name, 1)
     one = params(pixels, (0, 2, 2), batch=1, scale=0.7)
     tiled = jnp.broadcast_to(one, (20_000, *one.shape[1:]))
@@ -155,8 +155,9 @@ def test_the_mean_is_that_of_samples(name):
     assert error.max() < 4.5
 
 
-def test_the_mean_of_colours_is_that_of_samples():
-    """Narrow and inside the range, where nothing is clipped; green and blue lean on the others."""
+def test_the_mean_of_colour_images_is_the_mean_of_samples():
+    """With narrow components inside the range, so that nothing is clipped. The coefficients make
+    green and blue depend on the channels before them."""
     pixels = LogisticMixture(3, components=2)
     one = params(pixels, (0, 2, 2), batch=1, scale=0.3).at[..., 8:14].set(-3.0)  # log scales
     one = one.at[..., 14:].set(1.0)  # coefficients
@@ -167,8 +168,8 @@ def test_the_mean_of_colours_is_that_of_samples():
     assert np.abs(difference / (drawn.std(axis=0) / 20_000**0.5)).max() < 4.5
 
 
-def test_the_channels_of_the_mixture_depend_on_those_before():
-    """Red changes what is said of green and blue, blue nothing of the others."""
+def test_a_channel_of_the_mixture_depends_on_earlier_channels():
+    """Red changes the gradient by the means of green and blue. Blue changes that of no other."""
     pixels = LogisticMixture(3, components=1)
     p = params(pixels, (0, 1, 1), batch=1)
     x = jnp.full((1, 1, 1, 3), 100 / 255)

@@ -1,4 +1,4 @@
-"""Products round their operands where a dtype says so, and nowhere else; float32 is float32."""
+"""Products round their operands only if a layer's matmul_dtype says so. Others are in float32."""
 
 import functools
 
@@ -152,7 +152,7 @@ def traced(model):
     if "complete" in model.capabilities:
         inputs["log_prob_of_rows"] = (z_BZ, x_BHWC, 1)
     for method, arguments in inputs.items():
-        # Numbers stay static, as `rows` is.
+        # An integer is a static argument: `rows`.
         static = [i + 1 for i, x in enumerate(arguments) if isinstance(x, int)]
         function = functools.partial(model.apply, method=method)
         yield jax.make_jaxpr(function, static_argnums=static)(shapes, *arguments).jaxpr

@@ -1,4 +1,4 @@
-"""What every model promises, and what the sequence autoencoder's options do."""
+"""The interface of all models, and the options of the sequence autoencoder."""
 
 import jax
 import jax.numpy as jnp
@@ -72,15 +72,15 @@ def test_the_mean_image_is_the_mean_of_sampled_images(name):
     np.testing.assert_allclose(samples.mean(axis=0), mean, atol=0.04)
 
 
-def test_an_autoregressive_density_is_sampled_around_what_it_has_read():
-    """A sample is not the mean image, and every token is at most some sigmas from its mean given
-    the tokens before it."""
+def test_a_sample_of_an_autoregressive_density_follows_its_own_densities():
+    """Every sampled token is a few sigmas at most from its mean given the sampled tokens before
+    it."""
     model, params = build(**AUTOREGRESSIVE, likelihood__sigma=0.2)
     z_BZ = jnp.ones((3, 5))
     sample = apply(model, params, z_BZ, keys(), method="decode_sample")
     given = apply(model, params, z_BZ, sample, method="decode_teacher_forced")
-    white = (sample - model.likelihood.mean(given)) / 0.2
-    assert 0.5 < float(white.std()) < 1.5 and np.abs(white).max() < 5
+    standardised = (sample - model.likelihood.mean(given)) / 0.2
+    assert 0.5 < float(standardised.std()) < 1.5 and np.abs(standardised).max() < 5
 
 
 @pytest.mark.parametrize("name", ["sequence", "mlp"])
@@ -250,13 +250,13 @@ def test_the_latent_reaches_the_image(latent_input):
         ({"name": "draw", "shape": (4, 6, 4)}, "canvas=3 is less than the image's 4"),
     ],
 )
-def test_what_cannot_be_is_refused(changes, words):
+def test_invalid_combinations_are_refused(changes, words):
     if changes.get("shape"):
         changes = changes | {"likelihood__name": "logistic_mixture"}
     with pytest.raises(ConfigError, match=words):
         build(**changes)
 
 
-def test_an_unknown_hyperparameter_is_an_error():
+def test_an_unknown_option_is_an_error():
     with pytest.raises((AttributeError, KeyError, TypeError), match="wdith"):
         build("mlp", wdith=3)

@@ -1,4 +1,4 @@
-"""A scan is a Python loop, in value and gradient; direction is causality."""
+"""A scan equals a Python loop in value and gradient. The direction decides what a step sees."""
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +95,7 @@ def test_stepping_equals_scanning(name, layers):
 
 @pytest.mark.parametrize("connections", CHOICES["model.connections"])
 def test_connections_of_layers(connections):
-    """Against three stacks of one layer each."""
+    """A stack of three layers equals three stacks of one layer."""
     stack, params = build(layers=3, connections=connections)
     x_TBI, outputs = inputs(), []
     for index in range(3):

@@ -1,4 +1,4 @@
-"""Every order is an exact bijection, in the order its name says."""
+"""Every order is an exact bijection, and its tokens are in the documented order."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Sweeps against loops; a decoder that is causal, normalised, and draws what it prices."""
+"""Sweeps against loops. The decoder is causal and normalised, and samples follow its likelihood."""
 
 import itertools
 
@@ -83,8 +83,8 @@ def logits(model, params, z_BZ, x_BHWC):
 
 
 @pytest.mark.parametrize("cell, blocks", [*((c, 1) for c in LINEAR), ("gru", 1), ("min_gru", 3)])
-def test_a_token_changes_nothing_at_or_before_it(cell, blocks):
-    """And something after it, in its row and in the rows below: no blind spot in one block."""
+def test_a_token_changes_all_parameters_after_it_and_none_before(cell, blocks):
+    """Also with one block: the decoder has no blind spot."""
     model, params = tiny.build("sweep", cell=cell, blocks=blocks, patch=1, likelihood__block=1)
     x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
     before = logits(model, params, z_BZ, x_BHWC)
@@ -105,8 +105,9 @@ def test_a_token_changes_nothing_at_or_before_it(cell, blocks):
         ({"sweep_left": False}, range(6), range(6)),
     ],
 )
-def test_what_is_seen_without_a_sweep(changes, row_2, row_3):
-    """Token (1, 3) changes those after it in its row, or one of them, and these below."""
+def test_the_context_without_a_sweep(changes, row_2, row_3):
+    """Token (1, 3) changes the parameters after it in its row (or one of them), and these in the
+    rows below."""
     model, params = tiny.build("sweep", blocks=1, patch=1, likelihood__block=1, **changes)
     x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
     before = logits(model, params, z_BZ, x_BHWC)
@@ -117,9 +118,9 @@ def test_what_is_seen_without_a_sweep(changes, row_2, row_3):
         assert np.flatnonzero(moved[row]).tolist() == list(expected), row
 
 
-def test_a_segment_ends_what_is_seen():
-    """Of segments of two tokens: (0, 2) changes (0, 3), the last of its segment across, and row 1,
-    the last of its segments down."""
+def test_a_segment_limits_the_context():
+    """With segments of two tokens, token (0, 2) changes (0, 3), the last token of its segment
+    across, and row 1, the last row of its segments down."""
     model, params = tiny.build("sweep", blocks=1, patch=1, likelihood__block=1, segment=2)
     x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
     before = logits(model, params, z_BZ, x_BHWC)
@@ -140,7 +141,7 @@ def test_a_segment_ends_what_is_seen():
         {"patch": 1, "likelihood__name": "logistic_mixture", "blocks": 1},
     ],
 )
-def test_an_image_is_drawn_with_the_probability_that_it_is_priced_at(changes):
+def test_an_image_is_sampled_with_the_probability_of_teacher_forcing(changes):
     model, params = tiny.build("sweep", **changes)
     z_BZ, keys = jax.random.normal(jax.random.key(0), (3, 5)), tiny.keys()
     x_BHWC = apply(model, params, z_BZ, keys, method="decode_sample")
@@ -166,7 +167,7 @@ def test_probabilities_of_every_image_sum_to_one(patch):
     assert float(jax.nn.logsumexp(log_p)) == pytest.approx(0, abs=1e-4)
 
 
-def test_draws_follow_the_probabilities():
+def test_samples_follow_the_probabilities():
     shape = (2, 3, 1)
     model, params = tiny.build("sweep", shape, patch=1, likelihood__block=1, blocks=1)
     count, every = 4000, np.array(list(itertools.product((0.0, 1.0), repeat=6)), np.float32)
@@ -186,7 +187,7 @@ def test_draws_follow_the_probabilities():
     assert chi_square < 63 + 5 * np.sqrt(2 * 63)
 
 
-def test_a_completion_keeps_what_is_given():
+def test_a_completion_keeps_the_given_rows():
     model, params = tiny.build("sweep", patch=1, likelihood__block=1, blocks=1)
     x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
 
@@ -205,7 +206,7 @@ def test_a_completion_keeps_what_is_given():
     assert not np.array_equal(complete(0), x_BHWC)
 
 
-def test_what_is_completed_is_drawn_with_its_probability_given_those_rows():
+def test_a_completion_is_sampled_with_its_probability_given_the_rows():
     model, params = tiny.build("sweep", patch=1, likelihood__block=1, blocks=1)
 
     def complete(model, z_BZ, key_B, x_BHWC):
@@ -219,8 +220,8 @@ def test_what_is_completed_is_drawn_with_its_probability_given_those_rows():
     np.testing.assert_allclose(sequential, parallel, rtol=1e-4, atol=1e-5)
 
 
-def test_the_rows_given_have_the_probability_of_their_draws():
-    """log p of the first rows adds up: at all rows, it is that of the image."""
+def test_the_log_prob_of_all_rows_is_that_of_the_image():
+    """And the log-probability of the first rows does not depend on the rows below them."""
     model, params = tiny.build("sweep")
     x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
 
@@ -237,7 +238,7 @@ def test_the_rows_given_have_the_probability_of_their_draws():
     assert not of_rows(0).any()
 
 
-def test_the_code_reaches_every_token():
+def test_the_latent_reaches_every_token():
     model, params = tiny.build("sweep")
     one, other = (logits(model, params, z * jnp.ones((3, 5)), tiny.binary()) for z in (0.0, 1.0))
     assert (np.abs(one - other).max(axis=(2, 3)) > 1e-4).all()

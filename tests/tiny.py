@@ -1,4 +1,4 @@
-"""Tiny models of every kind, what the tests of models, steps and likelihoods share."""
+"""Tiny models of every kind, shared by the tests of models, training steps and likelihoods."""
 
 import functools
 
@@ -19,8 +19,8 @@ _SMALL = {
 
 
 def config(name="sequence", shape=SHAPE, **changes):
-    """The default config of a model made tiny; `changes` are of config.model, or of another section
-    with __ for the dot."""
+    """The default config of a model, made tiny. `changes` are keys of config.model, or of another
+    section with __ for the dot."""
     made = default(name)
     values = {"data.shape": shape, "latent.size": 5}
     values |= {f"model.{key}": value for key, value in _SMALL[name].items()}
@@ -43,14 +43,14 @@ def config(name="sequence", shape=SHAPE, **changes):
 
 
 def build(name="sequence", shape=SHAPE, seed=0, **changes):
-    """(model, variables) of a tiny model, its parameters drawn at random."""
+    """(model, variables) of a tiny model with random parameters."""
     model = rnnae_build.build_model(config(name, shape, **changes))
     shapes = jax.eval_shape(model.init, jax.random.key(0), images(shape), keys())
     return model, random_like(shapes, seed)
 
 
 def apply(model, *inputs, method=None):
-    """`model.apply` as one program: op by op, compilation takes several times as long."""
+    """`model.apply` compiled as one program. Op by op, compilation takes several times longer."""
     return jax.jit(functools.partial(model.apply, method=method))(*inputs)
 
 
@@ -70,7 +70,7 @@ def keys(batch=3, seed=7):
 
 
 def random_like(tree, seed=0, scale=0.5):
-    """The tree with every leaf drawn anew, so that no bias or gain is at a trivial value."""
+    """The tree with random values in every leaf, so that no bias or gain has a trivial value."""
     generator = np.random.default_rng(seed)
     return jax.tree.map(
         lambda x: jnp.asarray(scale * generator.normal(size=x.shape), jnp.float32), tree
