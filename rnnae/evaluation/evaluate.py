@@ -205,7 +205,10 @@ def check_protocol(model: Autoencoder, images: ImageArray, binarise: str) -> Non
 
 def format_metrics(means: dict[str, float]) -> str:
     """The metrics of a split on one line: nats and bits first if there are any, as in
-    `nll_dynamic_is128 85.12 ± 0.23  KL 24.70`, then `MSE 0.00312  MAE 0.01710  SSIM 0.9730`."""
+    `nll_dynamic_is128 85.12 ± 0.23  KL 24.70`, then `MSE 0.00312  MAE 0.01710  SSIM 0.9730`.
+
+    The loss of a squared-error likelihood is left out, because most of it is a constant.
+    """
     words = []
     for name, value in means.items():
         if f"{name}_se" in means:
@@ -220,6 +223,4 @@ def format_metrics(means: dict[str, float]) -> str:
         for name, metric in IMAGE_METRICS.items()
         if name in means
     ]
-    if words:
-        return "  ".join([*words, *errors])
-    return "  ".join([*errors, f"loss {means['loss']:.4f}"])
+    return "  ".join([*words, *errors]) or f"loss {means['loss']:.4f}"
