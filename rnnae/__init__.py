@@ -1,4 +1,4 @@
-"""Image generation with recurrent autoencoders and nothing else: no convolution, no attention.
+"""Image generation with recurrent autoencoders: no convolutions and no self-attention.
 
     import rnnae
     run = rnnae.load("runs/mnist")       # a trained run
@@ -57,7 +57,7 @@ The order below is the import order: a file imports only files above it, also wi
     devices/distributed      several processes that train one model
     devices/signals          SIGTERM and SIGINT
     devices/runtime          settings of the process
-    devices/parallel         pmap: the only file that knows there is more than one device
+    devices/parallel         pmap: the only file that distributes work over devices
     devices/microbatch       a batch in parts
     records/writer           metrics, timings, starts, TensorBoard
     records/checkpoint       save, verify, restore; the only orbax import
@@ -66,7 +66,7 @@ The order below is the import order: a file imports only files above it, also wi
     evaluation/evaluate      every image of a split once; the only source of reported numbers
     evaluation/flops         arithmetic of a model
     evaluation/mixture       density over the latents, fitted after training
-    evaluation/trained_run   Run: a trained run as an object
+    evaluation/trained_run   TrainedRun: encode, decode, sample, complete
     evaluation/image_grids   grids of images as PNG and GIF
     evaluation/curves        plots of a run
     evaluation/figures       the figures of a run

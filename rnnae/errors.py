@@ -47,12 +47,18 @@ class ProcessError(RnnaeError):
 
 
 class Stopped(RnnaeError):
-    """The run was stopped by a signal and saved its state: 143 after SIGTERM, 130 after SIGINT."""
+    """A signal stopped the run, whose saved state remains: 143 after SIGTERM, 130 after SIGINT."""
 
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)
         self.exit_code = exit_code
 
+
+# Advice that ends every NonFiniteError. A run cannot continue with another optimizer.
+TRAIN_ANEW = (
+    "train again in another --workdir, with a lower config.optim.learning_rate or with clipping "
+    "(config.optim.clip_norm above 0)"
+)
 
 FILE_ERROR = 7  # exit code for an OSError: a file cannot be read or written
 

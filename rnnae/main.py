@@ -10,14 +10,14 @@ The same command in the same workdir continues a stopped run. Without --config, 
 and sample use the config that the run saved.
 
 Several processes train one model if SLURM, Open MPI or GKE starts them together, on a TPU pod with
---distributed, and otherwise with --coordinator, --processes and --process_id in each.
+--distributed, and otherwise with --coordinator, --processes and --process_id in each of them.
 
 Exit codes:
     0    done
     1    a bug in rnnae, with its traceback
     2    a flag or a config value is invalid
-    3    no run there, no checkpoint that can be trusted, or none can be written
-    4    the loss is not finite
+    3    there is no run or no valid checkpoint, or a checkpoint cannot be written
+    4    a loss, a gradient or a parameter is not finite
     5    data are missing or damaged
     6    another process of the run is gone, or was started differently
     7    a file cannot be read or written
@@ -44,14 +44,17 @@ _CONFIG_ERRORS += (TypeError, ValueError)
 
 FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, for instance configs/mnist.py.", lock_config=True
+    "config",
+    None,
+    "Config file, for instance configs/mnist.py. Training needs it.",
+    lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Directory of the run. Default: runs/<name of the config file>."
 )
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
 _SEEDS = flags.DEFINE_list(
-    "seeds", None, "Train a run with each of these seeds, in WORKDIR/seed0 and so on."
+    "seeds", None, "Seeds, as 0,1,2: train a run with each, in WORKDIR/seed0 and so on."
 )
 _TOGETHER = flags.DEFINE_bool(
     "together",
@@ -61,7 +64,7 @@ _TOGETHER = flags.DEFINE_bool(
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Let jax find the other processes.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
 _PROCESSES = flags.DEFINE_integer(
-    "processes", None, "Number of processes; 1 alone means that this process trains alone."
+    "processes", None, "Number of processes; 1 trains alone, whatever the cluster says."
 )
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
@@ -70,9 +73,8 @@ def help_text() -> str:
     """The text of --help: modes, flags with their defaults, examples, exit codes."""
     lines = [__doc__.strip(), "", "Flags:"]
     for flag in FLAGS.get_key_flags_for_module(sys.modules[__name__]):
-        choices = f" ({'|'.join(flag.enum_values)})" if hasattr(flag, "enum_values") else ""
-        default = f" [{flag.default}]" if flag.default not in (None, False) else ""
-        lines.append(f"    --{flag.name}{choices}{default}\n        {flag.help}")
+        default = f" (default: {flag.default})" if flag.default not in (None, False) else ""
+        lines.append(f"    --{flag.name}{default}\n        {flag.help}")
     lines += [
         "    --config.KEY=VALUE\n        Sets a key of the config; --helpfull lists them all."
     ]

@@ -1,12 +1,14 @@
 """The key to the capital letters that end a name, one letter for each axis; and shared types.
 
     B  example of a batch              H W C  image height, width, channel
-    N  image of a set, or device       I      value of an input token
+    N  image, device, or parallel line I      value of an input token
     T  recurrent step                  G      gate pre-activation (a multiple of D)
-    K  training step of one call       P      likelihood parameter
-    D  cell width                      M      mixture component
-    Z  latent width                    S      image strip, interpolation step, or seed
+    K  training step of one call, or   P      likelihood parameter
+       row of a kernel                 M      mixture component
+    D  cell width                      S      image strip, interpolation step, or seed
+    Z  latent width (or a chunk of it)
     X  any leading axes                1      an axis of size one, for broadcasting
+    V  width of a token's latent       O      output of a dense layer
     R  row of a grid of tokens         Q      column of a grid of tokens
     L  line (row or column) of a grid  E      channel of a linear recurrence
 
@@ -21,9 +23,9 @@ import jax
 class Terms(NamedTuple):
     """The terms of the objective for each example, at one draw of its latent; unreduced, in nats.
 
-    Where the KL has a closed form, `kl_BTZ` is that form. Its sum is then the expectation of
-    -log_ratio_B under the posterior, not -log_ratio_B itself. A deterministic latent has no KL:
-    `kl_BTZ` has size zero in its last axis and `log_ratio_B` is zero.
+    Where the KL of a step has a closed form given the steps before it, `kl_BTZ` is that form. The
+    expectation of its sum over z is then the KL, as is that of -log_ratio_B. A deterministic latent
+    has no KL: `kl_BTZ` has size zero in its last axis and `log_ratio_B` is zero.
     """
 
     log_prob_B: jax.Array  # log p(x | z), summed over pixels and channels

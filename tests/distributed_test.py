@@ -183,7 +183,7 @@ def test_no_collective_is_in_flight_when_the_loop_stops(one_of_several, monkeypa
     monkeypatch.setattr(distributed, "async_max", soon)
     schedule = Schedule(images=3, batch_size=1, total=9, steps_per_call=1, eval_every_epochs=1)
     policy = SyncPolicy(schedule, 1e9)
-    assert [policy.due(step) for step in (1, 2, 3)] == [False, False, True]
+    assert [policy.pause_after(step) for step in (1, 2, 3)] == [False, False, True]
     assert {*started} == {*awaited} == {0, 1, 2}
 
 

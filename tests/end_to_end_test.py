@@ -163,7 +163,7 @@ def test_stopped_while_the_last_figures_are_drawn(directory, tmp_path, monkeypat
 
     monkeypatch.setattr(Evaluator, "__call__", evaluating)
     with monkeypatch.context() as patch:
-        patch.setattr(figures, "draw", drawing)
+        patch.setattr(figures, "write_figures", drawing)
         with pytest.raises(Stopped, match="while drawing"):
             train(config, tmp_path)
     assert measured.count(True) == 1 and not (tmp_path / "pictures").exists()

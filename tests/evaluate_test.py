@@ -11,7 +11,7 @@ from scipy import stats
 from rnnae.devices import parallel
 from rnnae.errors import ConfigError
 from rnnae.evaluation import evaluate
-from rnnae.latents import Normal, StandardNormal, normal_noise
+from rnnae.latents import Normal, StandardNormalPrior, normal_noise
 from rnnae.likelihoods import likelihood
 from rnnae.models import Autoencoder
 from tests import tiny
@@ -51,7 +51,9 @@ class LinearGaussian(Autoencoder):
 
 
 def linear_gaussian():
-    latent = StandardNormal(size=SIZE, components=1, chunk=1, width=1, posterior_family="diagonal")
+    latent = StandardNormalPrior(
+        size=SIZE, components=1, chunk=1, width=1, posterior_family="diagonal"
+    )
     return LinearGaussian(SHAPE, Identity(1, sigma=SIGMA), latent)
 
 

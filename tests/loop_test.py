@@ -28,9 +28,9 @@ def call_metrics(**values):
 def test_the_loop_stops_for_a_checkpoint_when_the_last_one_is_old(clock):
     policy, due = loop.SyncPolicy(SCHEDULE, seconds=60), []
     for clock.now in (59, 61, 62, 121, 122):
-        due.append(policy.due(4))
+        due.append(policy.pause_after(4))
     assert due == [False, True, False, False, True]
-    assert policy.due(SCHEDULE.total)
+    assert policy.pause_after(SCHEDULE.total)
 
 
 def test_training_time_adds_up_over_restarts(clock, tmp_path):

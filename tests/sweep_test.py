@@ -102,7 +102,7 @@ def test_a_token_changes_all_parameters_after_it_and_none_before(cell, blocks):
         ({"sweeps_above": "forward"}, range(3, 6), range(3, 6)),
         ({"sweeps_above": "backward"}, range(6), range(6)),
         ({"sweep_down": False}, range(6), ()),
-        ({"sweep_left": False}, range(6), range(6)),
+        ({"sweep_row": False}, range(6), range(6)),
     ],
 )
 def test_the_context_without_a_sweep(changes, row_2, row_3):
@@ -113,7 +113,7 @@ def test_the_context_without_a_sweep(changes, row_2, row_3):
     before = logits(model, params, z_BZ, x_BHWC)
     after = logits(model, params, z_BZ, x_BHWC.at[:, 1, 3].add(1.0))
     moved = (np.abs(after - before) > 1e-7).any(axis=(2, 3))
-    row_1 = [4] if changes == {"sweep_left": False} else [4, 5]
+    row_1 = [4] if changes == {"sweep_row": False} else [4, 5]
     for row, expected in enumerate(([], row_1, row_2, row_3)):
         assert np.flatnonzero(moved[row]).tolist() == list(expected), row
 
@@ -134,7 +134,7 @@ def test_a_segment_limits_the_context():
     [
         {},
         {"cell": "lstm", "blocks": 1},
-        {"sweeps_above": "backward", "sweep_left": False},
+        {"sweeps_above": "backward", "sweep_row": False},
         {"sweeps_above": "none", "sweep_down": False},
         {"segment": 2, "patch": 1, "likelihood__block": 1, "blocks": 1},
         {"patch": 1, "likelihood__name": "bernoulli", "condition": "add", "blocks": 1},

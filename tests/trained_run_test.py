@@ -64,7 +64,8 @@ def test_two_devices_draw_the_same_images_as_one(run, monkeypatch):
     assert np.abs(np.subtract(*drawn, dtype=int)).max() <= 1
     model, params = tiny.build("sweep")
     drawn = [
-        trained_run.Run(model, params["params"], c, 0).sample(40, seed=1) for c in (alone, both)
+        trained_run.TrainedRun(model, params["params"], c, 0).sample(40, seed=1)
+        for c in (alone, both)
     ]
     assert np.array_equal(*drawn) and len(np.unique(drawn[0], axis=0)) > 35
     monkeypatch.setattr(
@@ -221,11 +222,15 @@ def test_a_sweep_completes_images_with_and_without_a_latent(tmp_path, latent):
 
 def test_a_completion_takes_the_latent_that_explains_the_rows(monkeypatch):
     model, params = tiny.build("sweep")
-    run, count = trained_run.Run(model, params["params"], tiny.config("sweep"), 0), 3
+    run, count = trained_run.TrainedRun(model, params["params"], tiny.config("sweep"), 0), 3
     given = np.zeros((count, *tiny.SHAPE), np.uint8)
     assert run.complete(given[:0], 2).shape == (0, *tiny.SHAPE)
     codes_KNZ = run.sample_latents(trained_run._CANDIDATES * count, seed=5).reshape(-1, count, 5)
-    apply, candidates, taken = trained_run.Run._apply, iter(range(trained_run._CANDIDATES)), []
+    apply, candidates, taken = (
+        trained_run.TrainedRun._apply,
+        iter(range(trained_run._CANDIDATES)),
+        [],
+    )
 
     def weighing(self, method, *inputs, last=()):
         if method == "log_prob_of_rows":  # candidate n is the one of image n
@@ -233,7 +238,7 @@ def test_a_completion_takes_the_latent_that_explains_the_rows(monkeypatch):
         taken.append((method, inputs[0]))
         return apply(self, method, *inputs, last=last)
 
-    monkeypatch.setattr(trained_run.Run, "_apply", weighing)
+    monkeypatch.setattr(trained_run.TrainedRun, "_apply", weighing)
     assert run.complete(given, 2, seed=5).shape == given.shape
     assert taken[-1][0] == "complete"
     assert np.array_equal(taken[-1][1], codes_KNZ[np.arange(count), np.arange(count)])

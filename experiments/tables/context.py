@@ -20,8 +20,8 @@ ROWS = {
     "across the rows above: backward": {"model.sweeps_above": "backward"},
     "across the rows above: none": {"model.sweeps_above": "none"},
     "no sweep down": {"model.sweep_down": False},
-    "no sweep to the left": {"model.sweep_left": False},
-    "a sweep down alone": {"model.sweeps_above": "none", "model.sweep_left": False},
+    "no sweep to the left": {"model.sweep_row": False},
+    "a sweep down alone": {"model.sweeps_above": "none", "model.sweep_row": False},
     "down and to the left by segments of 7": {"model.segment": 7},
 }
 ROWS = {label: {"latent.name": "none", **changes} for label, changes in ROWS.items()}

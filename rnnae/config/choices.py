@@ -27,7 +27,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
 # key -> (file below rnnae/, name of the dict whose keys are the choices)
 DICTS: dict[str, tuple[str, str]] = {
     "data.name": ("data/datasets.py", "DATASETS"),
-    "model.name": ("models/__init__.py", "MODELS"),
     "model.cell": ("nn/cells/__init__.py", "CELLS"),
     "model.order": ("scan_order.py", "ORDERS"),
     "latent.name": ("latents/__init__.py", "LATENTS"),

@@ -18,10 +18,10 @@ def _sequence() -> dict:
         "cell": "lstm",  # recurrent cell
         "width": 96,  # D, units of each cell; each direction has its own cell
         "layers": 1,  # recurrent layers in the encoder, and in the decoder
-        "connections": "residual",  # between layers; residual: each layer adds to its input; skip:
+        "connections": "residual",  # residual: each layer but the first adds to its input; skip:
         # the output is the sum of all layers
-        "encoder_direction": "both",
-        "decoder_direction": "both",  # autoregressive=True needs forward
+        "encoder_direction": "both",  # direction of the encoder's layers
+        "decoder_direction": "both",  # of the decoder's layers; autoregressive=True needs forward
         "readout": "all",  # encoder outputs that the latent reads: the last state, or all steps
         "latent_input": "both",  # how the latent enters the decoder
         "autoregressive": False,  # each decoder step also reads the token before it
@@ -40,11 +40,11 @@ def _draw() -> dict:
         "name": "draw",
         "cell": "lstm",  # recurrent cell
         "width": 256,  # D, units of the encoder's cell and of the decoder's
-        "steps": 64,  # T, glimpses; each draws latent.size latent dimensions
+        "steps": 64,  # T, glimpses; each samples latent.size latent dimensions
         "read_size": 2,  # side of the grid of the reading window; 0 = read the whole image
         "write_size": 5,  # side of the grid of the writing window; 0 = write the whole canvas
         "learned_prior": False,  # p(z_t) depends on the decoder's state; else standard normal
-        "canvas": 8,  # channels of the canvas, where it is not itself the likelihood's parameters
+        "canvas": 8,  # canvas channels, if the likelihood has several parameters per value
     }
 
 
@@ -55,13 +55,13 @@ def _sweep() -> dict:
         "cell": "min_gru",  # recurrent cell
         "width": 64,  # D, of both streams and of the state of every sweep
         "blocks": 3,  # decoder blocks, each with a vertical and a horizontal part
-        "encoder_blocks": 2,
+        "encoder_blocks": 2,  # encoder blocks, if there is a latent
         "expansion": 2,  # hidden units of a block's MLP, as a multiple of the width
         "condition": "film",  # how the latent enters every block; add: a shift without a scale
-        "segment": 0,  # the decoder's sweeps down and left restart every so many tokens; 0 = never
+        "segment": 0,  # restart the decoder's forward sweeps after so many tokens; 0 = never
         "sweeps_above": "both",  # directions of the sweeps across the rows above
         "sweep_down": True,  # sweep down the rows above; else only the row above is seen
-        "sweep_left": True,  # sweep over the tokens to the left; else only the nearest is seen
+        "sweep_row": True,  # sweep over the tokens to the left; else only the nearest is seen
         "token_latent_width": 8,  # width of the latent's projection to each token, and of the
         # encoder's readout of each token
     }
@@ -77,16 +77,16 @@ def default(model: str = "sequence") -> ConfigDict:
     """
     hyperparameters = choose(MODEL_DEFAULTS, "the model of default()", model)
     config = ConfigDict()
-    config.seed = 0  # of the parameters, the data order and every other random number
+    config.seed = 0  # seed of parameters, data order, noise and samples; not of evaluations
 
     config.data = ConfigDict()
-    config.data.name = "mnist"  # data set; or one that lies prepared by TFDS in data_dir
+    config.data.name = "mnist"  # dataset; or any TFDS dataset that is prepared in data_dir
     config.data.data_dir = "data"  # directory of prepared TFDS data sets
     config.data.source_dir = ""  # directory of the published files, or of your images (name=folder)
     config.data.shape = (0, 0, 0)  # height, width, channels; needed for name=folder only
     config.data.fingerprint = ""  # hash of the images, filled in by the run; leave it empty
     config.data.batch_size = 256  # images per step, over all devices
-    config.data.train_on_all = False  # train on the validation images too, for final runs
+    config.data.train_on_all = False  # also train on the validation images, and do not validate
     config.data.train_images = 0  # train on the first n images only; 0 = all
     config.data.in_memory_gib = 4.0  # splits larger than this are read from disk batch by batch
     config.data.binarise = "none"  # dynamic: pixels ~ Bernoulli(intensity), anew at every visit
@@ -94,7 +94,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.model = ConfigDict(hyperparameters())
 
     config.latent = ConfigDict()
-    config.latent.name = "deterministic"  # latent with its prior; none = no latent
+    config.latent.name = "deterministic"  # kind of latent, with its prior (deterministic has none)
     config.latent.size = 64  # Z, latent dimensions
     config.latent.components = 100  # components of the priors mixture and vamp
     config.latent.posterior = "diagonal"  # form of the Gaussian posterior
@@ -103,23 +103,25 @@ def default(model: str = "sequence") -> ConfigDict:
 
     config.likelihood = ConfigDict()
     config.likelihood.name = "gaussian"  # p(image | decoder outputs)
-    config.likelihood.sigma = 0.5**0.5  # gaussian: standard deviation; this one is squared error
-    config.likelihood.block = 2  # categorical: side of the patch whose joint is one softmax
+    config.likelihood.sigma = (
+        0.5**0.5
+    )  # gaussian: standard deviation; the default gives squared error
+    config.likelihood.block = 2  # categorical: side of the patch that is one softmax
     config.likelihood.components = 10  # logistic_mixture: components
 
     config.objective = ConfigDict()
     config.objective.beta = 1.0  # weight of the KL
     config.objective.anneal_steps = 0  # steps over which the KL's weight rises from 0 to beta
-    config.objective.free_bits = 0.0  # minimum KL charged per latent dimension, nats
+    config.objective.free_bits = 0.0  # minimum KL charged per latent dimension, in nats
 
     config.optim = ConfigDict()
     config.optim.name = "adam"  # muon: orthogonalised updates for matrices, Adam for the rest
     config.optim.learning_rate = 1e-3  # at its peak
-    config.optim.schedule = "warmup_cosine"  # of the learning rate
+    config.optim.schedule = "warmup_cosine"  # schedule of the learning rate
     config.optim.warmup_steps = 500  # steps of linear warm-up, at most half of the run
     config.optim.final_fraction = 0.01  # final learning rate of the cosine, as a fraction
-    config.optim.b1 = 0.9  # Adam's decay of the first moment
-    config.optim.b2 = 0.999  # Adam's decay of the second moment
+    config.optim.b1 = 0.9  # Adam's decay of the first moment (with muon, for vectors only)
+    config.optim.b2 = 0.999  # Adam's decay of the second moment (with muon, for vectors only)
     config.optim.weight_decay = 0.0  # decoupled, as in AdamW
     config.optim.clip_norm = 1.0  # clips the global norm of the gradient; 0 = off
     config.optim.matmul_precision = "float32"  # of the operands of matmuls in training
@@ -130,17 +132,19 @@ def default(model: str = "sequence") -> ConfigDict:
     config.train.max_steps = 0  # train this many steps instead of epochs; 0 = use epochs
     config.train.steps_per_call = 13  # steps in one program on the device, at most
     config.train.eval_every_epochs = 2  # validate, and draw figures, this often and after epoch 1
-    config.train.checkpoint_every_seconds = 300  # besides one at each validation
+    config.train.checkpoint_every_seconds = 300  # and also at each validation
     config.train.tensorboard = True  # also write TensorBoard event files
 
     config.eval = ConfigDict()
     config.eval.batch_size = 500  # images at a time; changes no result
     config.eval.splits = ("valid", "test")  # splits that --mode evaluate measures
-    config.eval.seeds = (0,)  # one evaluation each: of the binarisation and the latent draws
+    config.eval.seeds = (0,)  # seeds of binarisation and latent samples; results are means
     config.eval.importance_samples = 128  # K of the test log-likelihood estimate; 0 = bound only
     config.eval.mutual_information_images = 1000  # images of the mutual information; 0 = off
-    config.eval.checkpoint = "latest"  # best = lowest validation loss
-    config.eval.mixture_components = 100  # of the mixture of Gaussians fitted after training
+    config.eval.checkpoint = "latest"  # to evaluate and sample; best = lowest validation loss
+    config.eval.mixture_components = (
+        100  # of the mixture of Gaussians that is fitted after training
+    )
 
     config.compilation_cache = "~/.cache/rnnae/jax"  # directory of compiled programs; "" = off
     config.keep_memory = True  # keep freed memory in the process: faster on CPUs with glibc

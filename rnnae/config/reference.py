@@ -43,12 +43,13 @@ def choices(key: str) -> tuple[str, ...]:
         return CHOICES[key]
     if key not in DICTS:
         return ()
+    others = ("folder",) if key == "data.name" else ()  # a user's own images
     file, name = DICTS[key]
     tree = ast.parse((_PACKAGE / file).read_text(encoding="utf-8"))
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            return tuple(ast.literal_eval(key) for key in node.value.keys)
+            return (*(ast.literal_eval(key) for key in node.value.keys), *others)
     raise LookupError(f"there is no dict {name} in {file}")
 
 

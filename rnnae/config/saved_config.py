@@ -15,7 +15,7 @@ RENAMED = {
     ("sweep", "model.view"): "model.token_latent_width",
     ("sweep", "model.above"): "model.sweeps_above",
     ("sweep", "model.sees_down"): "model.sweep_down",
-    ("sweep", "model.sees_left"): "model.sweep_left",
+    ("sweep", "model.sees_left"): "model.sweep_row",
     ("sweep", "model.window"): "model.segment",
     ("sequence", "model.feed"): "model.latent_input",
     ("sequence", "model.own_output"): "model.autoregressive",

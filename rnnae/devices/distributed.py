@@ -27,11 +27,19 @@ from rnnae.errors import ConfigError, ProcessError, RnnaeError, one_line
 
 T = TypeVar("T")
 
-_HEARTBEAT = 30  # seconds without a heartbeat after which a process counts as gone
-_JOIN = 300  # seconds that processes wait for each other at the start
-_LEAVE = 5  # seconds that process 0, which coordinates, outlives an error
+_HEARTBEAT_SECONDS = 30  # seconds without a heartbeat after which a process counts as gone
+_JOIN_SECONDS = 300  # seconds that processes wait for each other at the start
+_LINGER_SECONDS = 5  # seconds that process 0, which coordinates, outlives an error
 # Words in errors of the connection, as opposed to errors of the program.
-_LOST = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "Gloo", "NCCL", "Connection", "heartbeat", "coordinat")
+_CONNECTION_WORDS = (
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "Gloo",
+    "NCCL",
+    "Connection",
+    "heartbeat",
+    "coordinat",
+)
 
 
 def connect(address: str | None, count: int | None, index: int | None, detect: bool) -> int:
@@ -62,8 +70,8 @@ def connect(address: str | None, count: int | None, index: int | None, detect: b
             address,
             count if any(given) else None,
             index,
-            initialization_timeout=_JOIN,
-            heartbeat_timeout_seconds=_HEARTBEAT,
+            initialization_timeout=_JOIN_SECONDS,
+            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
         raise ProcessError(
@@ -103,7 +111,7 @@ def leave(code: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         if code != ProcessError.exit_code and is_primary():
-            time.sleep(_LEAVE)
+            time.sleep(_LINGER_SECONDS)
         os._exit(code)
     sys.exit(code)
 
@@ -188,7 +196,7 @@ def report_lost_contact() -> Iterator[None]:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         # The CPU's collectives fail with a ValueError.
-        if not several() or not any(word in str(error) for word in _LOST):
+        if not several() or not any(word in str(error) for word in _CONNECTION_WORDS):
             raise
         raise ProcessError(
             f"process {jax.process_index()} lost contact with another ({one_line(error)}); start "

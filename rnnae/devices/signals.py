@@ -1,10 +1,10 @@
-"""SIGTERM and SIGINT during a run, in one of two modes.
+"""SIGTERM and SIGINT during a run, which handles them in one of two ways.
 
 *Deferred*: the signal is remembered, and `check` raises Stopped where the run can stop without
-losing anything. *Immediate*: the signal raises Stopped at once. A run is in immediate mode before
-its first step and after its last checkpoint, and in deferred mode between. A second signal is
+losing anything. *Immediate*: the signal raises Stopped at once. Signals are immediate before
+the first step and after the last checkpoint, and deferred between. A second signal is
 always immediate. Where several processes train one model, a signal to one of them stops all at the
-same step, so there the mode is always deferred.
+same step, so there signals are always deferred.
 
 Signal handlers belong to the process, and so does the state of this module: `check` may be called
 anywhere, and does nothing outside `handled`.
@@ -32,7 +32,7 @@ _state = _Signals()
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-    """Handles signals in the body, at first in immediate mode.
+    """Handles signals in the body. At first they are immediate.
 
     Only the main thread can receive signals. In another thread, as in some notebooks, nothing is
     installed and no signal is ever seen.
@@ -50,12 +50,12 @@ def handled() -> Iterator[None]:
 
 
 def defer() -> None:
-    """Deferred mode from here on: signals wait for `check`."""
+    """From here on signals are deferred: they wait for `check`."""
     _state.immediate = False
 
 
 def stop_immediately(where: str) -> None:
-    """Immediate mode from here on; a signal that is already here stops the run now."""
+    """From here on signals are immediate; one that has come already stops the run now."""
     _state.immediate = True
     check(where)
 
@@ -74,8 +74,8 @@ def check(where: str) -> None:
 
 
 def check_alone(where: str) -> None:
-    """`check` in work that only process 0 does: one of several processes does not stop there,
-    because the others would wait for it."""
+    """`check`, in work that only process 0 does. It does nothing if there are several processes,
+    because the others would wait for process 0."""
     if not distributed.several():
         _stop(_state.received, where)
 
@@ -84,7 +84,7 @@ def _handle(number: int, frame) -> None:
     del frame
     again, _state.received = received(), number
     if again or (_state.immediate and not distributed.several()):
-        _stop(number, "between steps")
+        _stop(number, "at once")
 
 
 def _stop(number: int, where: str) -> None:

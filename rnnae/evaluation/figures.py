@@ -11,7 +11,7 @@ from rnnae.data import pipeline
 from rnnae.data.images import ImageArray
 from rnnae.devices import signals
 from rnnae.evaluation import curves, image_grids
-from rnnae.evaluation.trained_run import Run, eval_subset
+from rnnae.evaluation.trained_run import TrainedRun, eval_subset
 from rnnae.models import Autoencoder
 
 LAST_FIGURE = "curves.png"  # written last: when it is there, all figures are
@@ -25,7 +25,7 @@ class MixtureSize(NamedTuple):
     components: int
 
 
-def draw_weights(
+def write_training_figures(
     model: Autoencoder,
     params: Any,
     config: ml_collections.ConfigDict,
@@ -40,21 +40,21 @@ def draw_weights(
 
     A model without a prior gets a mixture first, which is saved to `mixture_path` if that is given.
     """
-    run = with_prior(Run(model, params, config, step), splits, mixture)
+    run = with_prior(TrainedRun(model, params, config, step), splits, mixture)
     if run.mixture is not None and mixture_path is not None:
         run.mixture.save(mixture_path, step)
-    draw(run, splits.valid, records, directory, f"while figures of step {step} were drawn")
+    write_figures(run, splits.valid, records, directory, f"while figures of step {step} were drawn")
 
 
-def with_prior(run: Run, splits: pipeline.Splits, size: MixtureSize) -> Run:
+def with_prior(run: TrainedRun, splits: pipeline.Splits, size: MixtureSize) -> TrainedRun:
     """The run, with a mixture fitted to the latents of training images if it has no prior."""
     if run.model.has_prior or run.mixture is not None:
         return run
     return run.with_mixture(eval_subset(splits.train, size.images, run.config), size.components)
 
 
-def draw(
-    run: Run, images: ImageArray, records: Sequence[dict], directory: Path, where: str = ""
+def write_figures(
+    run: TrainedRun, images: ImageArray, records: Sequence[dict], directory: Path, where: str = ""
 ) -> None:
     """Writes the figures of a run from held-out images and its metrics so far, `LAST_FIGURE` last.
 
@@ -70,18 +70,18 @@ def draw(
         curves.loss_curves(directory / LAST_FIGURE, records)
 
 
-def _generated(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
+def _generated(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:
     image_grids.generated(directory / "generated.png", run.sample(10, run.config.seed))
 
 
-def _reconstructions(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
+def _reconstructions(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:
     if run.model.latent_dimensions:
         originals = images_NHWC[:10]
         path = directory / "reconstructions.png"
         image_grids.reconstructions(path, originals, run.reconstruct(originals))
 
 
-def _interpolation(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
+def _interpolation(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:
     pairs = min(5, len(images_NHWC) // 2)
     if run.model.latent_dimensions and pairs:
         ends = [(images_NHWC[i], images_NHWC[-1 - i]) for i in range(pairs)]
@@ -89,7 +89,7 @@ def _interpolation(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
         image_grids.strips(directory / "interpolation.png", strips)
 
 
-def _completions(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
+def _completions(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:
     if "complete" in run.model.capabilities:
         originals, height = images_NHWC[:10], run.model.token_height
         rows = run.model.image_shape[0] // height // 2 * height  # the upper half
@@ -98,7 +98,7 @@ def _completions(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
         image_grids.completions(directory / "completions.png", originals, rows, drawn)
 
 
-def _same_latent(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
+def _same_latent(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:
     """Ten draws from each of ten latents, of a decoder that draws: what the latent determines, and
     what it leaves to the decoder."""
     if run.model.latent_dimensions and "complete" in run.model.capabilities:
@@ -107,7 +107,7 @@ def _same_latent(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
         image_grids.strips(directory / "codes.png", strips)
 
 
-def _frames(run: Run, images_NHWC: np.ndarray, directory: Path) -> None:
+def _frames(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:
     if "frames" in run.model.capabilities:
         frames = run.frames(run.sample_latents(10, run.config.seed))
         image_grids.canvas(directory / "canvas.gif", *frames)

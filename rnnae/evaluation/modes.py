@@ -52,7 +52,7 @@ def sample(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
     size = figures.MixtureSize(figures.MIXTURE_IMAGES, components)
     run = figures.with_prior(run, splits, size)
     directory = workdir / files.SAMPLES
-    figures.draw(run, splits.test, read_metrics(workdir), directory)
+    figures.write_figures(run, splits.test, read_metrics(workdir), directory)
     images = run.sample(64, config.seed)
     image_grids.grid(directory / "samples_8x8.png", images, 8, 8)
     files.replace_file(directory / "samples_8x8.npy", lambda path: _save_array(path, images))

@@ -32,7 +32,7 @@ _PAD = 32  # small numbers of images are padded to a multiple of this; a power o
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class TrainedRun:
     """A model with the parameters of one step.
 
     Images are uint8 (N, H, W, C), and only 0 and 255 where the run was trained on binarised images;
@@ -83,7 +83,7 @@ class Run:
         if self.mixture is None:
             raise CheckpointError(
                 "this run has no mixture to sample latents from; finish its training, or fit one "
-                "now by Run.with_mixture(images, components=100)"
+                "now by TrainedRun.with_mixture(images, components=100)"
             )
         return self.mixture.sample(count, seed)
 
@@ -123,7 +123,7 @@ class Run:
         mean, where = _frames(self.model)({"params": self.params}, latents_NZ)
         return _to_uint8(np.asarray(mean)), np.asarray(where)
 
-    def with_mixture(self, images_NHWC: np.ndarray, components: int) -> "Run":
+    def with_mixture(self, images_NHWC: np.ndarray, components: int) -> "TrainedRun":
         """This run with a mixture of `components` Gaussians fitted to the latents of the images.
         ConfigError for a model without a latent."""
         if not self.model.latent_dimensions:
@@ -206,7 +206,7 @@ def _rows(x, index):
     return np.zeros((len(index), *x.shape[1:]), x.dtype)
 
 
-def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
+def load(workdir: str | Path, checkpoint: str = "latest") -> TrainedRun:
     """The run in `workdir` with its averaged parameters, `latest` or `best` on validation.
 
     A mixture over the latents is loaded if it was fitted with these parameters. Raises
@@ -226,12 +226,12 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> Run:
         )
     step = int(restored.step)
     mixture = Mixture.load(workdir / files.MIXTURE, step)
-    return Run(model, jax.device_get(restored.ema), config, step, mixture)
+    return TrainedRun(model, jax.device_get(restored.ema), config, step, mixture)
 
 
 def load_with_splits(
     config: ml_collections.ConfigDict, workdir: str | Path
-) -> tuple[Run, pipeline.Splits]:
+) -> tuple[TrainedRun, pipeline.Splits]:
     """The run in `workdir` and its images; ConfigError if `config` belongs to another run or names
     other images."""
     run, splits = load(workdir, config.eval.checkpoint), build.load_splits(config)

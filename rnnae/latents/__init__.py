@@ -27,7 +27,7 @@ from rnnae.latents.priors import (
     Deterministic,
     MixturePrior,
     NoLatent,
-    StandardNormal,
+    StandardNormalPrior,
     VampPrior,
 )
 
@@ -36,7 +36,7 @@ __all__ = [
     "STANDARD_NORMAL",
     "Latent",
     "Normal",
-    "StandardNormal",
+    "StandardNormalPrior",
     "latent",
     "normal_noise",
 ]
@@ -44,7 +44,7 @@ __all__ = [
 LATENTS: dict[str, type[Latent]] = {
     "none": NoLatent,
     "deterministic": Deterministic,
-    "gaussian": StandardNormal,
+    "gaussian": StandardNormalPrior,
     "mixture": MixturePrior,
     "vamp": VampPrior,
     "autoregressive": AutoregressivePrior,

@@ -59,14 +59,15 @@ def normal_noise(key_B: jax.Array, *shape: int) -> jax.Array:
 
 
 class Latent(nn.Module):
-    """Interface of a latent, with the Gaussian posteriors that all but `Deterministic` use.
+    """Interface of a latent, with Gaussian posteriors.
 
     The posterior is `diagonal`, q(z | x) = N(z; mean, scale); or `autoregressive`, a product over
     chunks of N(z_t | z_<t, x). In the second, an LSTM over the chunks adds to mean and log_scale
-    what the previous chunks imply (as in the inverse autoregressive flow of Kingma et al. 2016,
-    with a recurrence as its network).
+    what the previous chunks imply. The density of all chunks is computed at once, and a sample
+    chunk by chunk. In an inverse autoregressive flow (Kingma et al. 2016) it is the reverse.
 
-    A subclass is a prior. It implements `kl_and_log_prior` and `sample_prior`.
+    A subclass adds a prior: it implements `kl_and_log_prior` and `sample_prior`. `Deterministic`
+    and `NoLatent` have no prior, and override the posterior too.
     """
 
     size: int  # Z

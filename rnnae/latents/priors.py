@@ -49,7 +49,7 @@ class NoLatent(Deterministic):
         return jnp.zeros((key_B.shape[0], 0))
 
 
-class StandardNormal(Latent):
+class StandardNormalPrior(Latent):
     """p(z) = N(0, 1), with the KL in closed form (Kingma & Welling 2014, appendix B)."""
 
     def kl_and_log_prior(self, q, z_BZ, encode_features):
@@ -61,7 +61,7 @@ class StandardNormal(Latent):
 
 
 class MixturePrior(Latent):
-    """p(z) = sum over M of w_M N(z; mean_M, scale_M) with learned weights, means and scales. The KL
+    """p(z) = sum over m of w_m N(z; mean_m, scale_m) with learned weights, means and scales. The KL
     is estimated from the sample of z."""
 
     options: ClassVar[tuple[str, ...]] = ("size", "components")
@@ -75,8 +75,8 @@ class MixturePrior(Latent):
     def weights_and_components(self, encode_features: Callable) -> tuple[jax.Array, Normal]:
         """(log weights_M, the components as a Normal of (M, Z) arrays)."""
         del encode_features
-        scales_MZ = jnp.clip(self.log_scales, -7.0, 7.0)
-        return jax.nn.log_softmax(self.logits), Normal(self.means, scales_MZ)
+        log_scales_MZ = jnp.clip(self.log_scales, -7.0, 7.0)
+        return jax.nn.log_softmax(self.logits), Normal(self.means, log_scales_MZ)
 
     def kl_and_log_prior(self, q, z_BZ, encode_features):
         log_weights_M, component_MZ = self.weights_and_components(encode_features)
@@ -88,9 +88,9 @@ class MixturePrior(Latent):
         )
         # The products nearly cancel. With operands rounded to bfloat16 the result would be wrong by
         # several nats, so these products are always in float32.
-        squares_BM = dot(z_BZ**2, precision_MZ.T, jnp.float32)
-        squares_BM -= 2 * dot(z_BZ, (component_MZ.mean * precision_MZ).T, jnp.float32)
-        log_component_BM = -0.5 * (squares_BM + constant_M[None])
+        quadratic_BM = dot(z_BZ**2, precision_MZ.T, jnp.float32)
+        quadratic_BM -= 2 * dot(z_BZ, (component_MZ.mean * precision_MZ).T, jnp.float32)
+        log_component_BM = -0.5 * (quadratic_BM + constant_M[None])
         return None, jax.nn.logsumexp(log_component_BM + log_weights_M[None], axis=-1)
 
     def sample_prior(self, key_B, encode_features):

@@ -43,7 +43,7 @@ def model(
     if kind.needs_latent and not latent.size:
         raise ConfigError(
             f"a {name} model needs a latent, and config.latent.name=none has no dimensions: choose "
-            "another latent, or config.model.name=sweep"
+            "another latent, or a config file of the sweep model such as configs/mnist_sweep.py"
         )
     shape = tuple(image_shape)
     return kind(shape, likelihood, latent, kind.Options(**options), matmul_dtype=matmul_dtype)

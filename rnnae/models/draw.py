@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from rnnae.errors import ConfigError
-from rnnae.latents import STANDARD_NORMAL, Normal, StandardNormal, normal_noise
+from rnnae.latents import STANDARD_NORMAL, Normal, StandardNormalPrior, normal_noise
 from rnnae.models import attention
 from rnnae.models.autoencoder import Autoencoder
 from rnnae.nn.cells import Carry, GatedCell, cell_type
@@ -69,7 +69,10 @@ class Draw(Autoencoder):
     capabilities: ClassVar[frozenset[str]] = frozenset({"frames"})
 
     def setup(self):
-        if type(self.latent) is not StandardNormal or self.latent.posterior_family != "diagonal":
+        if (
+            type(self.latent) is not StandardNormalPrior
+            or self.latent.posterior_family != "diagonal"
+        ):
             raise ConfigError(
                 "config.model.name=draw needs config.latent.name=gaussian and posterior=diagonal: "
                 "its posterior depends on the canvas, and so does its prior with "

@@ -4,6 +4,11 @@ The decoder follows the gated PixelCNN (van den Oord et al. 2016) with recurrent
 masked convolutions. Its *vertical* stream sees the rows above a token. Its *horizontal* stream sees
 the tokens to the left and, through the vertical stream, all rows above. One block is enough to see
 all tokens before a token.
+
+Nothing is masked. Instead the inputs are shifted: position (r, q) of the vertical stream starts
+from the token above, (r - 1, q), and that of the horizontal stream from the token to the left,
+(r, q - 1). Sweeps that run down, and to the right along a row, then never reach the current token.
+Letters of axes are explained in `rnnae/types.py`.
 """
 
 import dataclasses
@@ -17,7 +22,8 @@ from rnnae.nn.matmul import Dense
 from rnnae.nn.recurrence import zero_carries
 from rnnae.nn.sweeps import GridSweep
 
-# In this file, explicit names of submodules and parameters are the names in saved checkpoints.
+# Explicit names of submodules and parameters are historical. They are the paths in saved
+# checkpoints, and initial values depend on them, so they must not change.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +40,12 @@ class SweepOptions:
     segment: int
     sweeps_above: str
     sweep_down: bool
-    sweep_left: bool
+    sweep_row: bool
     token_latent_width: int
 
 
 def _dense(block: nn.Module, features: int | None = None, **kwargs) -> Dense:
-    """A dense layer of a block, by default of its width."""
+    """A dense layer with the `matmul_dtype` of the block; `features` defaults to its width."""
     features = block.options.width if features is None else features
     return Dense(features, matmul_dtype=block.matmul_dtype, **kwargs)
 
@@ -47,7 +53,7 @@ def _dense(block: nn.Module, features: int | None = None, **kwargs) -> Dense:
 def _sweep(
     block: nn.Module, axis: str, direction: str = "forward", segment: int = 0, **kwargs
 ) -> GridSweep:
-    """A sweep of a block, with its cell and width."""
+    """A sweep with the cell, the width and the `matmul_dtype` of the block."""
     cell, width = block.options.cell, block.options.width
     return GridSweep(cell, width, axis, direction, segment, block.matmul_dtype, **kwargs)
 
@@ -88,8 +94,8 @@ class ConditionedNorm(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """A sweep across in both directions, a sweep down in both directions, and an MLP; each is
-    added to its input."""
+    """A sweep along rows and one along columns, each in both directions, and an MLP. The output of
+    each is added to its input."""
 
     options: SweepOptions
     matmul_dtype: jnp.dtype = jnp.float32
@@ -106,8 +112,9 @@ class VerticalBlock(nn.Module):
     """A block of the vertical stream: a sweep across in both directions (rows above are known as a
     whole), a sweep down, and an MLP; each is added to its input.
 
-    Its output at (r, q) depends on the tokens in the rows above r. `sweeps_above` sets the
-    directions of the sweep across, or leaves it out. `sweep_down` leaves out the sweep down.
+    Its output at (r, q) depends on its inputs in the rows up to r, which hold the tokens of the
+    rows above r. `sweeps_above` sets the directions of the sweep across. With none, the conditioned
+    norm is added in its place, so that the latent still enters. `sweep_down` can be turned off.
     """
 
     options: SweepOptions
@@ -147,8 +154,9 @@ class HorizontalBlock(nn.Module):
     """A block of the horizontal stream: it adds the vertical stream, a forward sweep across and an
     MLP to its input.
 
-    Its output at (r, q) depends on the tokens to the left of q in row r and on the vertical stream
-    at (r, q). Without `sweep_left` it sees only one token to the left.
+    Its output at (r, q) depends on its inputs in row r up to column q, which hold the tokens to the
+    left of q, and on the vertical stream at (r, q). Without `sweep_row`, the conditioned norm is
+    added in place of the sweep, and only the nearest token to the left is seen.
     """
 
     options: SweepOptions
@@ -158,14 +166,14 @@ class HorizontalBlock(nn.Module):
         options = self.options
         self.from_vertical = _dense(self, name="above")
         self.conditioned_norm = ConditionedNorm(options, self.matmul_dtype, name="entry")
-        if options.sweep_left:
+        if options.sweep_row:
             self.across = _sweep(self, "across", segment=options.segment)
         self.mlp = MLPBlock(options, self.matmul_dtype, name="mixer")
 
     def __call__(self, y_RQBD: jax.Array, x_RQBD: jax.Array, z_BZ: jax.Array) -> jax.Array:
         y_RQBD = y_RQBD + self.from_vertical(x_RQBD)
         h_RQBD = self.conditioned_norm(y_RQBD, z_BZ)
-        if self.options.sweep_left:
+        if self.options.sweep_row:
             h_RQBD = self.across(h_RQBD)
         return self.mlp(y_RQBD + h_RQBD)
 
@@ -173,7 +181,7 @@ class HorizontalBlock(nn.Module):
         """One token: (carries of the sweep across, y_BD, x_BD) -> (carries, y_BD)."""
         y_BD = y_BD + self.from_vertical(x_BD)
         h_BD = self.conditioned_norm(y_BD, z_BZ)
-        if self.options.sweep_left:
+        if self.options.sweep_row:
             carries, h_BD = self.across.step(carries, h_BD, column)
         return carries, self.mlp(y_BD + h_BD)
 
@@ -181,7 +189,9 @@ class HorizontalBlock(nn.Module):
 class SweepDecoder(nn.Module):
     """(z_BZ, tokens x_RQBI in [-1, 1]) -> likelihood parameters of every token, p_RQBP.
 
-    The parameters of a token depend on the tokens before it in raster order.
+    The parameters of a token depend on the tokens before it in raster order. What they mean is up
+    to the likelihood: with `categorical`, one softmax over all patterns of a token's pixels; with
+    `bernoulli`, pixels that are independent given the tokens before.
     """
 
     options: SweepOptions
@@ -282,6 +292,6 @@ class SweepDecoder(nn.Module):
         return position_RQ1D + self.embed_token_latent(latent_BRQV.transpose(1, 2, 0, 3))
 
     def _zero_carries(self, lines: int):
-        """The carries of one forward sweep over `lines` lines, at its start, for every block."""
+        """Zero states of a forward sweep over `lines` parallel lines, for every block."""
         zero = zero_carries(self.options.cell, self.options.width, lines)
         return (zero,) * self.options.blocks

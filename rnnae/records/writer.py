@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from rnnae import files
-from rnnae.errors import NonFiniteError
+from rnnae.errors import TRAIN_ANEW, NonFiniteError
 
 RECORDS = (files.METRICS, files.TIMING, files.STARTS)
 
@@ -52,10 +52,7 @@ class Writer:
         """Appends one record of metrics; NonFiniteError for a value that is not finite."""
         for name, value in values.items():
             if not math.isfinite(value):
-                raise NonFiniteError(
-                    f"{name} is {value} at step {step}; lower config.optim.learning_rate and train "
-                    "in another --workdir"
-                )
+                raise NonFiniteError(f"{name} is {value} at step {step}; {TRAIN_ANEW}")
         self._append(files.METRICS, step, {"epoch": epoch, **values})
 
     def write_timing(self, step: int, **values: float) -> None:

@@ -1,4 +1,8 @@
-"""`updates`: program calls one after another, when they stop to synchronise, and their metrics."""
+"""`updates`: the training loop, as calls of compiled programs.
+
+A *program call* runs up to `config.train.steps_per_call` training steps as one compiled program.
+`updates` makes one call after another, and hands out the state whenever `SyncPolicy` asks for it.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +13,7 @@ import numpy as np
 from rnnae.data import pipeline
 from rnnae.data.images import ImageArray
 from rnnae.devices import distributed, parallel, signals
-from rnnae.errors import NonFiniteError
+from rnnae.errors import TRAIN_ANEW, NonFiniteError
 from rnnae.records.writer import Writer
 from rnnae.state import TrainState
 from rnnae.training.progress import Progress, Reading
@@ -39,7 +43,7 @@ def updates(
     progress: Progress,
 ) -> Iterator[tuple[int, TrainState]]:
     """Trains from `step` on, one program call per item of `batches`; yields (step, state) whenever
-    `sync` says so.
+    `sync` asks for a pause.
 
     Call n is dispatched before the metrics of call n - 1 are read, so that the device does not wait
     for the host. All metrics have been read before a state is yielded.
@@ -53,8 +57,9 @@ def updates(
     for images in batches:
         count = len(images)
         shards = parallel.shard_batches(images, devices)
-        if count not in programs:  # a run has two or three different lengths of call
-            while unread:  # or the running call would be timed as part of the compilation
+        if count not in programs:  # calls at the ends of epochs and of the run may be shorter
+            # Finish earlier calls first: their time must not be excluded as compilation time.
+            while unread:
                 read_oldest()
             begin = time.monotonic()
             programs[count] = call.lower(train_state, shards).compile()
@@ -65,47 +70,48 @@ def updates(
         train_state, metrics = programs[count](train_state, shards)
         step += count
         unread.append((step, metrics))
-        due = sync.due(step)
-        while len(unread) > (0 if due else 1):
+        pause = sync.pause_after(step)
+        while len(unread) > (0 if pause else 1):
             read_oldest()
-        if due:
+        if pause:
             yield step, train_state
             meter.start()
 
 
 class SyncPolicy:
-    """When the loop stops to hand out its state: for a validation, for a checkpoint after `seconds`
-    of training, because of a signal, and at the end."""
+    """When the loop pauses to hand out its state: for a validation, for a checkpoint every
+    `seconds`, because of a signal, and at the end."""
 
     def __init__(self, schedule: Schedule, seconds: float):
         self._schedule, self._seconds = schedule, seconds
         self._last = time.monotonic()
-        self._pending: Callable[[], int] = lambda: 0
+        self._previous_answer: Callable[[], int] = lambda: 0
 
-    def due(self, step: int) -> bool:
-        """Whether to stop after `step`; the same in every process."""
+    def pause_after(self, step: int) -> bool:
+        """Whether to pause after `step`; the same in every process."""
         now = time.monotonic()
-        wanted = signals.received() or now - self._last > self._seconds
-        asked = distributed.async_max(wanted)
-        if distributed.several():  # use the answer one call later, so that nobody waits for it
-            asked, self._pending = self._pending, asked
-        due = asked() > 0 or step == self._schedule.total or self._schedule.validation_due(step)
-        if due:
+        wants_pause = signals.received() or now - self._last > self._seconds
+        answer = distributed.async_max(wants_pause)
+        if distributed.several():
+            # Asking all processes takes time, so the loop acts on the answer one call later.
+            answer, self._previous_answer = self._previous_answer, answer
+        schedule = self._schedule
+        pause = answer() > 0 or step == schedule.total or schedule.validation_due(step)
+        if pause:
             self._last = now
-            self._pending()  # no collective may be in flight beside those of the validation
-            self._pending = lambda: 0
-        return due
+            self._previous_answer()  # no collective may be in flight during a validation
+            self._previous_answer = lambda: 0
+        return pause
 
 
 class ThroughputMeter:
-    """Reads the metrics of each call: checks that they are finite and records them, with the speed.
+    """Reads the metrics of each call, checks that they are finite, and records them with the speed.
 
-    `share` is the number of seeds that train in the same program, each of which counts an equal
-    share of the time.
+    `seeds_in_program` seeds train in the same program, and each counts an equal share of the time.
     """
 
-    def __init__(self, schedule: Schedule, writer: Writer, share: int = 1):
-        self._schedule, self._writer, self._share = schedule, writer, share
+    def __init__(self, schedule: Schedule, writer: Writer, seeds_in_program: int = 1):
+        self._schedule, self._writer, self._seeds = schedule, writer, seeds_in_program
         self._seconds = max((r["seconds"] for r in writer.timings()), default=0.0)
         self.start()
 
@@ -127,15 +133,15 @@ class ThroughputMeter:
         _check_finite(values, step - count)
         means = {name: float(x.mean(axis=0)) for name, x in values.items()}
         now = time.monotonic()
-        seconds, self._begin = (now - self._begin) / self._share, now
+        seconds, self._begin = (now - self._begin) / self._seeds, now
         self._seconds += seconds
         speed = count * self._schedule.batch_size / max(seconds, 1e-9)
         epoch = self._schedule.epoch(step)
         self._writer.write_metrics(step, epoch, {f"train/{k}": v for k, v in means.items()})
         self._writer.write_timing(step, seconds=self._seconds, images_per_second=speed)
         # At the mean speed so far.
-        left = self._seconds / step * (self._schedule.total - step) * self._share
-        return Reading(step, means, speed, left)
+        seconds_left = self._seconds / step * (self._schedule.total - step) * self._seeds
+        return Reading(step, means, speed, seconds_left)
 
 
 def _check_finite(values: dict[str, np.ndarray], step: int) -> None:
@@ -146,6 +152,5 @@ def _check_finite(values: dict[str, np.ndarray], step: int) -> None:
     k = int(np.argmin(finite_K))
     raise NonFiniteError(
         f"loss {values['loss'][k]} with gradient norm {values['grad_norm'][k]} at step "
-        f"{step + k + 1}, learning rate {values['learning_rate'][k]:.3g}; the last checkpoint is "
-        "from before it; lower config.optim.learning_rate or config.optim.clip_norm"
+        f"{step + k + 1}, learning rate {values['learning_rate'][k]:.3g}; {TRAIN_ANEW}"
     )

@@ -1,4 +1,4 @@
-"""What a run does besides updates: describe itself, save, validate, and finish by a test."""
+"""What a run does besides updates: describe itself, save, validate, and finish with its test."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from flax import linen as nn
 from rnnae import files, state
 from rnnae.data import pipeline
 from rnnae.devices import distributed, signals
-from rnnae.errors import NonFiniteError
+from rnnae.errors import TRAIN_ANEW, NonFiniteError
 from rnnae.evaluation import figures, flops
 from rnnae.evaluation.evaluate import Evaluator, format_metrics
 from rnnae.records import provenance
@@ -26,8 +26,8 @@ from rnnae.training.schedule import Schedule
 _PREVIEW = figures.MixtureSize(images=2000, components=10)
 
 
-class Run(NamedTuple):
-    """What the functions here need of one run that is being trained."""
+class TrainingRun(NamedTuple):
+    """Everything that belongs to a run in training, except its state."""
 
     config: ml_collections.ConfigDict  # resolved
     workdir: Path
@@ -39,7 +39,7 @@ class Run(NamedTuple):
     log: Callable[[str], None]
 
 
-def describe(run: Run, train_state: TrainState, devices: Sequence[jax.Device]) -> None:
+def describe(run: TrainingRun, train_state: TrainState, devices: Sequence[jax.Device]) -> None:
     """Writes the table of parameters to summary.txt, prints their number, and records where and
     with what the run starts."""
     if not distributed.is_primary():
@@ -65,26 +65,25 @@ def describe(run: Run, train_state: TrainState, devices: Sequence[jax.Device]) -
     run.writer.write_start(step, about)
 
 
-def save(run: Run, step: int, train_state: TrainState) -> None:
+def save(run: TrainingRun, step: int, train_state: TrainState) -> None:
     """Flushes the records and saves a checkpoint.
 
-    Raises NonFiniteError for parameters that are not finite: the loss that would show it belongs to
-    the next step, and by then the checkpoint would be useless.
+    Raises NonFiniteError for parameters that are not finite. A loss is computed before its update,
+    so it cannot show that the newest parameters are not finite.
     """
     if not state.is_finite(train_state.params):
         raise NonFiniteError(
-            f"the parameters are not finite after step {step}; the last checkpoint is from before "
-            "it; lower config.optim.learning_rate or config.optim.clip_norm"
+            f"the parameters are not finite after step {step}, which was not saved; {TRAIN_ANEW}"
         )
     run.writer.sync()
     run.checkpoints.save("latest", step, train_state)
 
 
-def validate(run: Run, step: int, train_state: TrainState) -> None:
-    """Validation metrics, best checkpoint, record and figures, in the order that survives a kill.
+def validate(run: TrainingRun, step: int, train_state: TrainState) -> None:
+    """Measures the validation images, saves the best checkpoint, records, and draws figures.
 
-    An interrupted validation leaves no record, so the continued run repeats it. Does nothing if the
-    record is there.
+    The record comes after the checkpoint. So an interrupted validation leaves no record, and the
+    continued run repeats it. If the record is there, this function does nothing.
     """
     done = {r["step"]: r["valid/loss"] for r in run.writer.metrics() if "valid/loss" in r}
     if distributed.on_primary(lambda: step in done):
@@ -96,10 +95,10 @@ def validate(run: Run, step: int, train_state: TrainState) -> None:
     # Everything is recorded and saved, so a signal need not wait for the figures, which take time.
     signals.check(f"after the validation at step {step}")
     if distributed.is_primary():
-        _draw(run, step, train_state, _PREVIEW)
+        _write_figures(run, step, train_state, _PREVIEW)
 
 
-def finish(run: Run, step: int, train_state: TrainState) -> dict[str, float]:
+def finish(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, float]:
     """Test metrics of the averaged weights, the mixture over the latents, and the last figures.
 
     Test metrics that were recorded before are returned and not measured again.
@@ -120,33 +119,33 @@ def finish(run: Run, step: int, train_state: TrainState) -> dict[str, float]:
             run.log("fitting a mixture of Gaussians to the latents of the training images")
         components = run.config.eval.mixture_components
         size = figures.MixtureSize(figures.MIXTURE_IMAGES, components)
-        _draw(run, step, train_state, size, mixture_path=run.workdir / files.MIXTURE)
+        _write_figures(run, step, train_state, size, mixture_path=run.workdir / files.MIXTURE)
         run.log(f"figures in {last.parent}")
     distributed.wait_for_all()  # a process that exited early would look as if it had been lost
     return result
 
 
-def _test_metrics(run: Run, step: int) -> dict[str, float] | None:
+def _test_metrics(run: TrainingRun, step: int) -> dict[str, float] | None:
     """The test metrics that were recorded after `step` steps, if they were."""
     records = [r for r in run.writer.metrics() if r["step"] == step and "test/loss" in r]
     return {k: v for k, v in records[0].items() if k.startswith("test/")} if records else None
 
 
-def _record(run: Run, split: str, step: int, means: dict[str, float]) -> None:
+def _record(run: TrainingRun, split: str, step: int, means: dict[str, float]) -> None:
     epoch = run.schedule.epoch(step)
     run.writer.write_metrics(step, epoch, {f"{split}/{name}": v for name, v in means.items()})
     count = len(getattr(run.splits, split))
     run.log(f"epoch {epoch:.3g}  {split} ({count:,} images): {format_metrics(means)}")
 
 
-def _draw(
-    run: Run,
+def _write_figures(
+    run: TrainingRun,
     step: int,
     train_state: TrainState,
     mixture: figures.MixtureSize,
     mixture_path: Path | None = None,
 ) -> None:
-    figures.draw_weights(
+    figures.write_training_figures(
         run.evaluator.model,
         jax.device_get(train_state.ema),
         run.config,

@@ -21,7 +21,7 @@ from rnnae.training.loop import SyncPolicy, ThroughputMeter, batches, updates
 from rnnae.training.progress import Reading
 from rnnae.training.schedule import Schedule
 from rnnae.training.step import make_train_step
-from rnnae.training.train import choose_devices, load_data, make_progress, open_run, train
+from rnnae.training.train import agree_on_devices, load_data, make_progress, open_run, train
 
 
 def train_seeds(
@@ -68,7 +68,7 @@ def train_together(
     count = len(configs)
     with contextlib.ExitStack() as stack:
         stack.enter_context(signals.handled())
-        devices = choose_devices(configs[0], workdirs[0])
+        devices = agree_on_devices(configs[0], workdirs[0])
         distributed.check_same("the list of seeds", str([config.seed for config in configs]))
         loaded = [load_data(c, workdir) for c, workdir in zip(configs, workdirs, strict=True)]
         config, splits = loaded[0]  # for everything that does not depend on the seed
@@ -101,7 +101,9 @@ def train_together(
             _stacked_batches(runs, schedule, step),
             devices,
             SyncPolicy(schedule, config.train.checkpoint_every_seconds),
-            SeedMeters([ThroughputMeter(schedule, run.writer, share=count) for run in runs]),
+            SeedMeters(
+                [ThroughputMeter(schedule, run.writer, seeds_in_program=count) for run in runs]
+            ),
             progress,
         )
         for step, train_state in steps:
@@ -126,7 +128,7 @@ def vmap_over_seeds(train_step: Callable) -> Callable:
 
 
 def _stacked_batches(
-    runs: Sequence[milestones.Run], schedule: Schedule, step: int
+    runs: Sequence[milestones.TrainingRun], schedule: Schedule, step: int
 ) -> Iterator[np.ndarray]:
     """uint8 (K, S, B, H, W, C) for each call from `step` on: each seed has its own data order."""
     streams = [batches(run.splits.train, schedule, step, run.config.seed) for run in runs]

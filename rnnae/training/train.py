@@ -1,4 +1,18 @@
-"""`train(config, workdir)`: one run, from its config to its test metrics."""
+"""`train(config, workdir)`: one run, from its config to its test metrics.
+
+A run on one device that nobody interrupts, without its records and figures, is
+
+    splits = build.load_splits(config)
+    model = build.build_model(config)
+    optimizer, learning_rate = build.build_optimizer(config, steps)
+    train_state = state.create(model, optimizer, model.image_shape, config.seed)
+    train_step = make_train_step(config, optimizer, learning_rate, device)
+    for images in batches:
+        train_state, metrics = train_step(train_state, images)
+    return Evaluator(model, [device], config)(train_state.ema, splits.test, full=True).means
+
+All the rest here is for several devices and processes, signals, checkpoints and continuing.
+"""
 
 import contextlib
 import json
@@ -31,7 +45,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(signals.handled())
-        devices = choose_devices(config, Path(workdir))
+        devices = agree_on_devices(config, Path(workdir))
         config, splits = load_data(config, Path(workdir))
         schedule = Schedule.from_config(config, len(splits.train))
         progress = stack.enter_context(make_progress(config, splits, schedule))
@@ -64,7 +78,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
         return milestones.finish(run, step, train_state)
 
 
-def choose_devices(config: ml_collections.ConfigDict, workdir: Path) -> list[jax.Device]:
+def agree_on_devices(config: ml_collections.ConfigDict, workdir: Path) -> list[jax.Device]:
     """The devices of a run, after checking that all its processes agree and that its batch divides
     over them."""
     devices = parallel.choose_devices(config.devices)
@@ -105,7 +119,7 @@ def open_run(
     devices: Sequence[jax.Device],
     log: Callable[[str], None],
     stack: contextlib.ExitStack,
-) -> tuple[milestones.Run, TrainState]:
+) -> tuple[milestones.TrainingRun, TrainState]:
     """Locks `workdir`, opens its records, and restores the newest checkpoint or initialises the
     state; `stack` closes the files."""
     primary = distributed.is_primary()
@@ -123,7 +137,9 @@ def open_run(
     stack.enter_context(contextlib.closing(writer))
     writer.write_config(config.to_dict())
     evaluator = Evaluator(model, devices, config)
-    run = milestones.Run(config, workdir, schedule, splits, evaluator, writer, checkpoints, log)
+    run = milestones.TrainingRun(
+        config, workdir, schedule, splits, evaluator, writer, checkpoints, log
+    )
     train_state = train_state if restored is None else restored
     milestones.describe(run, train_state, devices)
     if restored is not None:

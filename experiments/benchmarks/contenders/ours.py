@@ -170,7 +170,7 @@ def images(size: dict) -> Program:
     codes_BZ = jax.random.normal(jax.random.key(1), (size["batch"], model.latent_dimensions))
     if size.get("rerun"):
         return timed(_rerun(model, params, codes_BZ, key_B))
-    run = trained_run.Run(model, params, config, step=0)
+    run = trained_run.TrainedRun(model, params, config, step=0)
     return timed(lambda: run.decode(np.asarray(codes_BZ)))
 
 

@@ -14,12 +14,12 @@ Gates = tuple[jax.Array, ...]  # pre-activations of the gates, (B, D) each
 
 
 class GatedCell(Cell):
-    """Interface of a cell whose step has one matrix product with the state and no other parameter.
+    """Interface of a cell whose only parameters are the two layers `input` and `recurrent`.
 
     The layer `input` maps the input to projected_BG. The layer `recurrent` maps the state to
     recurrent_BG. The pre-activations of the gates are `input_gates(projected_BG) +
     recurrent_gates(recurrent_BG)`, where both functions are linear. `update` maps (carry, gates) to
-    the new carry. All three functions are elementwise and use no parameters.
+    the new carry. These three functions are elementwise and have no parameters.
     `scans.gated` relies on these properties.
     """
 
@@ -179,8 +179,8 @@ class LayerNormLSTMCell(Cell):
         )
         self.input = dense()
         # Equation 20 has one bias b: it is the bias of this norm. The recurrent norm has a gain
-        # only. The bias starts at random values: without them, and without input, a state of zeros
-        # would stay zero, where the derivative of each norm is a thousand.
+        # only. With zero biases and zero inputs the state would stay zero, where a LayerNorm
+        # multiplies gradients by 1 / sqrt(1e-6) = 1,000. So the bias starts at random values.
         self.input_norm = nn.LayerNorm(bias_init=gate_bias(4, random=True, g1=1.0))
         self.recurrent = dense(kernel_init=orthogonal_gates(4))
         self.recurrent_norm = nn.LayerNorm(use_bias=False)
