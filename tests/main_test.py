@@ -50,7 +50,7 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--config.train.epochs=0"), "config.train.epochs"),
         ((MNIST, "--config.optim.schedule=warm_cosine"), "did you mean 'warmup_cosine'"),
         ((MNIST, "--config.optim.precision=bf16"), "one of float32, bfloat16"),
-        ((MNIST, "--config.model.name=draw"), "a draw model has no connections"),
+        ((MNIST, "--config.model.name=draw"), "a draw model has no autoregressive, connections"),
         ((MNIST, '--config.eval.seeds=("a",)'), "config.eval.seeds must be one or more numbers"),
         ((MNIST, "--config.eval.seeds=(1.5,)"), "config.eval.seeds must be one or more numbers"),
         ((MNIST, "--mode=sampel"), "train|evaluate|sample"),
@@ -170,7 +170,7 @@ def test_impossible_values(key, value):
         check(config)
 
 
-@pytest.mark.parametrize("model, key", [("draw", "read_size"), ("sweep", "window")])
+@pytest.mark.parametrize("model, key", [("draw", "read_size"), ("sweep", "segment")])
 def test_impossible_values_of_a_model(model, key):
     config = default(model)
     config.model[key] = -1

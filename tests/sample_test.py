@@ -67,7 +67,9 @@ def test_two_devices_draw_what_one_does(run, monkeypatch):
         trained_run.Run(model, params["params"], c, 0).sample(40, seed=1) for c in (alone, both)
     ]
     assert np.array_equal(*drawn) and len(np.unique(drawn[0], axis=0)) > 35
-    monkeypatch.setattr(run.parallel, "map_examples", lambda function, devices: len(devices))
+    monkeypatch.setattr(
+        trained_run.parallel, "map_examples", lambda function, devices: len(devices)
+    )
     made = trained_run._over_devices.__wrapped__
     assert [made(run.model, "decode_mean", (), most) for most in (0, 1)] == [2, 1]
 

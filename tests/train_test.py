@@ -20,7 +20,9 @@ SHAPE = (6, 5, 1)
 
 def setup(name="sequence", learning_rate=1e-2, **changes):
     width = {"widths": (32,)} if name == "mlp" else {"width": 16}
-    tokens = {"patch": 1, "likelihood__block": 1, "blocks": 1} if name == "sweep" else {}
+    tokens = {"patch": 1, "blocks": 1} if name == "sweep" else {}
+    if name == "sweep" and changes.get("likelihood__name", "categorical") == "categorical":
+        tokens["likelihood__block"] = 1
     config = tiny.config(name, SHAPE, latent__size=8, **width, **tokens, **changes)
     built = trained_run.build(config, 1)[0]
     schedule = optax.constant_schedule(learning_rate)
