@@ -56,7 +56,7 @@ class Dense(nn.Module):
         y_NO = matmul(x_XI.reshape(math.prod(lead), inputs), kernel_IO, self.matmul_dtype)
         if self.use_bias:
             bias_O = self.param("bias", self.bias_init, (self.features,), jnp.float32)
-            y_NO = y_NO + bias_O[None]
+            y_NO = y_NO + bias_O.reshape(1, -1)
         return y_NO.reshape(*lead, self.features)
 
 
