@@ -32,7 +32,6 @@ def test_every_key_is_in_the_reference_with_its_default(model):
 def test_the_choices_in_the_reference_are_those_of_the_code():
     dicts = {
         "data.name": DATASETS,
-        "model.name": MODELS,
         "model.cell": CELLS,
         "model.order": ORDERS,
         "latent.name": LATENTS,

@@ -115,7 +115,7 @@ def test_mutual_information_against_every_pair():
     """log q(z_i | x_i) - log of the mean over j of q(z_i | x_j), z_i drawn."""
     model = linear_gaussian()
     made = evaluator(model, mutual_information_images=7)
-    found = made.scores({}, IMAGES, seed=3).of_split["mutual_information"]
+    found = made.scores({}, IMAGES, seed=3).split_metrics["mutual_information"]
     q = model.apply({}, IMAGES[:7] / np.float32(255), method="posterior")
     z_SZ = np.asarray(
         q.reparameterize(normal_noise(evaluate._example_keys(3, jnp.arange(7)), SIZE))

@@ -142,9 +142,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.eval.importance_samples = 128  # K of the test log-likelihood estimate; 0 = bound only
     config.eval.mutual_information_images = 1000  # images of the mutual information; 0 = off
     config.eval.checkpoint = "latest"  # to evaluate and sample; best = lowest validation loss
-    config.eval.mixture_components = (
-        100  # of the mixture of Gaussians that is fitted after training
-    )
+    config.eval.mixture_components = 100  # Gaussians of the mixture fitted after training
 
     config.compilation_cache = "~/.cache/rnnae/jax"  # directory of compiled programs; "" = off
     config.keep_memory = True  # keep freed memory in the process: faster on CPUs with glibc
