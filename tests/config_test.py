@@ -25,7 +25,7 @@ def test_every_key_is_in_the_reference_with_its_default(model):
         written, comment = entries[of_model, key]
         found = eval(written)  # an expression of defaults.py, such as 0.5**0.5
         assert (list(found) if isinstance(found, tuple) else found) == value, key
-        assert comment or reference.choices(key) or key in ("model.encoder_blocks",), key
+        assert comment, key
         assert f"--config.{key}={written}" in reference.text()
 
 
@@ -39,7 +39,10 @@ def test_the_choices_in_the_reference_are_those_of_the_code():
     }
     assert dicts.keys() == DICTS.keys()
     for key, implementations in dicts.items():
-        assert reference.choices(key) == tuple(implementations)
+        assert reference.choices(key) == (
+            *implementations,
+            *(("folder",) if key == "data.name" else ()),
+        )
     assert set(MODELS) == set(MODEL_DEFAULTS)
     assert reference.choices("optim.name") == CHOICES["optim.name"]
 

@@ -12,7 +12,7 @@ from rnnae.errors import choose
 
 def _sequence() -> dict:
     return {
-        "name": "sequence",
+        "name": "sequence",  # the model; chosen by the config file
         "order": "rows",  # scan order: what one token is
         "patch": 4,  # side of a token in pixels, for order=patches
         "cell": "lstm",  # recurrent cell
@@ -30,14 +30,14 @@ def _sequence() -> dict:
 
 def _mlp() -> dict:
     return {
-        "name": "mlp",
+        "name": "mlp",  # the model; chosen by the config file
         "widths": (512, 256),  # hidden units of the encoder's layers; the decoder mirrors them
     }
 
 
 def _draw() -> dict:
     return {
-        "name": "draw",
+        "name": "draw",  # the model; chosen by the config file
         "cell": "lstm",  # recurrent cell
         "width": 256,  # D, units of the encoder's cell and of the decoder's
         "steps": 64,  # T, glimpses; each samples latent.size latent dimensions
@@ -50,7 +50,7 @@ def _draw() -> dict:
 
 def _sweep() -> dict:
     return {
-        "name": "sweep",
+        "name": "sweep",  # the model; chosen by the config file
         "patch": 2,  # side of a token in pixels
         "cell": "min_gru",  # recurrent cell
         "width": 64,  # D, of both streams and of the state of every sweep
@@ -103,9 +103,7 @@ def default(model: str = "sequence") -> ConfigDict:
 
     config.likelihood = ConfigDict()
     config.likelihood.name = "gaussian"  # p(image | decoder outputs)
-    config.likelihood.sigma = (
-        0.5**0.5
-    )  # gaussian: standard deviation; the default gives squared error
+    config.likelihood.sigma = 0.5**0.5  # gaussian: standard deviation; here, the squared error
     config.likelihood.block = 2  # categorical: side of the patch that is one softmax
     config.likelihood.components = 10  # logistic_mixture: components
 
