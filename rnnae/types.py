@@ -2,14 +2,16 @@
 
     B  example of a batch              H W C  image height, width, channel
     N  image of a set, or device       I      value of an input token
-    T  recurrent step                  G      gate pre-activation (a multiple of D)
-    K  training step of one call       P      likelihood parameter
+    T  recurrent step                  O      output of a dense layer
+    K  training step of one call,      G      gate pre-activation (a multiple of D)
+       or importance sample            P      likelihood parameter
     D  cell width                      M      mixture component
     Z  latent width                    S      image strip, interpolation step, or seed
-    X  any leading axes                1      an axis of size one, for broadcasting
     R  row of a grid of tokens         Q      column of a grid of tokens
     L  line (row or column) of a grid  E      channel of a linear recurrence
+    X  any leading axes                1      an axis of size one, for broadcasting
 
+A file that uses another letter, or one of these for another axis, explains it where it is used.
 So `h_TBD` outside a scan over time is `h_BD` inside it.
 """
 

@@ -66,7 +66,7 @@ def filters(centre_B: jax.Array, window: Window, size: int, pixels: int) -> jax.
     offset = jnp.arange(size) - size / 2 + 0.5  # i - N / 2 - 0.5 for i from 1
     mean_BN = centre_B[:, None] + offset[None] * window.stride[:, None]  # (19), (20)
     mean_BN1 = mean_BN[..., None]
-    # (25), (26) with every exponential divided by that of the pixel nearest to the filter. After
+    # A is the pixel along the axis. (25), (26) with every exponential divided by that of the pixel nearest to the filter. After
     # normalisation the result is the same, and it is also correct if a filter is so far outside
     # the image that all its exponentials are zero.
     pixel_11A = jnp.arange(1.0, pixels + 1)[None, None]
