@@ -17,7 +17,7 @@ Exit codes:
     1    a bug in rnnae, with its traceback
     2    a flag or a config value is invalid
     3    no run there, no checkpoint that can be trusted, or none can be written
-    4    the loss is not finite
+    4    the loss, a gradient or a parameter is not finite
     5    data are missing or damaged
     6    another process of the run is gone, or was started differently
     7    a file cannot be read or written
@@ -61,7 +61,9 @@ _TOGETHER = flags.DEFINE_bool(
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Let jax find the other processes.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
 _PROCESSES = flags.DEFINE_integer(
-    "processes", None, "Number of processes; 1 alone means that this process trains alone."
+    "processes",
+    None,
+    "Number of processes. If only this is given, as 1, this process trains by itself.",
 )
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
@@ -169,7 +171,7 @@ def _explain_config(error: Exception, file: str) -> str:
 
 
 def run(mode: str, config: ConfigDict, workdir: Path) -> None:
-    """Runs a mode. It imports what the mode needs, so that a wrong flag is reported at once."""
+    """Runs a mode. Its imports are slow, and come only after the flags have been checked."""
     from rnnae.devices import distributed, runtime
 
     count = distributed.connect(

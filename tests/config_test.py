@@ -50,7 +50,7 @@ def test_defaults_are_valid_choices(model):
     check(default(model))
 
 
-def test_changes_name_what_makes_another_run():
+def test_changes_are_the_keys_that_make_another_run():
     old = resolved(default(), (28, 28, 1))
     new = resolved(default(), (28, 28, 1))
     new.train.epochs, new.data.data_dir, new.eval.seeds = 7, "elsewhere", (3,)
@@ -60,7 +60,7 @@ def test_changes_name_what_makes_another_run():
     assert "model.widths" in [k for k, *_ in changes(old.to_dict(), default("mlp").to_dict())]
 
 
-def test_a_key_that_an_older_run_did_not_have_was_at_its_default():
+def test_a_key_that_an_older_run_did_not_have_counts_as_its_default():
     old, new = default().to_dict(), resolved(default(), (0, 0, 0), "some images")
     del old["data"]["fingerprint"], old["optim"]["matmul_precision"]
     assert changes(old, new.to_dict()) == []

@@ -21,7 +21,7 @@ def test_image_metrics_against_numpy(shape):
     assert (np.abs(metrics.ssim(x, y)) < 0.5).all()
 
 
-def test_ssim_of_a_single_window_by_hand():
+def test_ssim_of_a_single_window_equals_its_formula():
     """An 11 x 11 image has a single window (Wang et al. 2004, equation 13)."""
     x, y = (a.astype(np.float64) for a in pair((11, 11, 1)))
     g = np.exp(-0.5 * ((np.arange(11) - 5) / 1.5) ** 2)

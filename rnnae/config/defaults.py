@@ -80,7 +80,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.seed = 0  # of the parameters, the data order and every other random number
 
     config.data = ConfigDict()
-    config.data.name = "mnist"  # data set; or one that lies prepared by TFDS in data_dir
+    config.data.name = "mnist"  # data set; or the name of one that TFDS prepared in data_dir
     config.data.data_dir = "data"  # directory of prepared TFDS data sets
     config.data.source_dir = ""  # directory of the published files, or of your images (name=folder)
     config.data.shape = (0, 0, 0)  # height, width, channels; needed for name=folder only
@@ -89,7 +89,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.data.train_on_all = False  # train on the validation images too, for final runs
     config.data.train_images = 0  # train on the first n images only; 0 = all
     config.data.in_memory_gib = 4.0  # splits larger than this are read from disk batch by batch
-    config.data.binarise = "none"  # dynamic: pixels ~ Bernoulli(intensity), anew at every visit
+    config.data.binarise = "none"  # dynamic: pixels ~ Bernoulli(intensity) at every visit
 
     config.model = ConfigDict(hyperparameters())
 

@@ -1,7 +1,7 @@
 """SIGTERM and SIGINT during a run, in one of two modes.
 
 *Deferred*: the signal is remembered, and `check` raises Stopped where the run can stop without
-losing anything. *Immediate*: the signal raises Stopped at once. A run is in immediate mode before
+losing anything. *Immediate*: the signal itself raises Stopped. A run is in immediate mode before
 its first step and after its last checkpoint, and in deferred mode between. A second signal is
 always immediate. Where several processes train one model, a signal to one of them stops all at the
 same step, so there the mode is always deferred.
@@ -73,7 +73,7 @@ def check(where: str) -> None:
     _stop(distributed.maximum(_state.received), where)
 
 
-def check_alone(where: str) -> None:
+def check_single_process(where: str) -> None:
     """`check` in work that only process 0 does: one of several processes does not stop there,
     because the others would wait for it."""
     if not distributed.several():
