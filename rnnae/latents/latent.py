@@ -63,8 +63,8 @@ class Latent(nn.Module):
 
     The posterior is `diagonal`, q(z | x) = N(z; mean, scale); or `autoregressive`, a product over
     chunks of N(z_t | z_<t, x). In the second, an LSTM over the chunks adds to mean and log_scale
-    what the previous chunks imply (as in the inverse autoregressive flow of Kingma et al. 2016,
-    with a recurrence as its network).
+    what the previous chunks imply. It resembles the inverse autoregressive flow of Kingma et al.
+    (2016), with a recurrence as its network.
 
     A subclass is a prior. It implements `kl_and_log_prior` and `sample_prior`.
     """

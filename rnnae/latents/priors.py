@@ -35,8 +35,8 @@ class Deterministic(Latent):
 
 
 class NoLatent(Deterministic):
-    """A latent with no dimensions, for an autoregressive decoder that models the images alone. Its
-    log-likelihood is exact."""
+    """A latent with no dimensions, for an autoregressive decoder that models the images by itself.
+    Its log-likelihood is exact."""
 
     options: ClassVar[tuple[str, ...]] = ()
 
