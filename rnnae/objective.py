@@ -1,6 +1,6 @@
 """From the terms of each example to the loss, importance-weighted bounds, and bits. Pure maths.
 
-This is the only place that reduces terms, and the only one that divides by log 2.
+Only this file turns terms into a loss or a bound, and only this file divides by log 2.
 """
 
 import math

@@ -71,7 +71,7 @@ def test_restoring_without_checkpoints_gives_none(tmp_path):
     assert restore(tmp_path) is None
 
 
-def test_keeps_the_last_two_and_the_best(tmp_path):
+def test_the_last_two_states_and_the_best_one_are_kept(tmp_path):
     save(tmp_path, (1, 2, 3))
     save(tmp_path, (1, 3), kind="best")
     checkpoints = Checkpoints(tmp_path)

@@ -29,7 +29,7 @@ def test_every_key_is_in_the_reference_with_its_default(model):
         assert f"--config.{key}={written}" in reference.text()
 
 
-def test_the_choices_in_the_reference_are_those_of_the_code():
+def test_the_choices_in_the_reference_are_the_keys_of_the_dicts():
     dicts = {
         "data.name": DATASETS,
         "model.name": MODELS,

@@ -150,7 +150,7 @@ def one_of_several(monkeypatch):
     monkeypatch.setattr(distributed, "several", lambda: True)
 
 
-def test_only_errors_of_the_connection_are_lost_processes(one_of_several):
+def test_only_connection_errors_become_process_errors(one_of_several):
     lost = jax.errors.JaxRuntimeError("UNAVAILABLE: Connection reset by peer")
     with (
         pytest.raises(ProcessError, match="lost contact with another"),

@@ -112,7 +112,7 @@ def test_a_run_on_two_devices_resumes_bit_for_bit(directory, tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_a_run_with_random_numbers_resumes_bit_for_bit(directory, tmp_path, monkeypatch):
-    """Latents, pixels and importance samples, and weights that depend on the step."""
+    """They are latents, pixels and importance samples. The KL weight depends on the step."""
     config = runs.config(
         directory,
         data__binarise="dynamic",

@@ -148,7 +148,7 @@ def test_import_is_light():
     assert done.stdout.strip() == "False" and time.monotonic() - begin < 3
 
 
-def test_public_names():
+def test_public_names_are_imported_at_first_use():
     import rnnae
 
     assert all(callable(getattr(rnnae, name)) for name in ("load", "train", "evaluate"))

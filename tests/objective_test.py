@@ -94,5 +94,5 @@ def test_mutual_information_of_a_gaussian_channel():
     assert found == pytest.approx(0.5 * np.log(10), abs=0.05)
 
 
-def test_bits_per_dim():
+def test_bits_per_dim_are_nats_per_value_divided_by_log_2():
     assert objective.bits_per_dim(8 * np.log(2), 4) == pytest.approx(2)

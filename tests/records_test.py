@@ -49,7 +49,7 @@ def test_a_table_is_reproduced_without_its_runs(plant, tmp_path, capsys):
     assert len(_stored_runs(out)) == 9 and b"/home/user" not in b"".join(files.values())
 
 
-def test_stored_records_are_those_of_the_run(plant, tmp_path):
+def test_stored_records_equal_the_records_of_the_run(plant, tmp_path):
     rows = {"a": {"model.width": 3}, "of a": {"weights_from": "a", "eval.importance_samples": 8}}
     argv, out = plant(ROWS=rows, SEEDS=(0,)), tmp_path / "out"
     assert run.main(argv) == 0

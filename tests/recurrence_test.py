@@ -29,7 +29,7 @@ def build(cell="lstm", layers=1, direction="forward", connections="residual"):
 )
 @pytest.mark.parametrize("name", CELLS)
 def test_scan_equals_loop_in_value_and_gradient(name, shape, reverse, monkeypatch):
-    """For inputs narrower and wider than the cell, for each example or the same for all."""
+    """For inputs narrower and wider than the cell, one per example or one for all examples."""
     monkeypatch.setattr(
         scans, "_GRADIENT_ROWS", 2 * BATCH
     )  # add to the kernel's gradient once for two steps
@@ -142,8 +142,8 @@ def test_unknown_direction_and_stepping_backward_are_refused():
 def test_a_linear_recurrence_and_its_gradient_equal_a_loop(
     steps, own, implementation, reverse, dtype
 ):
-    """With respect to coefficients, inputs and first state. 40 steps are more than are unrolled.
-    `own` is the shape of the coefficients without their last axis."""
+    """With respect to coefficients, inputs and first state. 40 steps are too many to be
+    unrolled. `own` is the shape of the coefficients without their last axis."""
     keys = jax.random.split(jax.random.key(0), 4)
     b_TBD, weights = (jax.random.normal(k, (steps, BATCH, WIDTH), dtype) for k in keys[:2])
     a_TBD = jax.random.normal(keys[2], (*own, WIDTH), dtype)

@@ -66,7 +66,7 @@ def test_two_devices_train_seeds_as_one_device_does(directory, together):
 
 @pytest.mark.slow
 def test_stopped_and_killed_seeds_resume_bit_for_bit(directory, together, tmp_path, monkeypatch):
-    """Stopped by a signal, then killed after one seed was saved and the other was not."""
+    """They are stopped by a signal, then killed after one seed was saved and the other was not."""
     config = runs.config(directory)
     read, save = loop.ThroughputMeter.read, Checkpoints.save
 

@@ -1,4 +1,4 @@
-"""Sweeps against loops. The decoder is causal and normalised, and samples follow its likelihood."""
+"""Sweeps against loops. The decoder is causal and normalised; samples follow its likelihood."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""A trained run as a notebook uses it."""
+"""The methods of a trained run, as a notebook calls them."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Records survive kills without gaps or repeats."""
+"""After a kill, records have no gaps and no repeats."""
 
 import json
 

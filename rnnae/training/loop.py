@@ -87,7 +87,7 @@ class SyncPolicy:
         now = time.monotonic()
         wanted = signals.received() or now - self._last > self._seconds
         asked = distributed.async_max(wanted)
-        if distributed.several():  # use the answer one call later, so that nobody waits for it
+        if distributed.several():  # use the answer one call later, so that no process waits for it
             asked, self._pending = self._pending, asked
         due = asked() > 0 or step == self._schedule.total or self._schedule.validation_due(step)
         if due:
