@@ -2,7 +2,8 @@
 
     python docs/draw_streams.py
 
-The picture shows what `rnnae/models/streams.py` computes. It is drawn on a small grid of tokens.
+The picture shows what `rnnae/models/sweep_blocks.py` computes, on a small grid of
+tokens.
 """
 
 from pathlib import Path

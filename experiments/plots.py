@@ -99,7 +99,7 @@ def _first(table: Table) -> str:
 
 
 def _common_suffix(labels: list[str]) -> str:
-    """The common end of labels: `read` for `1 glimpse, read` and `4 glimpses, read`."""
+    """The common end of labels: `read window` for `1 glimpse, read window` and the like."""
     suffix = os.path.commonprefix([label[::-1] for label in labels])[::-1]
     return suffix.split(", ", 1)[-1] if ", " in suffix else suffix.strip()
 

@@ -5,14 +5,14 @@
 
 Writes NAME.md, .csv, .tex and .png for the small size, and NAME-full.md and so on for the full
 size. All numbers are read from the runs, and the same runs give the same files byte for byte. The
-records of the runs are stored in OUT/records. Runs that are not below the root are read from there,
-so a table can be made again without its runs, and can grow by rows and seeds that are trained later
-or elsewhere. `--forget` drops the stored records of a row that the table no longer has.
+records of the runs are stored in OUT/records. Runs that are not below the root are read from there.
+So a table can be made again without its runs. It can also grow by rows and seeds that are trained
+later or elsewhere. `--forget` drops the stored records of a row that the table no longer has.
 
 A number is the mean over seeds with its standard error. With a single seed it is marked *, and the
 error is over test images. The best number of a column is bold if it is better than every other row
 by a paired t test over the seeds that both rows have (two-sided, 5 %). Images/s are of the process
-that trained the row, which on accelerators trains all seeds at once.
+that trained the row, which on accelerators trains all seeds together.
 
 Exit codes: 0 done, 1 there is nothing to report, 2 a flag is wrong or a run belongs to another
 version of the table, 7 a file cannot be read or written.

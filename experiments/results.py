@@ -1,9 +1,9 @@
 """The finished runs of a table, grouped by row: what a report prints.
 
 `find` collects the finished runs of a table from run directories and from the stored records.
-`collect` groups them into one `Result` per row. `store` writes the records of all of them back, so
-that a table can be made again without its runs, and can grow by rows and seeds that are trained
-later or elsewhere.
+`collect` groups them into one `Result` per row. `store` writes the records of all of them back. So
+a table can be made again without its runs, and it can grow by rows and seeds that are trained later
+or elsewhere.
 """
 
 import dataclasses

@@ -57,7 +57,7 @@ The order below is the import order: a file imports only files above it, also wi
     devices/distributed      several processes that train one model
     devices/signals          SIGTERM and SIGINT
     devices/runtime          settings of the process
-    devices/parallel         pmap: the only file that distributes work over devices
+    devices/parallel         data parallelism; the only file that calls pmap
     devices/microbatch       a batch in parts
     records/writer           metrics, timings, starts, TensorBoard
     records/checkpoint       save, verify, restore; the only orbax import

@@ -171,7 +171,7 @@ def _explain_config(error: Exception, file: str) -> str:
 
 
 def run(mode: str, config: ConfigDict, workdir: Path) -> None:
-    """Runs a mode. It imports what the mode needs, so that a wrong flag is reported at once."""
+    """Runs a mode. Its imports are slow, and come only after the flags have been checked."""
     from rnnae.devices import distributed, runtime
 
     count = distributed.connect(

@@ -1,6 +1,6 @@
 """From the terms of each example to the loss, importance-weighted bounds, and bits. Pure maths.
 
-This is the only place that reduces terms, and the only one that divides by log 2.
+Only this file turns terms into a loss or a bound, and only this file divides by log 2.
 """
 
 import math
@@ -49,9 +49,9 @@ def add_importance_weights(
 ) -> jax.Array:
     """log-sum-exp of `total_B` and of log_weight(k) for every k of `ks` below `samples`.
 
-    With log_weight(k) = log p(x, z_k) - log q(z_k | x), a first total of -inf and all k < K, the
-    result minus log K is the estimate L_K of log p(x) by Burda et al. (2016), equation 8. Samples
-    are added one at a time, so memory does not grow with K.
+    Let log_weight(k) be log p(x, z_k) - log q(z_k | x). Start with a total of -inf and add all
+    k < K: the result minus log K is the estimate L_K of log p(x) by Burda et al. (2016), equation
+    8. Samples are added one at a time, so memory does not grow with K.
     """
 
     def add(total_B, k):

@@ -49,7 +49,7 @@ def optimizer(
 
     `adam` is Kingma & Ba (2015). `muon` (Jordan et al. 2024) orthogonalises the updates of
     matrices and scales them to the size of Adam's (Liu et al. 2025, equation 4), so that one
-    learning rate suits both; all other parameters get Adam with Nesterov momentum (Dozat 2016).
+    learning rate suits both. All other parameters get Adam with Nesterov momentum (Dozat 2016).
     """
     check_choice(CHOICES["optim.name"], "config.optim.name", name)
     if name == "adam":

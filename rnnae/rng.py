@@ -1,4 +1,4 @@
-"""Random keys of examples: what is random about an example depends on its own key alone."""
+"""Random keys of examples: the random numbers of an example depend on its own key only."""
 
 import jax
 import jax.numpy as jnp

@@ -22,7 +22,7 @@ CONFIGS = {
 @pytest.mark.parametrize(
     "name, size", [(name, size) for name in CONFIGS for size in CASES[name].sizes]
 )
-def test_the_matmuls_of_a_case_are_those_of_the_model(name, size):
+def test_the_matmuls_of_a_case_have_the_flops_of_the_model(name, size):
     """Within 2 %: the products of DRAW's windows are not counted."""
     case = CASES[name]
     config = CONFIGS[name](case.sizes[size])

@@ -1,4 +1,4 @@
-"""What is restored is what was saved, or an older step that says so; never something else."""
+"""A restored state is the saved one, or an older one with a message; never anything else."""
 
 import shutil
 from pathlib import Path
@@ -37,15 +37,15 @@ def save(workdir: Path, steps, kind="latest") -> Checkpoints:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory) -> Path:
-    workdir = tmp_path_factory.mktemp("two")
+def two_checkpoints(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("two_checkpoints")
     save(workdir, (3, 7))
     return workdir
 
 
 @pytest.fixture
-def copy(two, tmp_path) -> Path:
-    return Path(shutil.copytree(two, tmp_path / "copy"))
+def copied(two_checkpoints, tmp_path) -> Path:
+    return Path(shutil.copytree(two_checkpoints, tmp_path / "copied"))
 
 
 def files(workdir: Path) -> list[Path]:
@@ -60,66 +60,66 @@ def restore(workdir: Path, **kwargs):
     return restored
 
 
-def test_round_trip_is_exact_in_every_dtype(two):
-    restored = restore(two)
+def test_round_trip_is_exact_in_every_dtype(two_checkpoints):
+    restored = restore(two_checkpoints)
     assert leaves(restored) == leaves(tree(7))
     assert restored["params"]["h"].dtype == jnp.bfloat16
     assert jnp.issubdtype(restored["key"].dtype, jax.dtypes.prng_key)
 
 
-def test_nothing_saved_is_none(tmp_path):
+def test_restoring_without_checkpoints_gives_none(tmp_path):
     assert restore(tmp_path) is None
 
 
-def test_keeps_the_last_two_and_the_best(tmp_path):
+def test_the_last_two_states_and_the_best_one_are_kept(tmp_path):
     save(tmp_path, (1, 2, 3))
     save(tmp_path, (1, 3), kind="best")
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.steps("latest") == [2, 3] and checkpoints.steps("best") == [3]
 
 
-def test_a_flipped_byte_in_any_file_is_never_silently_wrong(copy, capsys):
+def test_a_flipped_byte_in_any_file_never_restores_wrong_weights(copied, capsys):
     checked = 0
-    for file in files(copy):
+    for file in files(copied):
         original = file.read_bytes()
         for position in {0, len(original) // 2, len(original) - 1}:
             damaged = bytearray(original)
             damaged[position] ^= 0x10
             file.write_bytes(damaged)
             try:
-                restored = restore(copy)
+                restored = restore(copied)
             except CheckpointError:
-                continue  # said, with exit code 3
+                continue  # reported, with exit code 3
             assert leaves(restored) in (leaves(tree(7)), leaves(tree(3))), file
             if leaves(restored) == leaves(tree(3)):
                 assert "falling back to checkpoint latest/3" in capsys.readouterr().out
             checked += 1
         file.write_bytes(original)
     assert checked > 10
-    assert leaves(restore(copy)) == leaves(tree(7))
+    assert leaves(restore(copied)) == leaves(tree(7))
 
 
-@pytest.mark.parametrize("harm", ["missing file", "extra file", "no manifest", "empty directory"])
-def test_what_a_kill_or_a_hand_leaves_is_refused_and_set_aside(copy, capsys, harm):
-    newest = copy / "checkpoints" / "latest" / "7"
-    if harm == "missing file":
-        next(f for f in files(copy) if f.name != "manifest.json").unlink()
-    elif harm == "extra file":
+@pytest.mark.parametrize("damage", ["missing file", "extra file", "no manifest", "empty directory"])
+def test_an_incomplete_or_changed_checkpoint_is_refused_and_set_aside(copied, capsys, damage):
+    newest = copied / "checkpoints" / "latest" / "7"
+    if damage == "missing file":
+        next(f for f in files(copied) if f.name != "manifest.json").unlink()
+    elif damage == "extra file":
         (newest / "extra").write_text("?")
-    elif harm == "no manifest":
+    elif damage == "no manifest":
         (newest / "manifest.json").unlink()
     else:
         (newest.parent / "9").mkdir()
-    restored = restore(copy, repair=True)
-    expected = 7 if harm == "empty directory" else 3
+    restored = restore(copied, repair=True)
+    expected = 7 if damage == "empty directory" else 3
     assert leaves(restored) == leaves(tree(expected))
     assert "refused" in capsys.readouterr().out
-    assert list((copy / "checkpoints" / "refused").iterdir())
-    save(copy, (9,))
-    assert leaves(restore(copy)) == leaves(tree(9))
+    assert list((copied / "checkpoints" / "refused").iterdir())
+    save(copied, (9,))
+    assert leaves(restore(copied)) == leaves(tree(9))
 
 
-def test_falls_back_to_the_best(tmp_path, capsys):
+def test_restoring_falls_back_to_the_best_checkpoint(tmp_path, capsys):
     save(tmp_path, (5,))
     save(tmp_path, (4,), kind="best")
     (tmp_path / "checkpoints" / "latest" / "5" / "manifest.json").unlink()
@@ -127,11 +127,11 @@ def test_falls_back_to_the_best(tmp_path, capsys):
     assert "falling back to checkpoint best/4" in capsys.readouterr().out
 
 
-def test_none_that_verifies_is_an_error(copy):
-    for manifest in (copy / "checkpoints").rglob("manifest.json"):
+def test_no_checkpoint_that_verifies_is_an_error(copied):
+    for manifest in (copied / "checkpoints").rglob("manifest.json"):
         manifest.write_text("{")
     with pytest.raises(CheckpointError, match="can be trusted.*damaged"):
-        restore(copy)
+        restore(copied)
 
 
 @pytest.mark.parametrize(
@@ -146,14 +146,16 @@ def test_none_that_verifies_is_an_error(copy):
         (lambda t: t["params"].pop("w"), "absent here"),
     ],
 )
-def test_another_model_is_refused_by_the_arrays_name(two, change, words):
+def test_a_checkpoint_of_another_model_is_refused_with_the_name_of_the_array(
+    two_checkpoints, change, words
+):
     like = tree(0)
     change(like)
     with pytest.raises(CheckpointError, match=words):
-        Checkpoints(two).restore(like)
+        Checkpoints(two_checkpoints).restore(like)
 
 
-def test_a_failing_disk_is_one_line_and_harms_nothing(copy, monkeypatch):
+def test_a_full_disk_is_an_error_and_keeps_older_checkpoints(copied, monkeypatch):
     import orbax.checkpoint as ocp
 
     def fail(*args, **kwargs):
@@ -161,6 +163,6 @@ def test_a_failing_disk_is_one_line_and_harms_nothing(copy, monkeypatch):
 
     monkeypatch.setattr(ocp.CheckpointManager, "save", fail)
     with pytest.raises(CheckpointError, match="No space left"):
-        Checkpoints(copy).save("latest", 9, tree(9))
+        Checkpoints(copied).save("latest", 9, tree(9))
     monkeypatch.undo()
-    assert leaves(restore(copy)) == leaves(tree(7))
+    assert leaves(restore(copied)) == leaves(tree(7))

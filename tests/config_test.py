@@ -29,7 +29,7 @@ def test_every_key_is_in_the_reference_with_its_default(model):
         assert f"--config.{key}={written}" in reference.text()
 
 
-def test_the_choices_in_the_reference_are_those_of_the_code():
+def test_the_choices_in_the_reference_are_the_keys_of_the_dicts():
     dicts = {
         "data.name": DATASETS,
         "model.cell": CELLS,
@@ -52,7 +52,7 @@ def test_defaults_are_valid_choices(model):
     check(default(model))
 
 
-def test_changes_name_what_makes_another_run():
+def test_changes_are_the_keys_that_make_another_run():
     old = resolved(default(), (28, 28, 1))
     new = resolved(default(), (28, 28, 1))
     new.train.epochs, new.data.data_dir, new.eval.seeds = 7, "elsewhere", (3,)
@@ -62,7 +62,7 @@ def test_changes_name_what_makes_another_run():
     assert "model.widths" in [k for k, *_ in changes(old.to_dict(), default("mlp").to_dict())]
 
 
-def test_a_key_that_an_older_run_did_not_have_was_at_its_default():
+def test_a_key_that_an_older_run_did_not_have_counts_as_its_default():
     old, new = default().to_dict(), resolved(default(), (0, 0, 0), "some images")
     del old["data"]["fingerprint"], old["optim"]["matmul_precision"]
     assert changes(old, new.to_dict()) == []

@@ -18,7 +18,7 @@ def test_equal_records_give_equal_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("records", [[], [{"step": 1, "epoch": 1.0, "train/loss": -3.0}]])
-def test_curves_of_little_or_negative_loss(tmp_path, records):
+def test_curves_are_drawn_without_records_and_for_a_negative_loss(tmp_path, records):
     curves.loss_curves(tmp_path / "curves.png", records)
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.size[0] > 500
@@ -34,7 +34,7 @@ def test_a_curve_leaves_out_means_over_few_steps():
     assert curves.curve([], "train/loss") == []
 
 
-def test_error_by_step(tmp_path):
+def test_the_error_by_step_is_drawn(tmp_path):
     curves.error_by_step(tmp_path / "error.png", np.array([0.1, 0.05, 0.01]))
     with Image.open(tmp_path / "error.png") as picture:
         assert picture.size[0] > 300

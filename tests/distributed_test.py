@@ -49,8 +49,9 @@ def wait_for(process, word):
     raise AssertionError(process.communicate()[1])
 
 
-def ends(pair):
-    """(exit codes, what each wrote to stderr); all within 60 s, or where each of them hangs."""
+def wait_for_exit(pair):
+    """(exit codes, stderr of each process). If one does not exit within 60 s, the test fails and
+    shows where each of them hangs."""
     begin, errors = time.monotonic(), []
     for process in pair:
         try:
@@ -66,18 +67,18 @@ def ends(pair):
 
 @pytest.mark.slow
 def test_two_processes_resume_bit_for_bit(tmp_path):
-    """Stopped by SIGTERM to one process, and killed by SIGKILL of either, they end with the bits of
-    two unbroken processes, and close to one process with two devices."""
+    """They are stopped by SIGTERM to one process, then killed by SIGKILL to either. They end with
+    the result of two unbroken processes, which is close to that of one process with two devices."""
     one, unbroken, two = tmp_path / "one", tmp_path / "unbroken", tmp_path / "two"
-    codes, errors = ends([runs.start(tmp_path, one, "--config.devices=2")])
+    codes, errors = wait_for_exit([runs.start(tmp_path, one, "--config.devices=2")])
     assert codes == [0], errors
-    codes, errors = ends(start_two(tmp_path, unbroken))
+    codes, errors = wait_for_exit(start_two(tmp_path, unbroken))
     assert codes == [0, 0], errors
 
     pair = start_two(tmp_path, two)
     wait_for(pair[0], "valid")
     pair[1].send_signal(signal.SIGTERM)
-    codes, errors = ends(pair)
+    codes, errors = wait_for_exit(pair)
     assert codes == [143, 143], errors
     assert all("the same command continues" in error for error in errors)
 
@@ -85,18 +86,18 @@ def test_two_processes_resume_bit_for_bit(tmp_path):
         pair = start_two(tmp_path, two)
         wait_for(pair[0], "valid")
         pair[killed].send_signal(signal.SIGKILL)
-        codes, errors = ends(pair)
+        codes, errors = wait_for_exit(pair)
         assert (codes[killed], codes[1 - killed]) == (-signal.SIGKILL, 6), errors
-        # By the exchange that failed, or by jax, which noticed first.
-        said = errors[1 - killed]
-        assert "lost contact with another" in said or "coordination service" in said
+        # The message is that of the failed collective, or of jax if it noticed first.
+        error = errors[1 - killed]
+        assert "lost contact with another" in error or "coordination service" in error
 
     pair = start_two(tmp_path, two)
-    codes, errors = ends(pair)
+    codes, errors = wait_for_exit(pair)
     assert codes == [0, 0], errors
     assert not (two / "metrics.jsonl.old").exists()
-    made = saved_config.get_config(str(two / files.CONFIG))
-    runs.assert_same(runs.outcome(two, made), runs.outcome(unbroken, made))
+    config = saved_config.get_config(str(two / files.CONFIG))
+    runs.assert_same(runs.outcome(two, config), runs.outcome(unbroken, config))
     runs.assert_close(read_metrics(two), read_metrics(one))
 
 
@@ -114,14 +115,14 @@ def test_a_dead_coordinator_ends_a_process_that_is_in_no_collective():
     for process in pair:
         wait_for(process, "together")
     pair[0].kill()
-    codes, errors = ends(pair)
+    codes, errors = wait_for_exit(pair)
     assert codes == [-signal.SIGKILL, 6] and "coordination service" in errors[1], errors
 
 
 @pytest.mark.slow
 def test_different_configs_are_refused(tmp_path):
     pair = start_two(tmp_path, tmp_path / "run", second=["--config.optim.learning_rate=0.5"])
-    codes, errors = ends(pair)
+    codes, errors = wait_for_exit(pair)
     assert codes == [6, 6], errors
     assert all("the config of process 1 differs from that of process 0" in e for e in errors)
     assert not (tmp_path / "run" / "config.json").exists()
@@ -130,7 +131,7 @@ def test_different_configs_are_refused(tmp_path):
 @pytest.mark.slow
 def test_a_failure_in_process_0_ends_all_processes(tmp_path):
     pair = start_two(tmp_path, tmp_path / "run", *[["--config.data.source_dir=/nowhere"]] * 2)
-    codes, errors = ends(pair)
+    codes, errors = wait_for_exit(pair)
     assert codes == [5, 6], errors
     assert "process 0 stopped: " in errors[1] and "/nowhere" in errors[1]
 
@@ -138,18 +139,18 @@ def test_a_failure_in_process_0_ends_all_processes(tmp_path):
 @pytest.mark.slow
 def test_directories_that_are_not_shared_are_refused(tmp_path):
     other = f"--workdir={tmp_path / 'other'}"
-    codes, errors = ends(start_two(tmp_path, tmp_path / "run", second=[other]))
+    codes, errors = wait_for_exit(start_two(tmp_path, tmp_path / "run", second=[other]))
     assert codes == [6, 6], errors
     assert all("is not the same directory for all processes" in error for error in errors)
 
 
 @pytest.fixture
 def one_of_several(monkeypatch):
-    """This process believes that it is one of several; there are no others."""
+    """Pretends that this process is one of several."""
     monkeypatch.setattr(distributed, "several", lambda: True)
 
 
-def test_only_errors_of_the_connection_are_lost_processes(one_of_several):
+def test_only_connection_errors_become_process_errors(one_of_several):
     lost = jax.errors.JaxRuntimeError("UNAVAILABLE: Connection reset by peer")
     with (
         pytest.raises(ProcessError, match="lost contact with another"),
@@ -168,7 +169,7 @@ def test_a_signal_to_one_of_several_processes_waits_for_all_to_check(one_of_seve
     monkeypatch.setattr(distributed, "maximum", lambda value: value)
     with signals.handled():  # in immediate mode, if there were no other processes
         os.kill(os.getpid(), signal.SIGTERM)
-        signals.check_alone("here")
+        signals.check_single_process("here")
         with pytest.raises(Stopped, match="stopped by SIGTERM during an evaluation"):
             signals.check("during an evaluation")
 
@@ -176,11 +177,11 @@ def test_a_signal_to_one_of_several_processes_waits_for_all_to_check(one_of_seve
 def test_no_collective_is_in_flight_when_the_loop_stops(one_of_several, monkeypatch):
     started, awaited = [], []
 
-    def soon(value):
+    def fake_async_max(value):
         started.append(index := len(started))
         return lambda: awaited.append(index) or 0
 
-    monkeypatch.setattr(distributed, "async_max", soon)
+    monkeypatch.setattr(distributed, "async_max", fake_async_max)
     schedule = Schedule(images=3, batch_size=1, total=9, steps_per_call=1, eval_every_epochs=1)
     policy = SyncPolicy(schedule, 1e9)
     assert [policy.pause_after(step) for step in (1, 2, 3)] == [False, False, True]

@@ -52,7 +52,7 @@ def test_read_and_write_against_a_plain_loop():
 
 
 @pytest.mark.parametrize("size", [2, 5])
-def test_a_new_window_tiles_the_image(size):
+def test_an_initial_window_tiles_the_image(size):
     """It reads the constant of a constant image, and writes a patch of ones as about one."""
     ones = jnp.ones((1, 28, 28, 1))
     reads, writes = (
@@ -227,7 +227,7 @@ def test_a_learned_prior_samples_every_part_given_the_parts_before_it():
     model, params = tiny.build("draw", learned_prior=True)
     z_BZ = apply(model, params, tiny.keys(), method="sample_prior")
 
-    def drawn(model, z_BZ):
+    def sample_parts(model, z_BZ):
         noise_TBZ = model.split_steps(normal_noise(tiny.keys(), model.latent_dimensions))
         state, parts = model.start(3), []
         for noise_BZ, part_BZ in zip(noise_TBZ, model.split_steps(z_BZ), strict=True):
@@ -235,7 +235,7 @@ def test_a_learned_prior_samples_every_part_given_the_parts_before_it():
             state = model.decoder_step(state, part_BZ)[0]
         return model.join_steps(jnp.stack(parts))
 
-    expected = apply(model, params, z_BZ, method=drawn)
+    expected = apply(model, params, z_BZ, method=sample_parts)
     np.testing.assert_allclose(z_BZ, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""A run that is stopped anywhere continues to the same bits as an unbroken run."""
+"""A run that is stopped anywhere resumes bit for bit: its result equals that of an unbroken run."""
 
 import os
 import random
@@ -36,7 +36,7 @@ def unbroken_step_by_step(directory):
     return runs.outcome(workdir, config)
 
 
-def test_all_files_of_a_run(directory, unbroken):
+def test_a_run_writes_all_its_files(directory, unbroken):
     workdir = directory / "unbroken"
     for name in ("config.json", "summary.txt", "timing.jsonl", "mixture.npz"):
         assert (workdir / name).stat().st_size > 0, name
@@ -74,7 +74,9 @@ def stop_in_training(monkeypatch, step, number):
     ],
     ids=["first step, second epoch", "mid-epoch, epoch end"],
 )
-def test_stopped_by_signals(directory, tmp_path, monkeypatch, request, steps_per_call, stops):
+def test_a_run_stopped_by_signals_resumes_bit_for_bit(
+    directory, tmp_path, monkeypatch, request, steps_per_call, stops
+):
     config = runs.config(directory, train__steps_per_call=steps_per_call)
     whole = "unbroken" if steps_per_call == 4 else "unbroken_step_by_step"
     whole = request.getfixturevalue(whole)
@@ -89,9 +91,9 @@ def test_stopped_by_signals(directory, tmp_path, monkeypatch, request, steps_per
     runs.assert_same(runs.outcome(tmp_path, config), whole)
 
 
-def assert_continues(config, directory, monkeypatch, step):
-    """A run stopped after `step` steps continues to the bits of an unbroken run, the outcome of
-    which is returned."""
+def assert_resumes(config, directory, monkeypatch, step):
+    """Checks that a run stopped after `step` steps resumes bit for bit. Returns the outcome of the
+    unbroken run."""
     train(config, directory / "unbroken")
     with monkeypatch.context() as patch:
         stop_in_training(patch, step, signal.SIGTERM)
@@ -104,13 +106,13 @@ def assert_continues(config, directory, monkeypatch, step):
 
 
 @pytest.mark.slow
-def test_continues_on_two_devices_to_the_same_bits(directory, tmp_path, monkeypatch):
-    assert_continues(runs.config(directory, devices=2), tmp_path, monkeypatch, 6)
+def test_a_run_on_two_devices_resumes_bit_for_bit(directory, tmp_path, monkeypatch):
+    assert_resumes(runs.config(directory, devices=2), tmp_path, monkeypatch, 6)
 
 
 @pytest.mark.slow
-def test_random_numbers_continue_to_the_same_bits(directory, tmp_path, monkeypatch):
-    """Latents, pixels and importance samples, and weights that depend on the step."""
+def test_a_run_with_random_numbers_resumes_bit_for_bit(directory, tmp_path, monkeypatch):
+    """They are latents, pixels and importance samples. The KL weight depends on the step."""
     config = runs.config(
         directory,
         data__binarise="dynamic",
@@ -121,12 +123,14 @@ def test_random_numbers_continue_to_the_same_bits(directory, tmp_path, monkeypat
         objective__anneal_steps=9,
         objective__free_bits=0.1,
     )
-    whole = assert_continues(config, tmp_path, monkeypatch, 7)
+    whole = assert_resumes(config, tmp_path, monkeypatch, 7)
     assert "test/nll_dynamic_is2" in whole[1]
 
 
 @pytest.mark.slow
-def test_stopped_during_evaluations(directory, tmp_path, monkeypatch, unbroken):
+def test_a_run_stopped_during_evaluations_resumes_bit_for_bit(
+    directory, tmp_path, monkeypatch, unbroken
+):
     config = runs.config(directory)
     scores = Evaluator.scores
     for at, number in ((6, signal.SIGTERM), (12, signal.SIGINT)):
@@ -146,8 +150,9 @@ def test_stopped_during_evaluations(directory, tmp_path, monkeypatch, unbroken):
     runs.assert_same(runs.outcome(tmp_path, config), unbroken)
 
 
-def test_stopped_while_the_last_figures_are_drawn(directory, tmp_path, monkeypatch, unbroken):
-    """The test set is not measured again."""
+def test_a_run_stopped_while_its_last_figures_are_drawn_is_not_measured_again(
+    directory, tmp_path, monkeypatch, unbroken
+):
     config = runs.config(directory)
 
     def drawing(run, images, records, directory, where):
@@ -173,7 +178,7 @@ def test_stopped_while_the_last_figures_are_drawn(directory, tmp_path, monkeypat
     runs.assert_same(runs.outcome(tmp_path, config), unbroken)
 
 
-def test_a_crash_between_checkpoints_leaves_no_gap_and_no_repeat(
+def test_a_crash_between_checkpoints_leaves_no_gap_and_no_repeated_record(
     directory, tmp_path, monkeypatch, unbroken
 ):
     config = runs.config(directory)
@@ -202,7 +207,7 @@ def test_a_finished_run_is_not_changed(directory, unbroken, capsys):
     runs.assert_same(ours, unbroken)
 
 
-def test_another_architecture_or_data_is_refused_by_name(directory, unbroken):
+def test_another_architecture_or_batch_size_is_refused_with_the_key(directory, unbroken):
     workdir = directory / "unbroken"
     with pytest.raises(ConfigError, match="config.model.width: 6 there, 7 here"):
         train(runs.config(directory, model__width=7), workdir)
@@ -229,8 +234,8 @@ def test_only_finite_parameters_reach_a_checkpoint(directory, tmp_path, changes,
     config.update_from_flattened_dict(changes)
     with pytest.raises(NonFiniteError, match=words):
         train(config, tmp_path)
-    kept = tmp_path / "checkpoints" / "latest"
-    assert not kept.exists() or not list(kept.iterdir())
+    latest = tmp_path / "checkpoints" / "latest"
+    assert not latest.exists() or not list(latest.iterdir())
 
 
 def test_a_run_does_not_continue_on_other_images(directory, tmp_path):
@@ -266,7 +271,7 @@ def kill_and_continue(directory, workdir, delays):
 
 
 @pytest.mark.slow
-def test_kill_9_at_five_random_moments(directory, tmp_path, unbroken):
+def test_a_run_killed_at_five_random_moments_resumes_bit_for_bit(directory, tmp_path, unbroken):
     generator = random.Random(0)
     delays = [generator.uniform(4, 14) for _ in range(5)]
     kill_and_continue(directory, tmp_path, delays)
@@ -274,8 +279,9 @@ def test_kill_9_at_five_random_moments(directory, tmp_path, unbroken):
 
 
 @pytest.mark.slow
-def test_command_line_stopped_by_sigterm(directory, tmp_path, unbroken):
-    """The process, its exit code and time, and a continued run's outcome."""
+def test_a_command_stopped_by_sigterm_exits_with_143_and_resumes_bit_for_bit(
+    directory, tmp_path, unbroken
+):
     process = runs.start(directory, tmp_path)
     for line in process.stdout:
         if "valid" in line:

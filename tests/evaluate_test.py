@@ -30,7 +30,7 @@ class Identity(type(likelihood("gaussian", 1))):
 
 
 class LinearGaussian(Autoencoder):
-    """x = W z + 0.5 + sigma noise. The posterior here is the true one made `wider`."""
+    """x = W z + 0.5 + sigma noise. The scale of the posterior is `wider` times the true one."""
 
     wider: float = 1.3
 
@@ -39,7 +39,7 @@ class LinearGaussian(Autoencoder):
         covariance = np.linalg.inv(precision)
         centred = x_BHWC.reshape(x_BHWC.shape[0], -1) - MEAN[None]
         mean_BZ = centred @ jnp.asarray(LOADINGS @ covariance / SIGMA**2, jnp.float32)
-        # The true covariance is not diagonal: this one is, and is wrong by more than that.
+        # This covariance is diagonal, and the true one is not. So the posterior is wrong twice.
         log_scale = jnp.asarray(np.log(self.wider * np.sqrt(np.diag(covariance))), jnp.float32)
         return Normal(mean_BZ, jnp.broadcast_to(log_scale, mean_BZ.shape))
 
@@ -57,7 +57,7 @@ def linear_gaussian():
     return LinearGaussian(SHAPE, Identity(1, sigma=SIGMA), latent)
 
 
-def truth():
+def true_log_prob():
     """log p(x) of every image: x ~ N(0.5, W W' + sigma^2)."""
     covariance = LOADINGS @ LOADINGS.T + SIGMA**2 * np.eye(6)
     return stats.multivariate_normal(MEAN, covariance).logpdf(IMAGES.reshape(37, 6) / 255)
@@ -71,17 +71,17 @@ def evaluator(model, devices=1, microbatch=0, **changes):
 
 
 def scores(samples, seed=0):
-    made = evaluator(linear_gaussian(), batch_size=16, mutual_information_images=0)
-    return made.scores({}, IMAGES, seed=seed, samples=samples).per_image
+    evaluate_split = evaluator(linear_gaussian(), batch_size=16, mutual_information_images=0)
+    return evaluate_split.scores({}, IMAGES, seed=seed, samples=samples).per_image
 
 
-def test_the_estimate_rises_to_the_true_likelihood_and_stays_below():
-    exact = -truth()
+def test_the_estimate_rises_to_the_true_likelihood_from_below():
+    exact = -true_log_prob()
     bound = scores(0)
     draws = [scores(0, seed)["loss"] for seed in range(20)]
     estimates = {k: scores(k)["nll"] for k in (1, 8, 64, 2000)}
     means = {k: v.mean() for k, v in estimates.items()}
-    # L_1 is the bound with the ratio drawn instead of its expectation.
+    # L_1 is the bound with a sample of the ratio instead of its expectation.
     spread = np.std([d.mean() for d in draws])
     assert means[1] == pytest.approx(np.mean(draws), abs=6 * max(spread, 0.02) + 0.1)
     assert means[1] > means[8] > means[64] > means[2000] - 0.005
@@ -92,7 +92,7 @@ def test_the_estimate_rises_to_the_true_likelihood_and_stays_below():
 
 
 def test_every_image_approaches_its_own_likelihood():
-    np.testing.assert_allclose(scores(2000)["nll"], -truth(), atol=0.15)
+    np.testing.assert_allclose(scores(2000)["nll"], -true_log_prob(), atol=0.15)
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_mutual_information_against_every_pair():
 def test_names_include_the_protocol_and_every_seed():
     model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
     grey = np.random.default_rng(0).integers(0, 256, (8, *tiny.SHAPE)).astype(np.uint8)
-    made = tiny.config(
+    settings = tiny.config(
         eval__seeds=(3, 4),
         eval__importance_samples=2,
         eval__mutual_information_images=0,
         eval__batch_size=8,
         data__binarise="dynamic",
     )
-    run = evaluate.Evaluator(model, parallel.choose_devices(1), made)
+    run = evaluate.Evaluator(model, parallel.choose_devices(1), settings)
     named = run(params["params"], grey, full=True).means
     both = [named[f"nll_dynamic_is2_seed{seed}"] for seed in (3, 4)]
     assert named["nll_dynamic_is2"] == pytest.approx(np.mean(both))
@@ -169,8 +169,8 @@ def test_a_deterministic_latent_has_no_bound():
     named = evaluator(model)(params["params"], grey, full=True).means
     assert set(named) == {"loss", "reconstruction", "kl", "mse", "mae", "ssim"}
     x = grey / np.float32(255)
-    code = tiny.apply(model, params, jnp.asarray(x), method="encode")
-    decoded = tiny.apply(model, params, code, tiny.keys(8), method="decode_mean")
+    z_BZ = tiny.apply(model, params, jnp.asarray(x), method="encode")
+    decoded = tiny.apply(model, params, z_BZ, tiny.keys(8), method="decode_mean")
     assert named["mse"] == pytest.approx(float(np.mean((x - decoded) ** 2)), rel=1e-4)
     expected = 24 * named["mse"] + 12 * np.log(np.pi)
     assert named["loss"] == pytest.approx(expected, rel=1e-5)
@@ -217,8 +217,8 @@ def test_a_binary_likelihood_of_grey_images_is_refused():
     evaluate.check_protocol(model, np.where(grey > 1, 255, 0).astype(np.uint8), "none")
 
 
-def test_a_signal_waits_for_a_few_importance_samples_only(monkeypatch):
-    """Signals are checked between programs of a few samples, not between batches."""
+def test_signals_are_checked_every_few_importance_samples(monkeypatch):
+    """A signal need not wait for the whole batch."""
     model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
     images = np.zeros((4, *tiny.SHAPE), np.uint8)
     calls = []

@@ -13,7 +13,7 @@ from experiments import report, run, tables
 from tests import fake_tables, runs
 
 
-def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
+def test_a_run_has_the_command_that_a_person_would_type(tmp_path, plant):
     plant(ROWS={"a": {}, "b": {"weights_from": "a", "eval.importance_samples": 8}})
     first, second, *_, last = run.plan(tables.load("widths", "cpu"), tmp_path)
     words = run.command([first], ["--x=1"])
@@ -33,12 +33,12 @@ def test_a_command_is_the_one_a_person_would_type(tmp_path, plant):
 
 @pytest.mark.slow
 def test_real_runs_are_continued_evaluated_and_reported(plant, tmp_path, monkeypatch, capsys):
-    """The runs of all other tests are made up by a script."""
+    """In all other tests a script writes the records of the runs."""
     row = runs.overrides(tmp_path) | {"train.epochs": 1, "data.binarise": "dynamic"}
     row |= {"likelihood.name": "bernoulli", "latent.name": "gaussian", "eval.seeds": (0,)}
-    of = {"weights_from": "row", "eval.importance_samples": 2, "eval.seeds": (0,)}
+    evaluation = {"weights_from": "row", "eval.importance_samples": 2, "eval.seeds": (0,)}
     metrics = {"NLL": "test/nll_dynamic_is2", "bound": "test/bound_dynamic"}
-    argv = plant(ROWS={"row": row, "of row": of}, METRICS=metrics, SEEDS=(0,))
+    argv = plant(ROWS={"row": row, "of row": evaluation}, METRICS=metrics, SEEDS=(0,))
     monkeypatch.setattr(run, "command", fake_tables.COMMAND)
     assert run.main(argv) == 0, (tmp_path / "root/widths-full/row/seed0/log.txt").read_text()
     capsys.readouterr()
@@ -46,10 +46,10 @@ def test_real_runs_are_continued_evaluated_and_reported(plant, tmp_path, monkeyp
     assert capsys.readouterr().out.count("already finished") == 2
     assert report.main([*argv, "--out", str(tmp_path / "out")]) == 0
     lines = (tmp_path / "out" / "widths-full.csv").read_text().splitlines()
-    names, of_row, of_evaluation = (line.split(",") for line in lines)
+    names, trained, evaluated = (line.split(",") for line in lines)
     bound, estimate = names.index("test/bound_dynamic"), names.index("test/nll_dynamic_is2")
-    assert of_row[0] == "row" and float(of_row[bound]) > 0 and not of_row[estimate]
-    assert of_evaluation[0] == "of row" and float(of_evaluation[estimate]) > 0
+    assert trained[0] == "row" and float(trained[bound]) > 0 and not trained[estimate]
+    assert evaluated[0] == "of row" and float(evaluated[estimate]) > 0
     assert "1 x cpu" in (tmp_path / "out" / "widths-full.md").read_text()
 
 
@@ -175,8 +175,8 @@ def test_the_shards_together_are_all_runs(plant, capsys):
 @pytest.mark.parametrize(
     "number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
 )
-def test_a_signal_stops_the_row_and_those_after_it(plant, monkeypatch, capsys, number, code):
-    """Also where the process has no signal handler yet, and is killed by the signal."""
+def test_a_signal_stops_the_row_and_all_later_rows(plant, monkeypatch, capsys, number, code):
+    """Even if the process has no signal handler yet, and is killed by the signal."""
     argv = plant()
     sleeping = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
     monkeypatch.setattr(run, "command", lambda job, extra: sleeping)

@@ -27,7 +27,7 @@ def test_images_are_found_in_subfolders_and_sorted(tmp_path):
         (".", "no image in ."),
     ],
 )
-def test_no_images(source, words, tmp_path, monkeypatch):
+def test_a_folder_without_images_is_refused(source, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=words):
         folder.find_images(source)

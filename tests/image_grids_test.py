@@ -1,4 +1,4 @@
-"""Pixels stand where they should; equal inputs give equal bytes."""
+"""Images are at the right positions of a grid; equal inputs give equal bytes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The rules of the house: import order, who may import what, no long file, a light import."""
+"""Rules of the code: import order, who may import what, no long file, a light import."""
 
 import ast
 import re
@@ -50,8 +50,9 @@ def violations(root: Path) -> list[str]:
     order, names = reading_order(root), files(root)
     position = {name: index for index, name in enumerate(order)}
 
-    def place(name: str) -> float:
-        """A package that is not listed itself stands behind the last of its files."""
+    def position_of(name: str) -> float:
+        """The position in the reading order. A package that is not listed itself comes after the
+        last of its files."""
         inside = [i for other, i in position.items() if other.startswith(f"{name}/")]
         return position.get(name, max(inside, default=-1) + 0.5)
 
@@ -73,7 +74,7 @@ def violations(root: Path) -> list[str]:
             if OWNERS.get(top, name) != name:
                 found.append(f"{name} imports {top}: only {OWNERS[top]} may")
             other = resolve(dotted) if top == "rnnae" else None
-            if other and other != name and place(other) >= place(name):
+            if other and other != name and position_of(other) >= position_of(name):
                 found.append(f"{name} imports {other}, which is not above it")
         text = path.read_text()
         if name != "devices/parallel" and re.search(r"\bpmap\(", text):
@@ -147,7 +148,7 @@ def test_import_is_light():
     assert done.stdout.strip() == "False" and time.monotonic() - begin < 3
 
 
-def test_public_names():
+def test_public_names_are_imported_at_first_use():
     import rnnae
 
     assert all(callable(getattr(rnnae, name)) for name in ("load", "train", "evaluate"))

@@ -21,14 +21,14 @@ INFERRED += [(name, "autoregressive") for name in VARIATIONAL if name != "vamp"]
 
 
 def test_a_latent_without_dimensions_has_no_kl():
-    made, params, _, (posterior, z_BZ, (kl_BTZ, log_ratio_B)) = setup("none")
+    module, params, _, (posterior, z_BZ, (kl_BTZ, log_ratio_B)) = setup("none")
     assert z_BZ.shape == (4, 0) and not kl_BTZ.any() and not log_ratio_B.any()
-    assert made.size == 0 and not jax.tree.leaves(params)
+    assert module.size == 0 and not jax.tree.leaves(params)
     prior = apply(
-        made,
+        module,
         params,
         tiny.keys(4),
-        method=lambda made, keys: made.sample_prior(keys, encode_features),
+        method=lambda module, keys: module.sample_prior(keys, encode_features),
     )
     assert prior.shape == (4, 0)
 
@@ -54,7 +54,7 @@ def options_of(name, posterior_family="diagonal"):
 
 
 def setup(name, batch=4, posterior_family="diagonal"):
-    made = latent(name, (4, 4, 1), **options_of(name, posterior_family))
+    module = latent(name, (4, 4, 1), **options_of(name, posterior_family))
     features_BD = jax.random.normal(jax.random.key(1), (batch, FEATURES))
 
     def everything(latent, features_BD):
@@ -63,16 +63,16 @@ def setup(name, batch=4, posterior_family="diagonal"):
         return posterior, z_BZ, latent.kl_and_log_ratio(posterior, z_BZ, encode_features)
 
     shapes = jax.eval_shape(
-        functools.partial(made.init, method=everything), jax.random.key(0), features_BD
+        functools.partial(module.init, method=everything), jax.random.key(0), features_BD
     )
     params = tiny.random_like(shapes)
-    return made, params, features_BD, apply(made, params, features_BD, method=everything)
+    return module, params, features_BD, apply(module, params, features_BD, method=everything)
 
 
-def log_prior(made, params, z_BZ):
+def log_prior(module, params, z_BZ):
     """log p(z) from `kl_and_log_ratio`, with the standard normal as the posterior."""
     zero = Normal(jnp.zeros_like(z_BZ), jnp.zeros_like(z_BZ))
-    _, log_ratio_B = apply(made, params, zero, z_BZ, method=kl_and_log_ratio)
+    _, log_ratio_B = apply(module, params, zero, z_BZ, method=kl_and_log_ratio)
     return log_ratio_B + jnp.sum(STANDARD_NORMAL.log_prob(z_BZ), axis=-1)
 
 
@@ -90,9 +90,9 @@ def test_normal_against_scipy():
         assert float(normal.kl(prior)[i]) == pytest.approx(integral, rel=1e-4)
 
 
-def test_the_kl_to_the_standard_normal_is_the_papers():
+def test_the_kl_to_the_standard_normal_equals_the_formula_of_the_paper():
     """Kingma & Welling (2014), appendix B: -1/2 sum (1 + log s^2 - m^2 - s^2)."""
-    made, params, features_BD, (posterior, _, (kl_BTZ, _)) = setup("gaussian")
+    module, params, features_BD, (posterior, _, (kl_BTZ, _)) = setup("gaussian")
     variance = np.exp(2 * np.asarray(posterior.log_scale))
     expected = -0.5 * (1 + np.log(variance) - np.asarray(posterior.mean) ** 2 - variance)
     np.testing.assert_allclose(kl_BTZ[:, 0], expected, rtol=1e-4, atol=1e-6)
@@ -102,9 +102,9 @@ def test_the_kl_to_the_standard_normal_is_the_papers():
     "name, posterior_family",
     [(name, q) for name, q in INFERRED if name in ("gaussian", "autoregressive")],
 )
-def test_a_kl_in_closed_form_is_the_mean_of_the_ratio(name, posterior_family):
-    made, params, features_BD, _ = setup(name, 1, posterior_family)
-    count = 20_000  # the other priors have no closed form, and report the ratio itself
+def test_a_kl_in_closed_form_is_the_mean_of_the_sampled_log_ratio(name, posterior_family):
+    module, params, features_BD, _ = setup(name, 1, posterior_family)
+    count = 20_000
     tiled_BD = jnp.broadcast_to(features_BD, (count, FEATURES))
 
     def terms(latent, features_BD):
@@ -113,7 +113,7 @@ def test_a_kl_in_closed_form_is_the_mean_of_the_ratio(name, posterior_family):
             posterior, latent.sample_posterior(posterior, tiny.keys(count)), encode_features
         )
 
-    kl_BTZ, log_ratio_B = apply(made, params, tiled_BD, method=terms)
+    kl_BTZ, log_ratio_B = apply(module, params, tiled_BD, method=terms)
     kl_B = np.asarray(jnp.sum(kl_BTZ, axis=(1, 2)))
     error = (-log_ratio_B - kl_B).std() / count**0.5 + 1e-4
     assert abs(float(np.mean(-log_ratio_B - kl_B))) < 4.5 * error
@@ -121,27 +121,27 @@ def test_a_kl_in_closed_form_is_the_mean_of_the_ratio(name, posterior_family):
 
 
 @pytest.mark.parametrize("name", VARIATIONAL)
-def test_samples_of_the_prior_have_the_log_prior_of_the_ratio(name):
-    """The mean of q / p over samples of p is 1 for any density q, here a Gaussian near them."""
-    made, params, *_ = setup(name)
+def test_samples_of_the_prior_follow_its_density(name):
+    """The mean of q / p over samples of p is 1 for any density q, here a fitted Gaussian."""
+    module, params, *_ = setup(name)
     count = 40_000
     z_BZ = apply(
-        made,
+        module,
         params,
         tiny.keys(count),
-        method=lambda made, keys: made.sample_prior(keys, encode_features),
+        method=lambda module, keys: module.sample_prior(keys, encode_features),
     )
     q = stats.multivariate_normal(np.mean(z_BZ, axis=0), 0.3 * np.cov(np.asarray(z_BZ).T))
-    ratio = np.exp(q.logpdf(np.asarray(z_BZ)) - np.asarray(log_prior(made, params, z_BZ)))
+    ratio = np.exp(q.logpdf(np.asarray(z_BZ)) - np.asarray(log_prior(module, params, z_BZ)))
     assert abs(ratio.mean() - 1) < 4.5 * ratio.std() / count**0.5
     assert ratio.std() / count**0.5 < 0.1  # otherwise the line above tests nothing
 
 
 @pytest.mark.parametrize("name", VARIATIONAL)
 def test_the_posterior_is_normalised_and_its_samples_follow_it(name):
-    made, params, features_BD, (posterior, z_BZ, _) = setup(name)
+    module, params, features_BD, (posterior, z_BZ, _) = setup(name)
     expected = stats.norm.logpdf(z_BZ, posterior.mean, np.exp(posterior.log_scale)).sum(axis=-1)
-    found = apply(made, params, posterior, z_BZ, method="log_posterior")
+    found = apply(module, params, posterior, z_BZ, method="log_posterior")
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     noise = normal_noise(tiny.keys(4), SIZE)
     np.testing.assert_allclose(z_BZ, posterior.reparameterize(noise), rtol=1e-5)
@@ -152,24 +152,24 @@ def given(latent, posterior, z_BZ):
 
 
 def test_samples_of_the_autoregressive_posterior_have_its_density():
-    made, params, _, (posterior, z_BZ, _) = setup("gaussian", 4, "autoregressive")
-    q = apply(made, params, posterior, z_BZ, method=given)
+    module, params, _, (posterior, z_BZ, _) = setup("gaussian", 4, "autoregressive")
+    q = apply(module, params, posterior, z_BZ, method=given)
     np.testing.assert_allclose(
         z_BZ, q.reparameterize(normal_noise(tiny.keys(4), SIZE)), rtol=1e-4, atol=1e-5
     )
     expected = stats.norm.logpdf(z_BZ, q.mean, np.exp(q.log_scale)).sum(axis=-1)
-    found = apply(made, params, posterior, z_BZ, method="log_posterior")
+    found = apply(module, params, posterior, z_BZ, method="log_posterior")
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    mean_BZ = apply(made, params, posterior, method="mean")
-    at_mean = apply(made, params, posterior, mean_BZ, method=given)
+    mean_BZ = apply(module, params, posterior, method="mean")
+    at_mean = apply(module, params, posterior, mean_BZ, method=given)
     np.testing.assert_allclose(mean_BZ, at_mean.mean, rtol=1e-4, atol=1e-5)
 
 
 def test_the_autoregressive_posterior_of_a_chunk_depends_on_earlier_chunks_only():
-    made, params, _, (posterior, z_BZ, _) = setup("gaussian", 4, "autoregressive")
+    module, params, _, (posterior, z_BZ, _) = setup("gaussian", 4, "autoregressive")
 
     def parameters(z_BZ):
-        return np.stack(apply(made, params, posterior, z_BZ, method=given))
+        return np.stack(apply(module, params, posterior, z_BZ, method=given))
 
     moved = np.abs(parameters(z_BZ.at[:, 2:4].add(1.0)) - parameters(z_BZ)).max(axis=(0, 1)) > 1e-6
     assert moved.tolist() == [False] * 4 + [True] * 2
@@ -184,35 +184,35 @@ def test_a_combination_that_does_not_exist_is_refused(name):
 
 
 def test_the_autoregressive_prior_of_a_chunk_depends_on_earlier_chunks_only():
-    made, params, features_BD, (posterior, z_BZ, _) = setup("autoregressive")
+    module, params, features_BD, (posterior, z_BZ, _) = setup("autoregressive")
 
     def kl(z_BZ):
-        return apply(made, params, posterior, z_BZ, method=kl_and_log_ratio)[0]
+        return apply(module, params, posterior, z_BZ, method=kl_and_log_ratio)[0]
 
     moved = np.abs(kl(z_BZ.at[:, 2:4].add(1.0)) - kl(z_BZ)).max(axis=(0, 2)) > 1e-6
     assert moved.tolist() == [False, False, True]
 
 
 def test_mixture_prior_against_a_loop():
-    made, params, _, (posterior, z_BZ, _) = setup("mixture")
+    module, params, _, (posterior, z_BZ, _) = setup("mixture")
     p = params["params"]
     weights = np.exp(p["logits"]) / np.exp(p["logits"]).sum()
     parts = [
         w * stats.norm.pdf(z_BZ, mean, np.exp(log_scale)).prod(axis=-1)
         for w, mean, log_scale in zip(weights, p["means"], p["log_scales"], strict=True)
     ]
-    np.testing.assert_allclose(log_prior(made, params, z_BZ), np.log(sum(parts)), rtol=1e-3)
+    np.testing.assert_allclose(log_prior(module, params, z_BZ), np.log(sum(parts)), rtol=1e-3)
 
 
 def test_vamp_prior_against_a_loop():
-    made, params, _, (_, z_BZ, _) = setup("vamp")
+    module, params, _, (_, z_BZ, _) = setup("vamp")
     parts = []
     for image in params["params"]["pseudo_inputs"]:
         features_BD = encode_features(jax.nn.sigmoid(image)[None])
-        q = apply(made, params, features_BD, method=lambda made, x_BD: made.posterior(x_BD))
+        q = apply(module, params, features_BD, method=lambda module, x_BD: module.posterior(x_BD))
         parts.append(stats.norm.pdf(z_BZ, q.mean, np.exp(q.log_scale)).prod(axis=-1))
     expected = np.log(np.mean(parts, axis=0))
-    np.testing.assert_allclose(log_prior(made, params, z_BZ), expected, rtol=1e-3)
+    np.testing.assert_allclose(log_prior(module, params, z_BZ), expected, rtol=1e-3)
 
 
 def test_a_deterministic_latent_has_no_kl():
@@ -223,7 +223,7 @@ def test_a_deterministic_latent_has_no_kl():
 
 @pytest.mark.parametrize("name", LATENTS)
 def test_extreme_features_are_finite(name):
-    made, params, features_BD, _ = setup(name)
+    module, params, features_BD, _ = setup(name)
 
     def total(features_BD):
         def both(latent, features_BD):
@@ -232,7 +232,7 @@ def test_extreme_features_are_finite(name):
                 posterior, latent.sample_posterior(posterior, tiny.keys(4)), encode_features
             )
 
-        kl_BTZ, log_ratio_B = apply(made, params, features_BD, method=both)
+        kl_BTZ, log_ratio_B = apply(module, params, features_BD, method=both)
         return jnp.sum(kl_BTZ) + jnp.sum(log_ratio_B)
 
     value, gradient = jax.value_and_grad(total)(1e3 * features_BD)

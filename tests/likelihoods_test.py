@@ -169,7 +169,7 @@ def test_the_mean_of_colour_images_is_the_mean_of_samples():
 
 
 def test_a_channel_of_the_mixture_depends_on_earlier_channels():
-    """Red changes the gradient by the means of green and blue. Blue changes that of no other."""
+    """Red changes the gradient by the means of green and blue. Blue changes neither."""
     pixels = LogisticMixture(3, components=1)
     p = params(pixels, (0, 1, 1), batch=1)
     x = jnp.full((1, 1, 1, 3), 100 / 255)
@@ -202,8 +202,8 @@ def test_an_example_depends_on_its_own_key_and_parameters(name):
     pixels = likelihood(name, 1)
     p = params(pixels, batch=3)
     sample = jax.jit(pixels.sample)
-    drawn, alone = sample(p, tiny.keys(3)), sample(p[1:2], tiny.keys(3)[1:2])
-    np.testing.assert_allclose(drawn[1:2], alone, rtol=1e-6)
+    drawn, single = sample(p, tiny.keys(3)), sample(p[1:2], tiny.keys(3)[1:2])
+    np.testing.assert_allclose(drawn[1:2], single, rtol=1e-6)
 
 
 def test_unknown_likelihood_lists_the_choices():

@@ -16,9 +16,9 @@ SCHEDULE = Schedule(images=48, batch_size=8, total=18, steps_per_call=4, eval_ev
 @pytest.fixture
 def clock(monkeypatch):
     """The time, set by the test."""
-    made = types.SimpleNamespace(now=0.0)
-    monkeypatch.setattr(loop.time, "monotonic", lambda: made.now)
-    return made
+    fake = types.SimpleNamespace(now=0.0)
+    monkeypatch.setattr(loop.time, "monotonic", lambda: fake.now)
+    return fake
 
 
 def call_metrics(**values):
@@ -59,7 +59,7 @@ def test_a_record_is_the_mean_over_the_steps_of_a_call(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["loss", "grad_norm"])
-def test_the_step_that_is_not_finite_is_named(tmp_path, name):
+def test_the_error_names_the_step_that_is_not_finite(tmp_path, name):
     writer = Writer(tmp_path, resume_step=None, tensorboard=False)
     meter = loop.ThroughputMeter(SCHEDULE, writer)
     values = np.array([1.0, 1.0, np.inf, np.nan])

@@ -76,7 +76,7 @@ def test_a_wrong_flag_is_one_line_and_exit_2(flags, words):
     "text, words",
     [("x = 1", "get_config"), ("def get_config():\n    return {}['key']", "KeyError: key")],
 )
-def test_a_config_file_that_gives_no_config_is_named(text, words, tmp_path):
+def test_the_error_names_a_config_file_that_gives_no_config(text, words, tmp_path):
     file = tmp_path / "own.py"
     file.write_text(text)
     code, _, err = run(f"--config={file}")
@@ -93,7 +93,7 @@ def test_no_run_is_one_line_and_exit_3(tmp_path):
     assert code == 3 and f"there are runs in {tmp_path / 'seed1'}" in err
 
 
-def test_choices_of_other_modules_are_told_too(tmp_path):
+def test_an_unknown_choice_of_another_module_gets_a_hint(tmp_path):
     code, _, err = run(
         MNIST, "--config.data.name=mnsit", f"--workdir={tmp_path}", "--config.train.epochs=1"
     )
@@ -117,7 +117,7 @@ def test_help_is_quick_and_complete():
 
 
 @pytest.mark.parametrize("key", sorted({old for _, old in RENAMED}))
-def test_a_renamed_key_is_told_by_its_new_name(key):
+def test_a_renamed_key_gives_an_error_with_its_new_name(key):
     with pytest.raises(ConfigError, match=f"--config.{key}; its name is now --config."):
         main.parse(["rnnae", MNIST, f"--config.{key}=1"])
 
@@ -154,8 +154,8 @@ def test_every_error_has_its_exit_code_and_one_line(error, code, monkeypatch, ca
     monkeypatch.setattr(main, "parse", lambda argv: ("train", None, None))
     monkeypatch.setattr(main, "run", fails)
     assert main.main([]) == code and str(code) in main.__doc__.split()
-    said = capsys.readouterr().err
-    assert said.startswith("rnnae: ") and said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("rnnae: ") and message.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_every_error_has_its_exit_code_and_one_line(error, code, monkeypatch, ca
         ("objective.free_bits", -0.1),
     ],
 )
-def test_impossible_values(key, value):
+def test_impossible_values_are_refused(key, value):
     config = default()
     config.update_from_flattened_dict({key: value})
     with pytest.raises(ConfigError, match=f"config.{key} must be"):
@@ -189,14 +189,14 @@ def test_impossible_values(key, value):
 
 
 @pytest.mark.parametrize("model, key", [("draw", "read_size"), ("sweep", "segment")])
-def test_impossible_values_of_a_model(model, key):
+def test_impossible_values_of_a_model_are_refused(model, key):
     config = default(model)
     config.model[key] = -1
     with pytest.raises(ConfigError, match=f"config.model.{key} must be 0 or more, not -1"):
         check(config)
 
 
-def test_a_file_in_the_way_is_one_line(tmp_path):
+def test_a_file_in_place_of_a_directory_is_one_line(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     code, _, err = run(MNIST, f"--workdir={file}")

@@ -1,4 +1,4 @@
-"""Products round their operands only if a layer's matmul_dtype says so. Others are in float32."""
+"""Matmuls round their operands only if the layer has that matmul_dtype. Others are in float32."""
 
 import functools
 
@@ -25,7 +25,7 @@ def rounded(x):
 
 
 @pytest.mark.parametrize("inputs", [1, 7, 32])
-def test_a_product_and_its_gradients_have_rounded_operands(inputs):
+def test_a_matmul_and_its_gradients_have_rounded_operands(inputs):
     generator = np.random.default_rng(0)
     x, w, dy = (
         generator.normal(size=shape).astype(np.float32)
@@ -42,7 +42,7 @@ def test_a_product_and_its_gradients_have_rounded_operands(inputs):
 
 @pytest.mark.parametrize("rows", [1, 7, 211, 400])  # 211 is prime
 @pytest.mark.parametrize("inputs, outputs", [(5, 9), (9, 5), (3, 300), (300, 3), (4, 1)])
-def test_the_weight_gradient_by_blocks_of_rows_is_that_of_one_product(rows, inputs, outputs):
+def test_the_weight_gradient_by_blocks_of_rows_equals_one_matmul(rows, inputs, outputs):
     generator = np.random.default_rng(0)
     shapes = (rows, inputs), (inputs, outputs), (rows, outputs)
     x, w, dy = (generator.normal(size=shape).astype(np.float32) for shape in shapes)
@@ -54,7 +54,7 @@ def test_the_weight_gradient_by_blocks_of_rows_is_that_of_one_product(rows, inpu
 
 @pytest.mark.parametrize("shape", [(8,), (3, 8), (2, 3, 8), (0, 8)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_dense_layer_is_that_of_flax(bias, shape):
+def test_a_dense_layer_equals_the_dense_layer_of_flax(bias, shape):
     """With the same initial values and parameter names, and in float32 the same outputs."""
     x = jax.random.normal(jax.random.key(0), shape)
     ours, theirs = (kind(4, use_bias=bias) for kind in (Dense, nn.Dense))
@@ -118,7 +118,7 @@ def test_gradients_of_a_model_in_bfloat16_stay_close(name):
     assert 1e-4 < error < 0.05
 
 
-def products(jaxpr):
+def matmuls(jaxpr):
     """Every dot_general of a jaxpr, also inside loops, branches and custom gradients."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
@@ -127,7 +127,7 @@ def products(jaxpr):
             for inner in value if isinstance(value, tuple | list) else (value,):
                 inner = getattr(inner, "jaxpr", inner)
                 if hasattr(inner, "eqns"):
-                    yield from products(inner)
+                    yield from matmuls(inner)
 
 
 def traced(model):
@@ -178,12 +178,12 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
-def test_every_product_says_its_precision(changes):
-    """float32 products must not depend on the default precision of the device."""
+def test_every_matmul_has_an_explicit_precision(changes):
+    """float32 matmuls must not depend on the default precision of the device."""
     for name, dtype in MATMUL_DTYPES.items():
         found = []
         for jaxpr in traced(build.build_model(tiny.config(**changes), name)):
-            for equation in products(jaxpr):
+            for equation in matmuls(jaxpr):
                 operands = {variable.aval.dtype for variable in equation.invars}
                 found.append(operands)
                 if operands == {jnp.dtype(jnp.bfloat16)}:

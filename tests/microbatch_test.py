@@ -13,19 +13,19 @@ def test_parts_give_the_results_of_the_whole_batch(limit, size):
     keys = jax.random.split(jax.random.key(0), 12)
     examples, seen = (jnp.arange(24.0).reshape(12, 2), keys), set()
 
-    def of_each(part):
+    def per_example(part):
         x, key = part
         seen.add(len(x))
         return {"x": x**2, "noise": jax.vmap(jax.random.normal)(key), "nothing": x[:, :0]}
 
-    def of_mean(part):
-        return jax.tree.map(lambda x: jnp.mean(x, axis=0), of_each(part))
+    def mean_of_examples(part):
+        return jax.tree.map(lambda x: jnp.mean(x, axis=0), per_example(part))
 
-    whole = of_each(examples)
+    whole = per_example(examples)
     seen.clear()
     each, mean = (
         jax.jit(lambda e, f=f, g=g: f(g, e, limit))(examples)
-        for f, g in ((microbatch.concatenated, of_each), (microbatch.mean, of_mean))
+        for f, g in ((microbatch.concatenated, per_example), (microbatch.mean, mean_of_examples))
     )
     assert seen == {size}
     for name in whole:

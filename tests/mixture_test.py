@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 from rnnae.evaluation.mixture import Mixture
 
 
-def codes(count=3000, size=3, seed=0):
+def latents(count=3000, size=3, seed=0):
     """Two clusters, one correlated, with very different scales by dimension."""
     generator = np.random.default_rng(seed)
     spread = np.array([[1.0, 0.8, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 1.0]])[:size, :size]
@@ -17,8 +17,8 @@ def codes(count=3000, size=3, seed=0):
     return (np.concatenate([near, far]) * np.array([1.0, 20.0, 0.1])[:size]).astype(np.float32)
 
 
-def test_density_agrees_with_scikit_learn_in_its_own_units():
-    data = codes()
+def test_density_agrees_with_scikit_learn():
+    data = latents()
     mixture = Mixture.fit(data, 2, seed=0)
     covariances = mixture.factors_MZZ @ mixture.factors_MZZ.transpose(0, 2, 1)
     theirs = GaussianMixture(2)
@@ -34,14 +34,14 @@ def test_density_agrees_with_scikit_learn_in_its_own_units():
 
 
 def test_density_integrates_to_one():
-    data = codes(size=1)
+    data = latents(size=1)
     mixture = Mixture.fit(data, 2, seed=0)
     x = np.linspace(-12, 14, 20_001)
     assert np.trapezoid(np.exp(mixture.log_prob(x[:, None])), x) == pytest.approx(1, abs=1e-4)
 
 
-def test_samples_have_the_moments_of_the_codes():
-    data = codes()
+def test_samples_have_the_moments_of_the_latents():
+    data = latents()
     drawn = Mixture.fit(data, 2, seed=0).sample(20_000, seed=1)
     scale = data.std(axis=0)
     np.testing.assert_allclose(drawn.mean(0) / scale, data.mean(0) / scale, atol=0.05)
@@ -49,8 +49,8 @@ def test_samples_have_the_moments_of_the_codes():
     assert drawn.dtype == np.float32
 
 
-def test_a_seed_is_a_sample_and_a_file_keeps_it(tmp_path):
-    mixture = Mixture.fit(codes(), 4, seed=0)
+def test_samples_depend_on_the_seed_and_survive_saving(tmp_path):
+    mixture = Mixture.fit(latents(), 4, seed=0)
     assert Mixture.load(tmp_path / "mixture.npz", 7) is None
     mixture.save(tmp_path / "mixture.npz", 7)
     assert Mixture.load(tmp_path / "mixture.npz", 8) is None  # of other weights
@@ -59,9 +59,9 @@ def test_a_seed_is_a_sample_and_a_file_keeps_it(tmp_path):
     assert not np.array_equal(mixture.sample(9, 5), mixture.sample(9, 6))
 
 
-def test_few_codes_get_fewer_components():
-    assert len(Mixture.fit(codes(20), 100, seed=0).weights_M) == 3
-    assert len(Mixture.fit(codes(4), 100, seed=0).weights_M) == 1
+def test_few_latents_get_fewer_components():
+    assert len(Mixture.fit(latents(20), 100, seed=0).weights_M) == 3
+    assert len(Mixture.fit(latents(4), 100, seed=0).weights_M) == 1
 
 
 def test_the_number_of_threads_does_not_change_the_mixture():

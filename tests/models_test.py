@@ -22,7 +22,7 @@ def reconstruct(model, params, x_BHWC):
 
 @pytest.mark.parametrize("shape", [SHAPE, (4, 6, 3)])
 @pytest.mark.parametrize("name", MODELS)
-def test_interface(name, shape):
+def test_outputs_have_the_shapes_of_the_interface(name, shape):
     model, params = build(name, shape)
     terms = apply(model, params, images(shape), keys())
     assert terms.log_prob_B.shape == terms.log_ratio_B.shape == (3,)
@@ -43,8 +43,9 @@ AUTOREGRESSIVE = {"autoregressive": True, "decoder_direction": "forward"}
     ],
     ids=str,
 )
-def test_a_model_has_a_mean_or_says_that_it_has_none(changes):
-    """decode_mean does not depend on keys; decode_sample does, and its pixels are possible ones."""
+def test_a_model_has_a_mean_or_declares_that_it_has_none(changes):
+    """decode_mean does not depend on keys; decode_sample does, and binary
+    likelihoods give binary pixels."""
     model, params = build(**changes)
     z_BZ = 0.5 * jnp.ones((3, model.latent_dimensions))
     samples = [
@@ -84,7 +85,7 @@ def test_a_sample_of_an_autoregressive_density_follows_its_own_densities():
 
 
 @pytest.mark.parametrize("name", ["sequence", "mlp"])
-def test_the_loss_is_that_of_the_mean_image(name):
+def test_the_log_likelihood_is_the_squared_error_of_the_mean_image(name):
     model, params = build(name)
     mean = reconstruct(model, params, images())
     expected = -jnp.sum((images() - mean) ** 2, axis=(1, 2, 3)) - 24 * np.log(np.pi) / 2
@@ -226,7 +227,7 @@ def test_teacher_forcing_is_causal():
 
 
 @pytest.mark.parametrize("latent_input", ["initial_state", "every_step", "both"])
-def test_the_latent_reaches_the_image(latent_input):
+def test_the_image_depends_on_the_latent(latent_input):
     model, params = build(latent_input=latent_input)
     z_BZ = jax.random.normal(jax.random.key(5), (2, 5))
     first, second = apply(model, params, z_BZ, keys(2), method="decode_mean")

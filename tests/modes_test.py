@@ -39,24 +39,26 @@ def test_modes_refuse_a_config_of_another_run(trained, main):
         main(config, workdir)
 
 
-def test_an_interrupted_evaluation_keeps_the_one_before(trained, monkeypatch):
+def test_an_interrupted_evaluation_keeps_the_previous_file(trained, monkeypatch):
     workdir = trained / "run"
     config = saved_config.get_config(str(workdir / "config.json"))
     modes.evaluate(config, workdir)
-    kept = (workdir / "evaluation.json").read_text()
-    assert json.loads(kept).keys() >= {"environment", "eval", "test/mse"}
-    said = []
+    before = (workdir / "evaluation.json").read_text()
+    assert json.loads(before).keys() >= {"environment", "eval", "test/mse"}
+    formatted = []
 
-    def line(means):
-        if said:  # of the second split
+    def format_once(means):
+        if formatted:  # this is the second split
             raise KeyboardInterrupt
-        said.append(means)
+        formatted.append(means)
         return ""
 
-    monkeypatch.setattr(modes, "format_metrics", line)
+    monkeypatch.setattr(modes, "format_metrics", format_once)
     with pytest.raises(KeyboardInterrupt):
         modes.evaluate(config, workdir)
-    assert said and (workdir / "evaluation.json").read_text() == kept and '"test/mse"' in kept
+    assert (
+        formatted and (workdir / "evaluation.json").read_text() == before and '"test/mse"' in before
+    )
 
 
 def test_images_that_were_trained_on_are_not_validated_on(tmp_path, capsys):

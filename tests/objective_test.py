@@ -1,4 +1,4 @@
-"""The loss by hand; importance-weighted bounds and mutual information against truth."""
+"""The loss against explicit sums; importance weights and mutual information against truth."""
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +28,9 @@ def test_loss_is_the_negative_bound_averaged_over_examples():
     np.testing.assert_allclose(objective.per_example(terms())["loss"], [1.8, 5.2], rtol=1e-6)
 
 
-def test_weight_and_free_bits_change_the_loss_and_not_what_is_reported():
+def test_kl_weight_and_free_bits_change_the_loss_and_not_the_reported_bound():
     total, means = loss(kl_weight=0.5, free_bits=0.2)
-    # The means over the batch are 1.0, 0.1, 0.1, 0.3: two of them cost the floor.
+    # The means over the batch are 1.0, 0.1, 0.1, 0.3: two of them are below the minimum.
     assert float(total) == pytest.approx(2.0 + 0.5 * (1.0 + 0.2 + 0.2 + 0.3))
     assert float(means["loss"]) == pytest.approx(3.5)
 
@@ -67,8 +67,8 @@ def test_importance_weights_in_chunks_are_the_log_mean_exp():
 
 
 @pytest.mark.parametrize("noise, expected", [(1e-3, np.log(200)), (1e3, 0.0)])
-def test_mutual_information_at_its_ends(noise, expected):
-    """Codes that tell all images apart, and codes that tell nothing."""
+def test_mutual_information_at_its_limits(noise, expected):
+    """Latents that identify their images, and latents that are only noise."""
     means = np.arange(200.0)
     z = means + noise * np.random.default_rng(0).normal(size=200)
 
@@ -94,5 +94,5 @@ def test_mutual_information_of_a_gaussian_channel():
     assert found == pytest.approx(0.5 * np.log(10), abs=0.05)
 
 
-def test_bits_per_dim():
+def test_bits_per_dim_are_nats_per_value_divided_by_log_2():
     assert objective.bits_per_dim(8 * np.log(2), 4) == pytest.approx(2)

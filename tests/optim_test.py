@@ -1,4 +1,4 @@
-"""Schedules at their corners, Adam by hand, clipping, averaging."""
+"""Learning-rate schedules, Adam and Muon against their formulas, clipping, averaged weights."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from rnnae.errors import ConfigError
 SCHEDULE = {"learning_rate": 0.1, "warmup_steps": 10, "final_fraction": 0.01, "total_steps": 100}
 
 
-def test_warmup_cosine_corners():
+def test_warmup_cosine_at_its_start_peak_middle_and_end():
     schedule = optim.learning_rate_schedule(schedule="warmup_cosine", **SCHEDULE)
     np.testing.assert_allclose(
         [schedule(s) for s in (0, 5, 10, 55, 100, 200)],
@@ -21,7 +21,7 @@ def test_warmup_cosine_corners():
     )
 
 
-def test_warmup_never_outlasts_half_the_run():
+def test_warmup_takes_at_most_half_of_the_run():
     schedule = optim.learning_rate_schedule(
         schedule="warmup_cosine", **(SCHEDULE | {"total_steps": 4})
     )
@@ -30,7 +30,7 @@ def test_warmup_never_outlasts_half_the_run():
     assert float(one(0)) == pytest.approx(0.1)
 
 
-def test_constant_and_unknown():
+def test_the_constant_schedule_and_an_unknown_one():
     schedule = optim.learning_rate_schedule(schedule="constant", **SCHEDULE)
     assert schedule(0) == schedule(99) == 0.1
     with pytest.raises(ConfigError, match="constant, warmup_cosine"):
@@ -110,7 +110,7 @@ def test_an_unknown_optimizer_lists_the_choices():
         updates(jnp.ones(2), name="sgd")
 
 
-def test_ema():
+def test_the_average_follows_the_parameters_faster_at_first():
     ema, params = {"w": jnp.zeros(2)}, {"w": jnp.ones(2)}
     late = state.ema_update(ema, params, 0.9, jnp.asarray(10_000))
     np.testing.assert_allclose(late["w"], 0.1, rtol=1e-5)

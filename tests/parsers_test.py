@@ -55,7 +55,7 @@ def test_parse_omniglot_inverts_the_published_layout():
         (parsers.parse_amat, b"0 " * 783 + b"2\n", "other digits"),
     ],
 )
-def test_another_content_is_one_clear_line(parse, content, words):
+def test_wrong_content_is_one_clear_line(parse, content, words):
     with pytest.raises(DataError, match=words) as error:
         parse(content)
     assert "\n" not in str(error.value)
@@ -112,7 +112,7 @@ WHOLE = mat(data=GOOD, testdata=GOOD)
         (mat(data=GOOD, testdata=GOOD * np.nan), "testdata has values outside"),
     ],
 )
-def test_another_content_than_omniglot_is_one_clear_line(content, words):
+def test_wrong_content_for_omniglot_is_one_clear_line(content, words):
     with pytest.raises(DataError, match=words) as error:
         parsers.parse_omniglot(content)
     assert "\n" not in str(error.value)

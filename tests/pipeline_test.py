@@ -55,7 +55,7 @@ def test_a_data_set_with_validation_keeps_its_splits(tmp_path, monkeypatch):
         ({"train": 12, "validation": 3}, ("train[:10]", "train[10:]", "validation")),
     ],
 )
-def test_split_names(sizes, names):
+def test_every_data_set_gets_three_splits(sizes, names):
     assert pipeline._split_names("x", sizes) == names
 
 
@@ -121,7 +121,7 @@ def test_a_batch_is_a_pure_function_of_seed_and_step():
     assert forward[0].dtype == np.uint8 and forward[0].shape == (8, 2, 3, 1)
 
 
-def test_golden_batch():
+def test_a_committed_batch_is_reproduced():
     """A change of the order of the images would break the resumption of every saved run."""
     batch = pipeline.batch(numbered(50), seed=0, step=6, batch_size=8)
     assert batch[:, 0, 0, 0].tolist() == [36, 27, 41, 34, 9, 28, 40, 1]
@@ -130,7 +130,7 @@ def test_golden_batch():
 @pytest.mark.parametrize(
     ("epoch", "n", "size", "step"), [(1, 50_000, 256, 196), (2, 50_000, 256, 391), (0, 5, 2, 0)]
 )
-def test_epoch_end(epoch, n, size, step):
+def test_epoch_end_is_the_number_of_steps_of_the_epochs(epoch, n, size, step):
     assert pipeline.epoch_end(epoch, n, size) == step
 
 

@@ -32,7 +32,7 @@ def screen(monkeypatch):
     return make
 
 
-def test_plain_lines_at_most_one_in_ten_seconds_and_the_last(screen):
+def test_outside_a_terminal_there_is_a_line_every_ten_seconds_and_at_the_end(screen):
     out = screen(terminal=False)
     with Progress(100, 10, show) as bar:
         for step in (10, 20, 30, 100):
@@ -46,7 +46,7 @@ def test_plain_lines_at_most_one_in_ten_seconds_and_the_last(screen):
     ]
 
 
-def test_a_bar_on_a_terminal(screen):
+def test_a_terminal_shows_a_bar(screen):
     out = screen(terminal=True)
     with Progress(100, 10, show) as bar:
         bar.update(Reading(55, {"loss": 0.5}, 1234.0, 61))

@@ -1,4 +1,4 @@
-"""What is recorded of where a run was made."""
+"""The recorded commit, versions and machine of a run."""
 
 import json
 import platform
@@ -19,17 +19,17 @@ def git(directory, *words):
     ).stdout.strip()
 
 
-def test_the_commit_is_that_of_the_checkout_and_says_if_files_differ(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "environment.py"))
+def test_the_commit_is_marked_dirty_if_files_differ_from_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance.commit() == ""
     git(tmp_path, "init", "-q")
     (tmp_path / "another").write_text("one")
     git(tmp_path, "add", "another")
     git(tmp_path, "commit", "-qm", "one")
-    (tmp_path / "environment.py").write_text("one")
-    assert provenance.commit() == ""  # installed into a project of another
-    git(tmp_path, "add", "environment.py")
+    (tmp_path / "provenance.py").write_text("one")
+    assert provenance.commit() == ""  # installed into the checkout of another project
+    git(tmp_path, "add", "provenance.py")
     git(tmp_path, "commit", "-qm", "two")
     commit = git(tmp_path, "rev-parse", "HEAD")[:12]
     assert provenance.commit() == commit
@@ -37,7 +37,7 @@ def test_the_commit_is_that_of_the_checkout_and_says_if_files_differ(tmp_path, m
     assert provenance.commit() == f"{commit}-dirty"
 
 
-def test_there_may_be_no_git(monkeypatch):
+def test_without_git_the_commit_is_empty(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert provenance.commit() == ""
 
@@ -56,6 +56,6 @@ def test_a_description_names_versions_and_devices():
         ("processor : 0\nFeatures : fp asimd\n", platform.machine()),
     ],
 )
-def test_a_processor_is_its_name_and_its_widest_arithmetic(monkeypatch, text, expected):
+def test_the_processor_has_its_name_and_its_widest_vector_instructions(monkeypatch, text, expected):
     monkeypatch.setattr(Path, "read_text", lambda path: text)
     assert provenance.processor() == expected

@@ -26,14 +26,14 @@ def _stored_runs(out: Path) -> list[tuple[str, int]]:
     return [(block["row"], block["seed"]) for block in content["runs"]]
 
 
-def test_a_table_is_made_again_without_its_runs(plant, tmp_path, capsys):
+def test_a_table_is_reproduced_without_its_runs(plant, tmp_path, capsys):
     rows = {
         "a": {"model.width": 3},
         "b": {"model.width": 4},
         "of a": {"weights_from": "a", "eval.importance_samples": 8},
     }
     argv, out = plant(ROWS=rows), tmp_path / "out"
-    assert run.main([*argv, "--", "--config.data.source_dir=/home/somebody"]) == 0
+    assert run.main([*argv, "--", "--config.data.source_dir=/home/user"]) == 0
     for row, size in {"a": (40, 100), "b": (60, 80)}.items():
         picture = tmp_path / "root" / "widths-full" / row / "seed0" / "pictures" / "generated.png"
         Image.fromarray(np.full((*size, 3), 7 * size[0] % 256, np.uint8)).save(picture)
@@ -46,10 +46,10 @@ def test_a_table_is_made_again_without_its_runs(plant, tmp_path, capsys):
     shutil.rmtree(tmp_path / "root")
     for _ in range(2):
         assert report.main([*argv, "--out", str(out)]) == 0 and _files(out) == files
-    assert len(_stored_runs(out)) == 9 and b"/home/somebody" not in b"".join(files.values())
+    assert len(_stored_runs(out)) == 9 and b"/home/user" not in b"".join(files.values())
 
 
-def test_stored_records_are_those_of_the_run(plant, tmp_path):
+def test_stored_records_equal_the_records_of_the_run(plant, tmp_path):
     rows = {"a": {"model.width": 3}, "of a": {"weights_from": "a", "eval.importance_samples": 8}}
     argv, out = plant(ROWS=rows, SEEDS=(0,)), tmp_path / "out"
     assert run.main(argv) == 0
@@ -75,9 +75,7 @@ def test_a_file_of_records_has_a_line_for_each_record(plant, tmp_path):
     assert sum(line.strip().startswith('"row": ') for line in lines) == 2
 
 
-def test_records_with_renamed_config_keys_are_read_and_stay_as_they_were_saved(
-    plant, tmp_path, monkeypatch
-):
+def test_records_with_renamed_config_keys_are_read_and_not_rewritten(plant, tmp_path, monkeypatch):
     argv, out = plant(SEEDS=(0,)), tmp_path / "out"
     assert run.main(argv) == 0 and report.main([*argv, "--out", str(out)]) == 0
     shutil.rmtree(tmp_path / "root")
@@ -265,7 +263,7 @@ def test_every_committed_table_has_its_records():
 
 
 @pytest.mark.parametrize("records", _COMMITTED, ids=[path.stem for path in _COMMITTED])
-def test_a_committed_table_is_made_from_its_records(records, tmp_path, monkeypatch, capsys):
+def test_a_committed_table_is_reproduced_from_its_records(records, tmp_path, monkeypatch, capsys):
     name, _, size = records.stem.rpartition("-")
     (tmp_path / "records").mkdir()
     for path in (records, records.with_suffix(".png")):
@@ -279,7 +277,9 @@ def test_a_committed_table_is_made_from_its_records(records, tmp_path, monkeypat
         if path.suffix != ".png":
             assert (tmp_path / path.name).read_text() == path.read_text(), path.name
     text = records.read_text()
-    assert (tmp_path / "records" / records.name).read_text() == text, "not as it is written"
-    assert '"/' not in text, f"{records} has a path of somebody's machine"
+    assert (tmp_path / "records" / records.name).read_text() == text, (
+        "not in the format that `report` writes"
+    )
+    assert '"/' not in text, f"{records} has an absolute path"
     assert all(len(result.losses) > 4 for result in drawn if not result.row.weights_from)
     assert all(result.picture is not None for result in drawn if not result.row.weights_from)

@@ -29,7 +29,7 @@ def build(cell="lstm", layers=1, direction="forward", connections="residual"):
 )
 @pytest.mark.parametrize("name", CELLS)
 def test_scan_equals_loop_in_value_and_gradient(name, shape, reverse, monkeypatch):
-    """For inputs narrower and wider than the cell, for each example or the same for all."""
+    """For inputs narrower and wider than the cell, one per example or one for all examples."""
     monkeypatch.setattr(
         scans, "_GRADIENT_ROWS", 2 * BATCH
     )  # add to the kernel's gradient once for two steps
@@ -39,11 +39,11 @@ def test_scan_equals_loop_in_value_and_gradient(name, shape, reverse, monkeypatc
     params = cell.init(jax.random.key(1), carry, x_TBI[0])
     key_h, key_end, key_carry = jax.random.split(jax.random.key(2), 3)
     weights = jax.random.normal(key_h, (STEPS, BATCH, WIDTH))
-    of_end = jax.random.normal(key_end, (len(carry), BATCH, WIDTH))
+    end_weights = jax.random.normal(key_end, (len(carry), BATCH, WIDTH))
     carry = tuple(jax.random.uniform(key_carry, (len(carry), BATCH, WIDTH), minval=0.5))
 
     def loss(end, h_TBD):
-        return jnp.sum(weights * h_TBD) + jnp.sum(of_end * jnp.stack(end)), (end, h_TBD)
+        return jnp.sum(weights * h_TBD) + jnp.sum(end_weights * jnp.stack(end)), (end, h_TBD)
 
     def scanned(params, x_TBI, carry):
         method = lambda cell, x, carry: scan_cell(cell, carry, x, reverse)  # noqa: E731
@@ -94,7 +94,7 @@ def test_stepping_equals_scanning(name, layers):
 
 
 @pytest.mark.parametrize("connections", CHOICES["model.connections"])
-def test_connections_of_layers(connections):
+def test_a_stack_connects_its_layers_as_configured(connections):
     """A stack of three layers equals three stacks of one layer."""
     stack, params = build(layers=3, connections=connections)
     x_TBI, outputs = inputs(), []
@@ -107,7 +107,7 @@ def test_connections_of_layers(connections):
     np.testing.assert_allclose(stack.apply(params, inputs())[1], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_both_directions_stand_side_by_side():
+def test_both_directions_are_concatenated_forward_half_first():
     stack, params = build(direction="both")
     _, h_TBD = stack.apply(params, inputs())
     for part, direction in ((slice(WIDTH), "forward"), (slice(WIDTH, None), "backward")):
@@ -139,11 +139,11 @@ def test_unknown_direction_and_stepping_backward_are_refused():
         (5, (1, BATCH), jnp.float32),
     ],
 )
-def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(
+def test_a_linear_recurrence_and_its_gradient_equal_a_loop(
     steps, own, implementation, reverse, dtype
 ):
-    """With respect to coefficients, inputs and first state. 40 steps are more than are unrolled.
-    `own` is the shape of the coefficients without their last axis."""
+    """With respect to coefficients, inputs and first state. 40 steps are too many to be
+    unrolled. `own` is the shape of the coefficients without their last axis."""
     keys = jax.random.split(jax.random.key(0), 4)
     b_TBD, weights = (jax.random.normal(k, (steps, BATCH, WIDTH), dtype) for k in keys[:2])
     a_TBD = jax.random.normal(keys[2], (*own, WIDTH), dtype)
@@ -170,7 +170,7 @@ def test_the_gradient_of_a_linear_recurrence_is_that_of_its_loop(
 
 
 @pytest.mark.parametrize("platform, loops", [("cpu", True), ("tpu", False), ("cuda", False)])
-def test_a_long_linear_recurrence_has_the_implementation_of_its_platform(platform, loops):
+def test_a_long_linear_recurrence_uses_the_implementation_for_the_platform(platform, loops):
     x_TBD = jax.ShapeDtypeStruct((40, BATCH, WIDTH), jnp.float32)
     h_BD = jax.ShapeDtypeStruct((BATCH, WIDTH), jnp.float32)
     traced = jax.jit(scans.linear).trace(x_TBD, x_TBD, h_BD)

@@ -35,8 +35,11 @@ def test_a_report_has_means_errors_and_the_best_in_bold(plant, tmp_path, capsys)
     assert r"\textbf{86.01 $\pm$ 0.01}" in latex and r"A \& B\_1" in latex
     assert r"(Author \{2000\} \textasciitilde{} \textasciigrave{}-{}-x\textasciicircum{}2" in latex
     lines = (tmp_path / "out" / "widths-full.csv").read_text().splitlines()
-    of_run = "row,seed,parameters,training_flop_per_image,images_per_second,seconds"
-    assert len(lines) == 7 and lines[0] == f"{of_run},test/kl,test/nll_dynamic,test/nll_dynamic_se"
+    run_columns = "row,seed,parameters,training_flop_per_image,images_per_second,seconds"
+    assert (
+        len(lines) == 7
+        and lines[0] == f"{run_columns},test/kl,test/nll_dynamic,test/nll_dynamic_se"
+    )
     assert lines[1] == "narrow,0,1234,5000000,123.0,60.0,3.0,88.0,0.2"
     files = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("widths-full.*")}
     assert report.main([*argv, "--out", str(tmp_path / "again")]) == 0

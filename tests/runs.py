@@ -1,4 +1,4 @@
-"""Tiny runs on images that are made here, for tests of whole runs."""
+"""Tiny runs on generated images, for tests of whole runs."""
 
 import os
 import subprocess
@@ -47,10 +47,10 @@ def overrides(directory: Path) -> dict:
 
 def config(directory: Path, **changes):
     """The tiny config; changes use __ for the dot."""
-    made = default("sequence")
+    settings = default("sequence")
     values = overrides(directory) | {k.replace("__", "."): v for k, v in changes.items()}
-    made.update_from_flattened_dict(values)
-    return made
+    settings.update_from_flattened_dict(values)
+    return settings
 
 
 def start(directory: Path, workdir: Path, *flags: str, **kwargs) -> subprocess.Popen:
@@ -69,11 +69,11 @@ def start(directory: Path, workdir: Path, *flags: str, **kwargs) -> subprocess.P
     )
 
 
-def outcome(workdir: Path, made) -> tuple[list[np.ndarray], str]:
-    """Everything that a continued run must have in common with an unbroken one."""
-    made = made.copy_and_resolve_references()
-    model, (optimizer, _) = build.build_model(made), build.build_optimizer(made, 1)
-    like = state.create(model, optimizer, model.image_shape, made.seed)
+def outcome(workdir: Path, settings) -> tuple[list[np.ndarray], str]:
+    """The state, the mixture and the metrics, in which a resumed run must equal an unbroken one."""
+    settings = settings.copy_and_resolve_references()
+    model, (optimizer, _) = build.build_model(settings), build.build_optimizer(settings, 1)
+    like = state.create(model, optimizer, model.image_shape, settings.seed)
     restored = Checkpoints(workdir).restore(like)
     restored = restored.replace(key=jax.random.key_data(restored.key))
     arrays = [np.asarray(x) for x in jax.tree.leaves(restored)]

@@ -43,7 +43,7 @@ def test_a_cpu_is_one_virtual_device_per_core_by_default():
     "cores, batch_size, expected",
     [(1, 256, 1), (2, 31, 1), (2, 33, 1), (2, 50, 2), (16, 128, 8), (6, 1000, 5)],
 )
-def test_shards_of_16_that_divide_the_batch(monkeypatch, cores, batch_size, expected):
+def test_cpu_devices_have_equal_shards_of_at_least_16(monkeypatch, cores, batch_size, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
     assert runtime._cpu_devices(batch_size) == expected
 

@@ -41,7 +41,7 @@ def test_validation_after_the_first_epoch_every_second_and_at_the_end():
     assert not any(SCHEDULES[3].validation_due(s) for s in range(10))
 
 
-def test_from_config():
+def test_a_schedule_is_built_from_a_config():
     config = default()
     assert Schedule.from_config(config, 50_000).total == 9766
     config.train.max_steps = 5

@@ -37,14 +37,14 @@ def outcomes(directory, workdir):
 
 
 @pytest.fixture(scope="module")
-def alone(directory):
+def separate(directory):
     """The directory of the second seed, trained by itself."""
-    train(runs.config(directory, seed=SEEDS[1]), directory / "alone")
-    return directory / "alone"
+    train(runs.config(directory, seed=SEEDS[1]), directory / "separate")
+    return directory / "separate"
 
 
-def test_each_seed_writes_the_records_of_a_separate_run(together, alone):
-    runs.assert_close(read_metrics(together / f"seed{SEEDS[1]}"), read_metrics(alone))
+def test_each_seed_writes_the_records_of_a_separate_run(together, separate):
+    runs.assert_close(read_metrics(together / f"seed{SEEDS[1]}"), read_metrics(separate))
 
 
 def test_seeds_are_different_runs_that_share_the_time(together):
@@ -66,7 +66,7 @@ def test_two_devices_train_seeds_as_one_device_does(directory, together):
 
 @pytest.mark.slow
 def test_stopped_and_killed_seeds_resume_bit_for_bit(directory, together, tmp_path, monkeypatch):
-    """Stopped by a signal, then killed after one seed was saved and the other was not."""
+    """They are stopped by a signal, then killed after one seed was saved and the other was not."""
     config = runs.config(directory)
     read, save = loop.ThroughputMeter.read, Checkpoints.save
 
@@ -106,8 +106,8 @@ def trained(monkeypatch):
     return found
 
 
-def test_seeds_at_different_steps_train_one_by_one(alone, tmp_path, trained, capsys):
-    shutil.copytree(alone, tmp_path / f"seed{SEEDS[1]}")
+def test_seeds_at_different_steps_train_one_by_one(separate, tmp_path, trained, capsys):
+    shutil.copytree(separate, tmp_path / f"seed{SEEDS[1]}")
     seeds.train_seeds(runs.config(tmp_path), tmp_path, SEEDS, together=True)
     assert trained == list(SEEDS)
     assert "at different steps: training them one by one" in capsys.readouterr().out
@@ -123,7 +123,7 @@ def test_seeds_train_one_by_one_where_memory_is_short(monkeypatch, tmp_path, tra
     assert "no memory for all seeds on the device" in capsys.readouterr().out
 
 
-def test_the_seed_that_failed_is_named(directory, tmp_path):
+def test_the_error_names_the_seed_that_failed(directory, tmp_path):
     config = runs.config(directory, optim__learning_rate=1e30, optim__warmup_steps=0)
     with pytest.raises(NonFiniteError, match="seed [12] of 2: loss"):
         seeds.train_seeds(config, tmp_path, SEEDS, together=True)

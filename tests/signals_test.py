@@ -1,4 +1,4 @@
-"""Signals wait while the run has something to lose, and are immediate otherwise."""
+"""Signals are deferred during training, and immediate before and after it."""
 
 import os
 import signal

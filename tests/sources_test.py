@@ -88,7 +88,7 @@ def test_an_archive_without_the_file_is_one_clear_line(tmp_path):
         (lambda b: b"", "has 0 bytes"),
     ],
 )
-def test_another_content_is_one_clear_line(damage, words, tmp_path, monkeypatch):
+def test_wrong_content_is_one_clear_line(damage, words, tmp_path, monkeypatch):
     fake_published.install(monkeypatch, "mnist", tmp_path)
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(damage(path.read_bytes()))
@@ -173,7 +173,7 @@ def test_a_server_that_does_not_answer_is_given_up_in_seconds(tmp_path, monkeypa
     assert time.monotonic() - start < 1
 
 
-def test_a_source_dir_that_is_not_a_folder(tmp_path):
+def test_a_source_dir_that_is_not_a_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match="is not a folder: give the folder"):
         fetch("mnist", source_dir=str(tmp_path / "nowhere"))
 
@@ -212,7 +212,7 @@ class TestDownload:
     def test_a_downloaded_file_must_have_the_published_checksum(
         self, tmp_path, monkeypatch, capsys
     ):
-        """Also one of which a copy on disk may be another version."""
+        """Even if a copy on disk may be another version."""
         source, files = fake_published.install(monkeypatch, "cifar10", tmp_path / "src")
         test = tmp_path / "src" / "test_batch.bin"
         test.write_bytes(files[test.name][3073:] + files[test.name][:3073])

@@ -101,7 +101,7 @@ def test_every_key_of_the_config_changes_the_step(key, value):
     assert not all(np.array_equal(a, b) for a, b in pairs)
 
 
-def test_golden_step():
+def test_a_committed_training_step_is_reproduced():
     """These numbers change only with the model, its initial values, the loss or the optimizer."""
     step, train_state = setup()
     losses, norms = [], []

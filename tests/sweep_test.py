@@ -1,4 +1,4 @@
-"""Sweeps against loops. The decoder is causal and normalised, and samples follow its likelihood."""
+"""Sweeps against loops. The decoder is causal and normalised; samples follow its likelihood."""
 
 import itertools
 
@@ -48,7 +48,7 @@ def test_a_sweep_equals_loops(axis, direction, cell, segment):
 
 
 @pytest.mark.parametrize("axis", ["down", "across"])
-def test_the_gradient_of_a_sweep_is_that_of_its_function(axis):
+def test_the_gradient_of_a_sweep_agrees_with_finite_differences(axis):
     sweep = GridSweep("min_gru", WIDTH, axis, "both")
     x_RQBI = jax.random.normal(jax.random.key(0), (*GRID, 2, INPUT))
     params = tiny.random_like(sweep.init(jax.random.key(1), x_RQBI))
@@ -105,7 +105,7 @@ def test_a_token_changes_all_parameters_after_it_and_none_before(cell, blocks):
         ({"sweep_row": False}, range(6), range(6)),
     ],
 )
-def test_the_context_without_a_sweep(changes, row_2, row_3):
+def test_leaving_out_a_sweep_limits_the_context(changes, row_2, row_3):
     """Token (1, 3) changes the parameters after it in its row (or one of them), and these in the
     rows below."""
     model, params = tiny.build("sweep", blocks=1, patch=1, likelihood__block=1, **changes)
@@ -173,10 +173,10 @@ def test_samples_follow_the_probabilities():
     count, every = 4000, np.array(list(itertools.product((0.0, 1.0), repeat=6)), np.float32)
     z_Z = jnp.linspace(-1, 1, 5)
     images = jnp.asarray(every.reshape(-1, *shape))
-    codes = jnp.broadcast_to(z_Z, (64, 5))
+    z_BZ = jnp.broadcast_to(z_Z, (64, 5))
     p = jnp.exp(
         model.likelihood.log_prob(
-            apply(model, params, codes, images, method="decode_teacher_forced"), images
+            apply(model, params, z_BZ, images, method="decode_teacher_forced"), images
         )
     )
     keys = jax.random.split(jax.random.key(0), count)
@@ -220,22 +220,22 @@ def test_a_completion_is_sampled_with_its_probability_given_the_rows():
     np.testing.assert_allclose(sequential, parallel, rtol=1e-4, atol=1e-5)
 
 
-def test_the_log_prob_of_all_rows_is_that_of_the_image():
+def test_the_log_prob_of_all_rows_is_the_log_prob_of_the_image():
     """And the log-probability of the first rows does not depend on the rows below them."""
     model, params = tiny.build("sweep")
     x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
 
-    def of_rows(rows, x_BHWC=x_BHWC):
+    def log_prob(rows, x_BHWC=x_BHWC):
         method = lambda m, z, x: m.log_prob_of_rows(z, x, rows)  # noqa: E731
         return apply(model, params, z_BZ, x_BHWC, method=method)
 
     whole = model.likelihood.log_prob(
         apply(model, params, z_BZ, x_BHWC, method="decode_teacher_forced"), x_BHWC
     )
-    np.testing.assert_allclose(of_rows(2), whole, rtol=1e-5)
+    np.testing.assert_allclose(log_prob(2), whole, rtol=1e-5)
     other = x_BHWC.at[:, 2:].set(1 - x_BHWC[:, 2:])
-    np.testing.assert_allclose(of_rows(1), of_rows(1, other), rtol=1e-5)
-    assert not of_rows(0).any()
+    np.testing.assert_allclose(log_prob(1), log_prob(1, other), rtol=1e-5)
+    assert not log_prob(0).any()
 
 
 def test_the_latent_reaches_every_token():
@@ -244,6 +244,6 @@ def test_the_latent_reaches_every_token():
     assert (np.abs(one - other).max(axis=(2, 3)) > 1e-4).all()
 
 
-def test_a_density_is_refused():
+def test_a_likelihood_that_is_a_density_is_refused():
     with pytest.raises(ConfigError, match="needs a likelihood of discrete"):
         tiny.build("sweep", likelihood__name="gaussian")

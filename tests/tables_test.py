@@ -1,4 +1,4 @@
-"""Every row of every table is a legal config, and measures what the table shows."""
+"""Every row of every table has a legal config, and has the metrics that the table shows."""
 
 import ast
 import inspect

@@ -31,7 +31,7 @@ def mnist(tmp_path_factory):
     return tfds_directory.prepare("mnist", data_dir=tmp_path_factory.mktemp("data"))
 
 
-def test_real_mnist_has_every_image_once(mnist):
+def test_a_prepared_mnist_has_every_image_once(mnist):
     files = sources.fetch_files("mnist", DATASETS["mnist"].source)
     expected = parsers.parse_idx(files["t10k-images-idx3-ubyte"])
     images = read(mnist, "test")
@@ -39,7 +39,7 @@ def test_real_mnist_has_every_image_once(mnist):
     assert sorted(map(bytes, images)) == sorted(map(bytes, expected))
 
 
-def test_the_tfds_builder_opens_it_without_tensorflow(mnist):
+def test_the_tfds_builder_opens_a_prepared_mnist_without_tensorflow(mnist):
     code = f"""
 import sys
 import tensorflow_datasets as tfds
@@ -64,10 +64,10 @@ def test_labels_belong_to_their_images(mnist):
     files = sources.fetch_files("mnist", DATASETS["mnist"].source)
     images = parsers.parse_idx(files["t10k-images-idx3-ubyte"])
     labels = parsers.parse_idx(files["t10k-labels-idx1-ubyte"])
-    of_image = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+    label_of_image = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
     source = tfds.builder_from_directory(mnist).as_data_source(split="test")
     for example in source.__getitems__(range(50)):
-        assert of_image[example["image"].tobytes()] == example["label"]
+        assert label_of_image[example["image"].tobytes()] == example["label"]
 
 
 def test_a_data_set_is_prepared_once(tmp_path, monkeypatch):
@@ -77,7 +77,7 @@ def test_a_data_set_is_prepared_once(tmp_path, monkeypatch):
     assert tfds_directory.prepare("mnist", data_dir=tmp_path / "data") == path
 
 
-def test_nothing_is_left_of_a_preparation_that_failed(tmp_path, monkeypatch):
+def test_a_preparation_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     source = make_folder(tmp_path / "images")
     (tmp_path / "images" / "99.png").write_bytes(b"not an image")
     data_dir = tmp_path / "data"
@@ -129,7 +129,7 @@ def test_a_folder_is_prepared_again_when_it_changes(tmp_path):
     assert changed != path and tfds_directory.split_sizes(changed)["train"] == 17
 
 
-def test_a_folder_of_grey_images(tmp_path):
+def test_a_folder_of_grey_images_is_prepared(tmp_path):
     source = make_folder(tmp_path / "images", mode="L")
     path = tfds_directory.prepare("folder", data_dir=tmp_path, source_dir=source, shape=(6, 9, 1))
     assert tfds_directory.open_split(path, "train").shape == (16, 6, 9, 1)

@@ -19,9 +19,9 @@ _SMALL = {
 
 
 def config(name="sequence", shape=SHAPE, **changes):
-    """The default config of a model, made tiny. `changes` are keys of config.model, or of another
-    section with __ for the dot."""
-    made = default(name)
+    """The default config of a model with tiny sizes. `changes` are keys of config.model, or of
+    another section with __ for the dot."""
+    settings = default(name)
     values = {"data.shape": shape, "latent.size": 5}
     values |= {f"model.{key}": value for key, value in _SMALL[name].items()}
     if name == "sweep":
@@ -38,8 +38,8 @@ def config(name="sequence", shape=SHAPE, **changes):
         values = {"latent.components": 3} | values
     if values.get("likelihood.name") == "logistic_mixture":
         values = {"likelihood.components": 2} | values
-    made.update_from_flattened_dict(values)
-    return made
+    settings.update_from_flattened_dict(values)
+    return settings
 
 
 def build(name="sequence", shape=SHAPE, seed=0, **changes):

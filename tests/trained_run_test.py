@@ -1,4 +1,4 @@
-"""A trained run as a notebook uses it."""
+"""The methods of a trained run, as a notebook calls them."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ def images(count=7):
     return np.random.default_rng(0).integers(0, 256, (count, 8, 8, 1)).astype(np.uint8)
 
 
-def test_shapes_and_dtypes(run):
+def test_all_methods_give_the_documented_shapes_and_dtypes(run):
     assert run.encode(images()).shape == (7, 4)
     for result, count in (
         (run.reconstruct(images()), 7),
@@ -54,25 +54,25 @@ def test_chunks_do_not_change_results(run):
 
 def test_two_devices_draw_the_same_images_as_one(run, monkeypatch):
     """At most `config.devices` devices are used."""
-    alone = run.config.copy_and_resolve_references()
-    alone.devices = 1
+    one = run.config.copy_and_resolve_references()
+    one.devices = 1
     both = run.config.copy_and_resolve_references()
     both.devices = 0
-    codes = [dataclasses.replace(run, config=c).encode(images(40)) for c in (alone, both)]
-    np.testing.assert_allclose(*codes, rtol=1e-5, atol=1e-6)
-    drawn = [dataclasses.replace(run, config=c).decode(codes[0]) for c in (alone, both)]
+    latents = [dataclasses.replace(run, config=c).encode(images(40)) for c in (one, both)]
+    np.testing.assert_allclose(*latents, rtol=1e-5, atol=1e-6)
+    drawn = [dataclasses.replace(run, config=c).decode(latents[0]) for c in (one, both)]
     assert np.abs(np.subtract(*drawn, dtype=int)).max() <= 1
     model, params = tiny.build("sweep")
     drawn = [
         trained_run.TrainedRun(model, params["params"], c, 0).sample(40, seed=1)
-        for c in (alone, both)
+        for c in (one, both)
     ]
     assert np.array_equal(*drawn) and len(np.unique(drawn[0], axis=0)) > 35
     monkeypatch.setattr(
         trained_run.parallel, "map_examples", lambda function, devices: len(devices)
     )
-    made = trained_run._over_devices.__wrapped__
-    assert [made(run.model, "decode_mean", (), most) for most in (0, 1)] == [2, 1]
+    over_devices = trained_run._over_devices.__wrapped__
+    assert [over_devices(run.model, "decode_mean", (), most) for most in (0, 1)] == [2, 1]
 
 
 def test_interpolation_runs_from_one_reconstruction_to_the_other(run):
@@ -80,7 +80,7 @@ def test_interpolation_runs_from_one_reconstruction_to_the_other(run):
     assert np.array_equal(strip[[0, -1]], run.reconstruct(images()[:2]))
 
 
-def test_a_seed_is_a_sample(run):
+def test_samples_depend_on_the_seed(run):
     assert np.array_equal(run.sample(5, seed=1), run.sample(5, seed=1))
     assert not np.array_equal(run.sample(5, seed=1), run.sample(5, seed=2))
 
@@ -109,7 +109,7 @@ def test_wrong_latents_and_numbers_are_refused(run):
             call(wrong)
 
 
-def test_best_checkpoint_and_no_checkpoint(trained, tmp_path):
+def test_the_best_checkpoint_is_loaded_and_a_missing_one_is_refused(trained, tmp_path):
     assert trained_run.load(trained / "run", "best").encode(images()).shape == (7, 4)
     (tmp_path / "config.json").write_text((trained / "run" / "config.json").read_text())
     for kind, words in [("latest", "train it first"), ("best", "nothing was validated")]:
@@ -119,7 +119,7 @@ def test_best_checkpoint_and_no_checkpoint(trained, tmp_path):
         trained_run.load(tmp_path, "bets")
 
 
-def test_the_best_checkpoint_is_that_of_the_lowest_validation(tmp_path, monkeypatch):
+def test_the_best_checkpoint_has_the_lowest_validation_loss(tmp_path, monkeypatch):
     workdir = tmp_path / "run"
     config, losses = runs.config(tmp_path), {6: 3.0, 12: 1.0, 18: 2.0}
     evaluate, found = Evaluator.__call__, iter(losses.values())
@@ -142,11 +142,11 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation(tmp_path, monkeypa
         assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 
-def test_latents_of_several_chunks_are_independent_and_decode_alike(run):
-    codes = run.sample_latents(520, seed=1)
-    among, alone = run.decode(codes)[510:], run.decode(codes[510:])
-    assert np.abs(among.astype(int) - alone).max() <= 1  # rounding to 8 bits
-    assert not np.array_equal(codes[:20], codes[500:])
+def test_latents_of_several_chunks_differ_and_decode_as_in_one_chunk(run):
+    latents = run.sample_latents(520, seed=1)
+    whole, one = run.decode(latents)[510:], run.decode(latents[510:])
+    assert np.abs(whole.astype(int) - one).max() <= 1  # rounding to 8 bits
+    assert not np.array_equal(latents[:20], latents[500:])
 
 
 @pytest.mark.slow
@@ -220,28 +220,25 @@ def test_a_sweep_completes_images_with_and_without_a_latent(tmp_path, latent):
     assert again[name] == pytest.approx(result[name], rel=1e-5)
 
 
-def test_a_completion_takes_the_latent_that_explains_the_rows(monkeypatch):
+def test_a_completion_takes_the_latent_with_the_most_likely_rows(monkeypatch):
     model, params = tiny.build("sweep")
     run, count = trained_run.TrainedRun(model, params["params"], tiny.config("sweep"), 0), 3
     given = np.zeros((count, *tiny.SHAPE), np.uint8)
     assert run.complete(given[:0], 2).shape == (0, *tiny.SHAPE)
-    codes_KNZ = run.sample_latents(trained_run._CANDIDATES * count, seed=5).reshape(-1, count, 5)
-    apply, candidates, taken = (
-        trained_run.TrainedRun._apply,
-        iter(range(trained_run._CANDIDATES)),
-        [],
-    )
+    latents_KNZ = run.sample_latents(trained_run._CANDIDATES * count, seed=5).reshape(-1, count, 5)
+    apply, calls = trained_run.TrainedRun._apply, []
+    candidates = iter(range(trained_run._CANDIDATES))
 
-    def weighing(self, method, *inputs, last=()):
+    def apply_with_fake_weights(self, method, *inputs, last=()):
         if method == "log_prob_of_rows":  # candidate n is the one of image n
             return np.where(np.arange(count) == next(candidates), 0.0, -1e9)
-        taken.append((method, inputs[0]))
+        calls.append((method, inputs[0]))
         return apply(self, method, *inputs, last=last)
 
-    monkeypatch.setattr(trained_run.TrainedRun, "_apply", weighing)
+    monkeypatch.setattr(trained_run.TrainedRun, "_apply", apply_with_fake_weights)
     assert run.complete(given, 2, seed=5).shape == given.shape
-    assert taken[-1][0] == "complete"
-    assert np.array_equal(taken[-1][1], codes_KNZ[np.arange(count), np.arange(count)])
+    assert calls[-1][0] == "complete"
+    assert np.array_equal(calls[-1][1], latents_KNZ[np.arange(count), np.arange(count)])
 
 
 def test_only_a_sweep_completes(run):

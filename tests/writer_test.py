@@ -1,4 +1,4 @@
-"""Records survive kills without gaps or repeats."""
+"""After a kill, records have no gaps and no repeats."""
 
 import json
 
@@ -18,7 +18,7 @@ def write(workdir, steps, resume_step=None, tensorboard=False):
     writer.close()
 
 
-def test_floats_come_back_exactly(tmp_path):
+def test_floats_are_restored_exactly(tmp_path):
     write(tmp_path, (1, 3, 7))
     assert [r["train/loss"] for r in read_metrics(tmp_path)] == [1.0, 1 / 3, 1 / 7]
 
@@ -60,7 +60,7 @@ def test_only_the_primary_process_writes(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_config_round_trip_and_events(tmp_path):
+def test_the_config_and_the_events_are_written(tmp_path):
     writer = Writer(tmp_path, resume_step=None, tensorboard=True)
     writer.write_config({"model": {"name": "mlp", "width": 3}})
     writer.write_metrics(1, 0.1, {"train/loss": 2.0})

@@ -2,7 +2,7 @@
 
     python -m experiments.benchmarks.run [case ...] [--rounds 5] [--cores 2] [--allocator keep]
 
-A case is a key of `cases.CASES`, or `startup`; the default is all of them. The extra `bench` must
+A case is a key of `cases.CASES`, or `startup`. The default is all of them. The extra `bench` must
 be installed. Each contender runs in a process of its own, with the same shapes, dtypes, cores and
 allocator, and they are measured in turns. Prints a Markdown table, and writes it with its raw
 measurements and a chart to experiments/benchmarks/results.

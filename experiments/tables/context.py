@@ -1,9 +1,10 @@
 """Context: which sweeps does the decoder need?
 
 configs/mnist_sweep.py without a latent, and without some of its decoder's sweeps. Without the sweep
-down, a token sees one row above it; without the sweep to the left, one token; without sweeps across
-the rows above, nothing to the right of its column, which is PixelCNN's blind spot (van den Oord et
-al. 2016, Conditional Image Generation with PixelCNN Decoders, figure 1). In the last row the sweeps
+down, a token sees one row above it. Without the sweep to the left, it sees one token to the left.
+Without sweeps across the rows above, it sees nothing to the right of its column. That is PixelCNN's
+blind spot (van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, figure
+1). In the last row the sweeps
 down and to the left restart every 7 tokens, while those across the rows above remain whole.
 """
 

@@ -2,7 +2,7 @@
 
 DRAW with 1 to 64 glimpses, each with a latent of 16 dimensions. It reads through an attention
 window, writes through one, does both, or neither: then it reads and writes the whole image. Section
-4 of DRAW (Gregor et al. 2015) reports one setting of each; one glimpse of the whole image is a
+4 of DRAW (Gregor et al. 2015) reports one setting of each. One glimpse of the whole image is a
 variational autoencoder.
 """
 

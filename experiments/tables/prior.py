@@ -16,14 +16,14 @@ METRICS = {
     "KL": "test/kl",
     "active units": "test/active_units",
 }
-_INFERENCE = {"latent.posterior": "autoregressive"}
+_AUTOREGRESSIVE = {"latent.posterior": "autoregressive"}
 ROWS = {
     "standard normal": {"latent.name": "gaussian"},
     "mixture of 100": {"latent.name": "mixture"},
     "VampPrior of 100 images": {"latent.name": "vamp"},
     "autoregressive": {"latent.name": "autoregressive"},
-    "standard normal, autoregressive posterior": {"latent.name": "gaussian", **_INFERENCE},
-    "mixture of 100, autoregressive posterior": {"latent.name": "mixture", **_INFERENCE},
-    "both autoregressive": {"latent.name": "autoregressive", **_INFERENCE},
+    "standard normal, autoregressive posterior": {"latent.name": "gaussian", **_AUTOREGRESSIVE},
+    "mixture of 100, autoregressive posterior": {"latent.name": "mixture", **_AUTOREGRESSIVE},
+    "both autoregressive": {"latent.name": "autoregressive", **_AUTOREGRESSIVE},
 }
 CPU = {"train.epochs": 8, "eval.importance_samples": 0, "eval.seeds": (0,), "model.width": 64}

@@ -1,8 +1,8 @@
 """The choices of every config key that has a closed list of them.
 
 Choices that are classes or functions (cells, scan orders, likelihoods, latents, models, data sets)
-stand in the dict that holds them; `DICTS` says where, so that `--helpfull` can list them without
-importing jax.
+are the keys of the dict that holds them. `DICTS` says where these dicts are, so that `--helpfull`
+can list the choices without importing jax.
 """
 
 DIRECTIONS = ("forward", "backward", "both")

@@ -89,7 +89,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.data.train_on_all = False  # also train on the validation images, and do not validate
     config.data.train_images = 0  # train on the first n images only; 0 = all
     config.data.in_memory_gib = 4.0  # splits larger than this are read from disk batch by batch
-    config.data.binarise = "none"  # dynamic: pixels ~ Bernoulli(intensity), anew at every visit
+    config.data.binarise = "none"  # dynamic: pixels ~ Bernoulli(intensity) at every visit
 
     config.model = ConfigDict(hyperparameters())
 

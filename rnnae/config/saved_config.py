@@ -64,7 +64,7 @@ def read(path: Path) -> dict:
 
 def _damaged(path: Path) -> ConfigError:
     return ConfigError(
-        f"{path} is damaged: restore it from a copy, or remove {path.parent} to start anew"
+        f"{path} is damaged: restore it from a copy, or remove {path.parent} to start again"
     )
 
 

@@ -4,7 +4,7 @@ There are three protocols, and likelihoods of different protocols cannot be comp
 
     8bit     images with 256 levels
     static   images that are stored as 0 and 255, such as those of `binarized_mnist`
-    dynamic  each pixel is drawn from Bernoulli(intensity), anew whenever an image is trained on
+    dynamic  each pixel is drawn from Bernoulli(intensity), again at each visit in training
              (`binarise`), and once for evaluation (`binarise_once`)
 """
 
@@ -55,7 +55,7 @@ def binarise_once(images: np.ndarray, seed: int) -> np.ndarray:
 
     A pixel of 0 always gives 0, and one of 255 always gives 255.
     """
-    # Made from the raw words of Philox, because NumPy may change the methods of its Generator.
+    # It uses the raw words of Philox, because NumPy may change the methods of its Generator.
     raw = np.random.Philox(key=[seed, _PHILOX_STREAM]).random_raw(images.size)
     uniform = (raw >> 11).reshape(images.shape) * 2.0**-53
     return np.where(uniform * 255 < images, np.uint8(255), np.uint8(0))

@@ -95,9 +95,9 @@ def check_shape(name: str, shape: tuple[int, int, int]) -> None:
     """Raises ConfigError unless `shape` is a height, a width, and 1 or 3 channels."""
     if len(shape) != 3 or min(shape) < 1 or shape[2] not in (1, 3):
         raise ConfigError(
-            f"the images of {name} have no fixed shape: set --config.data.shape to the height, "
-            f"width and number of channels (1 for grey, 3 for RGB) to resize them to, for example "
-            f"(64,64,3); it is {tuple(shape)}"
+            f"the images of {name} have no fixed shape: set --config.data.shape to (height, width, "
+            f"channels), with 1 channel for grey or 3 for RGB, for example (64,64,3); it is "
+            f"{tuple(shape)}"
         )
 
 

@@ -45,10 +45,10 @@ _CONNECTION_WORDS = (
 def connect(address: str | None, count: int | None, index: int | None, detect: bool) -> int:
     """Joins the processes of a run, before anything else uses jax.
 
-    The processes find each other by the address of process 0 (host:port), their count and this
-    process's index; or by the environment that SLURM, Open MPI or GKE sets; or, with `detect`, by
-    jax itself, as on TPU VMs. A `count` of 1 alone makes this process train alone, whatever the
-    environment says.
+    The processes find each other in one of three ways. They may be given the address of process 0
+    (host:port), their count and this process's index. SLURM, Open MPI and GKE set them in the
+    environment. With `detect`, jax finds them itself, as on TPU VMs. If only `count` is given and
+    is 1, this process trains by itself, whatever the environment says.
 
     Returns the number of processes, or 1 where jax finds it out later (`detect`). Raises
     ConfigError if only some of address, count and index are given, and ProcessError if the other
@@ -94,7 +94,7 @@ def _exit_instead_of_abort() -> None:
     """Makes an abort exit with the code of ProcessError.
 
     If the coordinator dies, a background thread of jax aborts this process, unless a collective
-    fails first. libc passes the number of SIGABRT, 6, to the handler; 6 is also the exit code of
+    fails first. libc passes the number of SIGABRT, 6, to the handler. 6 is also the exit code of
     ProcessError, so `_exit` itself serves as the handler.
     """
     libc = ctypes.CDLL(None)
@@ -122,7 +122,7 @@ def several() -> bool:
 
 
 def is_primary() -> bool:
-    """Whether this is process 0, which alone writes files and prints."""
+    """Whether this is process 0, the only one that writes files and prints."""
     return jax.process_index() == 0
 
 

@@ -1,5 +1,5 @@
-"""A batch in parts, one part after another: on a CPU, the arrays of a small part stay in the cache,
-and those of a whole batch would not."""
+"""A batch in parts, one part after another. On a CPU the arrays of a small part stay in the cache;
+the arrays of a whole batch would not."""
 
 from collections.abc import Callable
 from typing import Any

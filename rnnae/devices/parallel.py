@@ -1,4 +1,4 @@
-"""Data parallelism: the only file that distributes work over devices.
+"""Data parallelism over devices. The only file that calls pmap.
 
 The state is replicated. The global batch is split into equal shards along the axis `data`, and
 gradients are averaged over it. Devices are ordered by process, so that each process holds

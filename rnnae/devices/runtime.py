@@ -1,4 +1,4 @@
-"""Settings of the process, made once before jax starts its devices."""
+"""Settings of the process, applied once before jax starts its devices."""
 
 import ctypes
 import os

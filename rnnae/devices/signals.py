@@ -73,7 +73,7 @@ def check(where: str) -> None:
     _stop(distributed.maximum(_state.received), where)
 
 
-def check_alone(where: str) -> None:
+def check_single_process(where: str) -> None:
     """`check`, in work that only process 0 does. It does nothing if there are several processes,
     because the others would wait for process 0."""
     if not distributed.several():

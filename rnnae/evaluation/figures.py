@@ -63,10 +63,10 @@ def write_figures(
     directory.mkdir(parents=True, exist_ok=True)
     images_NHWC = eval_subset(images, 20, run.config)
     for write in _WRITERS:
-        signals.check_alone(where)
+        signals.check_single_process(where)
         write(run, images_NHWC, directory)
     if records:
-        signals.check_alone(where)
+        signals.check_single_process(where)
         curves.loss_curves(directory / LAST_FIGURE, records)
 
 

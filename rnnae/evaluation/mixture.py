@@ -23,8 +23,8 @@ class Mixture:
 
     @classmethod
     def fit(cls, latents_NZ: np.ndarray, components: int, seed: int) -> "Mixture":
-        """Expectation-maximisation that starts from k-means. There are fewer components than asked
-        for if there are too few latents for so many."""
+        """Expectation-maximisation that starts from k-means. With too few latents for
+        `components`, fewer are fitted."""
         from sklearn.exceptions import ConvergenceWarning  # one second to import
         from sklearn.mixture import GaussianMixture
         from threadpoolctl import threadpool_limits

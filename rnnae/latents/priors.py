@@ -21,10 +21,11 @@ class Deterministic(Latent):
     variational: ClassVar[bool] = False
 
     def setup(self):
-        self.code = self.dense(self.size)
+        # The name is that of the parameters in saved checkpoints.
+        self.linear = self.dense(self.size, name="code")
 
     def posterior(self, features_BD):
-        return Normal(self.code(features_BD), jnp.full((), -jnp.inf))
+        return Normal(self.linear(features_BD), jnp.full((), -jnp.inf))
 
     def sample_posterior(self, posterior, key_B):
         return posterior.mean
@@ -34,8 +35,8 @@ class Deterministic(Latent):
 
 
 class NoLatent(Deterministic):
-    """A latent with no dimensions, for an autoregressive decoder that models the images alone. Its
-    log-likelihood is exact."""
+    """A latent with no dimensions, for an autoregressive decoder that models the images by itself.
+    Its log-likelihood is exact."""
 
     options: ClassVar[tuple[str, ...]] = ()
 

@@ -48,7 +48,7 @@ def whole_image_bias(height: int, width: int, size: int, writes: bool):
     If the window `writes`, a patch of ones adds about one to the canvas.
 
     This is not in the paper. A bias of zero puts a grid of 2 x 2 filters on the four corners, where
-    digits have no ink, and the model learns nothing for hundreds of steps (MNIST: loss 208 after
+    digits have no ink. The model then learns nothing for hundreds of steps (MNIST: loss 208 after
     600 steps, 178 with this bias).
     """
     side = max(height, width)
@@ -69,7 +69,7 @@ def filters(centre_B: jax.Array, window: Window, size: int, pixels: int) -> jax.
     # (25), (26) with every exponential divided by that of the pixel nearest to the filter. After
     # normalisation the result is the same, and it is also correct if a filter is so far outside
     # the image that all its exponentials are zero.
-    pixel_11A = jnp.arange(1.0, pixels + 1)[None, None]
+    pixel_11A = jnp.arange(1.0, pixels + 1)[None, None]  # A is a pixel along the axis
     nearest_BN1 = jax.lax.stop_gradient(jnp.clip(jnp.round(mean_BN1), 1, pixels))
     distance_BNA = (pixel_11A - nearest_BN1) * (pixel_11A + nearest_BN1 - 2 * mean_BN1)
     weight_BNA = jnp.exp(-distance_BNA / (2 * window.variance[:, None, None]))

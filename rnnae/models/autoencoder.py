@@ -1,4 +1,4 @@
-"""The interface of all models, implemented for models that sample their whole latent at once.
+"""The interface of all models, implemented for models that sample their whole latent in one step.
 
 A model is an `nn.Module` over images x_BHWC in [0, 1] of `image_shape` (H, W, C). Randomness enters
 as one key for each example. So a result does not depend on the rest of the batch or on the number

@@ -1,4 +1,4 @@
-"""DRAW: a latent and an image that are made in T glimpses (Gregor et al. 2015).
+"""DRAW: the latent is sampled and the image is painted in T glimpses (Gregor et al. 2015).
 
 At each glimpse the encoder reads the image and its difference from the current reconstruction, a
 part z_t of the latent is sampled, and the decoder adds to a canvas. One step of the recurrence is
@@ -154,9 +154,10 @@ class Draw(Autoencoder):
         return self.join_steps(self.run_decoder(self._noise(key_B), Normal.reparameterize)[1][0])
 
     def frames(self, z_BZ: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The mean image after each glimpse, (T, B, H, W, C), and where the glimpse wrote,
-        (T, B, 3): the centre y and x of the window and the distance between its outermost filters,
-        in pixels."""
+        """(mean image after each glimpse, (T, B, H, W, C); where each glimpse wrote, (T, B, 3)).
+
+        The second array has the centre y, the centre x, and the distance between the outermost
+        filters of the window, in pixels."""
         _, (_, canvas_TBHWC, window_TB3) = self.run_decoder(self.split_steps(z_BZ), _given)
         params = self.canvas_to_params(canvas_TBHWC.reshape(-1, *self.canvas_shape))
         mean = self.likelihood.mean(params)

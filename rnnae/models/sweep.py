@@ -72,7 +72,7 @@ class Sweep(Autoencoder):
         x_RQBD = self.embed(self.token_grid(x_BHWC))
         for block in self.encoder:
             x_RQBD = block(x_RQBD)
-        readout_RQBV = self.readout(x_RQBD)
+        readout_RQBV = self.readout(x_RQBD)  # V is `token_latent_width`
         return readout_RQBV.transpose(2, 0, 1, 3).reshape(x_BHWC.shape[0], -1)
 
     def decode_teacher_forced(self, z_BZ: jax.Array, x_BHWC: jax.Array) -> jax.Array:

@@ -114,9 +114,9 @@ class Layer(nn.Module):
 class Stack(nn.Module):
     """`layers` recurrent layers, where each layer's input is the output of the layer below.
 
-    `connections` is `none`; `residual`: every layer but the first adds its input to its output (He
-    et al. 2016); or `skip`: the output of the stack is the sum of the outputs of all layers (the
-    output half of the skip connections of Graves 2013).
+    `connections` is `none`, `residual` or `skip`. With `residual`, every layer but the first adds
+    its input to its output (He et al. 2016). With `skip`, the output of the stack is the sum of the
+    outputs of all layers (the output half of the skip connections of Graves 2013).
 
     Carries are a flat tuple with one carry for each cell: layer by layer, forward before backward.
     """

@@ -1,4 +1,4 @@
-"""Linear and gated recurrences over the leading axis, with gradients written by hand.
+"""Linear and gated recurrences over the leading axis, with explicit gradients.
 
 If JAX differentiates `lax.scan`, it stores every intermediate value that the gradient of a step
 needs, and it adds to the weight gradient at every step. The functions here store little, recompute
@@ -163,9 +163,9 @@ def gated(
     """(final carry, h_TBD) of a gated cell over all steps.
 
     The gates of a step are recurrent_gates([h, x] kernel + bias) + input_gates. x_TBI is the part
-    of the input that is multiplied step by step together with the state (K = D + I); its width I
-    may be 0. input_gates_T is the part that was computed before the scan for all steps: (T, B, D)
-    or (T, 1, D) for each gate, or () for none. The operands of products are rounded to
+    of the input that is multiplied step by step, together with the state. Its width I may be 0, and
+    K is D + I here. input_gates_T is the part that was computed before the scan for all steps:
+    (T, B, D) or (T, 1, D) for each gate, or () for none. The operands of products are rounded to
     `matmul_dtype`.
 
     The gradient goes back through the steps for the derivatives of the gates only. It adds to the

@@ -13,8 +13,8 @@ class GridSweep(nn.Module):
     """A recurrent layer along one axis of a grid, then a dense layer: x_RQBI -> h_RQBD.
 
     The axis is `down` (over rows) or `across` (over columns). All lines along the axis run at the
-    same time. `segment` cuts every line into segments of that many tokens, and the state starts
-    anew in each; with 0, a line is one segment.
+    same time. `segment` cuts every line into segments of that many tokens, and the state restarts
+    in each; with 0, a line is one segment.
     """
 
     cell: str

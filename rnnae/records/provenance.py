@@ -1,4 +1,4 @@
-"""Where a run was made, and with which versions: date, commit, packages, machine."""
+"""Where and with which versions a run is executed: date, commit, packages, machine."""
 
 import datetime
 import importlib.metadata

@@ -167,23 +167,23 @@ def images(size: dict) -> Program:
     model, (optimizer, _) = build.build_model(config), build.build_optimizer(config, 1)
     params = state.create(model, optimizer, model.image_shape, 0).params
     key_B = jax.random.split(jax.random.key(0), size["batch"])
-    codes_BZ = jax.random.normal(jax.random.key(1), (size["batch"], model.latent_dimensions))
+    latents_BZ = jax.random.normal(jax.random.key(1), (size["batch"], model.latent_dimensions))
     if size.get("rerun"):
-        return timed(_rerun(model, params, codes_BZ, key_B))
+        return timed(_rerun(model, params, latents_BZ, key_B))
     run = trained_run.TrainedRun(model, params, config, step=0)
-    return timed(lambda: run.decode(np.asarray(codes_BZ)))
+    return timed(lambda: run.decode(np.asarray(latents_BZ)))
 
 
 IMAGES = {"row": row_config, "draw": draw_config, "sweep": flagship_config}
 
 
-def _rerun(model, params, codes_BZ, key_B) -> Callable[[], jax.Array]:
+def _rerun(model, params, latents_BZ, key_B) -> Callable[[], jax.Array]:
     """Samples images of the sweep model by running its whole network again for every token."""
     side, batch = model.token_height, len(key_B)
 
     @jax.jit
     def sample_token(params, x_BHWC, row, column):
-        p = model.apply({"params": params}, codes_BZ, x_BHWC, method="decode_teacher_forced")
+        p = model.apply({"params": params}, latents_BZ, x_BHWC, method="decode_teacher_forced")
         corner = (0, row * side, column * side, 0)
         patch = jax.lax.dynamic_slice(
             model.likelihood.sample(p, key_B), corner, (batch, side, side, 1)

@@ -26,9 +26,9 @@ def row(size: dict) -> Program:
             start = nn.Dense(width, dtype=dtype)(z_BZ)
             if size["cell"] == "lstm":
                 start = (start, nn.Dense(width, dtype=dtype)(z_BZ))
-            fed_BTZ = jnp.broadcast_to(position, (batch, *position.shape))
+            inputs_BTZ = jnp.broadcast_to(position, (batch, *position.shape))
             decoder = nn.RNN(_CELLS[size["cell"]](width, dtype=dtype))
-            h_BTD = decoder(fed_BTZ, initial_carry=start)
+            h_BTD = decoder(inputs_BTZ, initial_carry=start)
             return nn.Dense(inputs, dtype=dtype)(h_BTD)
 
     model, x_BTI = Model(), jax.random.uniform(jax.random.key(0), (size["batch"], 28, 28))

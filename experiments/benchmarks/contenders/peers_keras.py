@@ -20,15 +20,15 @@ def row(size: dict) -> Program:
     _precision(size)
     rnn, width = _RNN[size["cell"]], size["width"]
     rows, position = keras.Input((28, 28)), keras.Input((28, 1))
-    code = keras.layers.Dense(64)(rnn(width)(rows))
+    latent = keras.layers.Dense(64)(rnn(width)(rows))
     # The learned input of each step: an embedding of the number of the step.
-    fed = keras.layers.Embedding(28, 64)(keras.ops.squeeze(position, -1))
-    starts = [keras.layers.Dense(width)(code) for _ in range(2 if size["cell"] == "lstm" else 1)]
-    written = rnn(width, return_sequences=True)(fed, initial_state=starts)
-    model = keras.Model([rows, position], keras.layers.Dense(28, dtype="float32")(written))
-    numbers = np.broadcast_to(np.arange(28)[None, :, None], (size["batch"], 28, 1))
+    inputs = keras.layers.Embedding(28, 64)(keras.ops.squeeze(position, -1))
+    starts = [keras.layers.Dense(width)(latent) for _ in range(2 if size["cell"] == "lstm" else 1)]
+    outputs = rnn(width, return_sequences=True)(inputs, initial_state=starts)
+    model = keras.Model([rows, position], keras.layers.Dense(28, dtype="float32")(outputs))
+    positions = np.broadcast_to(np.arange(28)[None, :, None], (size["batch"], 28, 1))
     x_BTI = np.random.default_rng(0).random((size["batch"], 28, 28), np.float32)
-    return _training(model, "mse", [x_BTI, numbers], x_BTI)
+    return _training(model, "mse", [x_BTI, positions], x_BTI)
 
 
 def pixels(size: dict) -> Program:

@@ -15,17 +15,17 @@ class Row(nn.Module):
         super().__init__()
         self.states = 2 if cell == "lstm" else 1
         self.encoder, self.decoder = _RNN[cell](28, width), _RNN[cell](LATENT, width)
-        self.code, self.start = nn.Linear(width, LATENT), nn.Linear(LATENT, self.states * width)
+        self.latent, self.start = nn.Linear(width, LATENT), nn.Linear(LATENT, self.states * width)
         self.position = nn.Parameter(torch.randn(28, 1, LATENT))
         self.head = nn.Linear(width, 28)
 
     def forward(self, x_TBI):
         _, state = self.encoder(x_TBI)
         h_BD = state[0][0] if self.states == 2 else state[0]
-        parts = self.start(self.code(h_BD))[None].chunk(self.states, dim=-1)
+        parts = self.start(self.latent(h_BD))[None].chunk(self.states, dim=-1)
         start = tuple(part.contiguous() for part in parts)
-        fed_TBZ = self.position.expand(-1, x_TBI.shape[1], -1)
-        h_TBD, _ = self.decoder(fed_TBZ, start if self.states == 2 else start[0])
+        inputs_TBZ = self.position.expand(-1, x_TBI.shape[1], -1)
+        h_TBD, _ = self.decoder(inputs_TBZ, start if self.states == 2 else start[0])
         return self.head(h_TBD)
 
 
@@ -65,8 +65,8 @@ class Draw(nn.Module):
             if self.size:
                 window = self.window(self.look(decoder[0]))
                 images = tuple(self.read(image, *window) for image in images)
-            seen_BI = torch.cat([image.flatten(1) for image in images] + [decoder[0]], dim=1)
-            encoder = self.encoder(seen_BI, encoder)
+            inputs_BI = torch.cat([image.flatten(1) for image in images] + [decoder[0]], dim=1)
+            encoder = self.encoder(inputs_BI, encoder)
             mean_BZ, log_scale_BZ = self.posterior(encoder[0]).chunk(2, dim=1)
             scale_BZ = log_scale_BZ.exp()
             z_BZ = mean_BZ + scale_BZ * torch.randn_like(mean_BZ)
