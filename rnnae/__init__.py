@@ -30,6 +30,10 @@ The order below is the import order: a file imports only files above it, also wi
     data/binarisation        protocols: static, dynamic, 8bit
     data/pipeline            splits, and batches as a pure function of (seed, step)
     scan_order               ORDERS: image <-> tokens, exact inverses
+    likelihoods/likelihood   the interface of all likelihoods
+    likelihoods/gaussian     densities
+    likelihoods/binary       likelihoods of binary pixels
+    likelihoods/logistic_mixture  a likelihood of 8-bit pixels
     likelihoods              LIKELIHOODS: p(image | parameters)
     objective                terms of each example -> loss
     optim                    optimizer and learning-rate schedule

@@ -11,6 +11,7 @@ from scipy import stats
 from rnnae.devices import parallel
 from rnnae.errors import ConfigError
 from rnnae.evaluation import evaluate
+from rnnae.evaluation.metrics import IMAGE_METRICS, SPLIT_METRICS
 from rnnae.latents import Normal, StandardNormalPrior, normal_noise
 from rnnae.likelihoods import likelihood
 from rnnae.models import Autoencoder
@@ -167,7 +168,7 @@ def test_a_deterministic_latent_has_no_bound():
     model, params = tiny.build()
     grey = np.random.default_rng(0).integers(0, 256, (8, *tiny.SHAPE)).astype(np.uint8)
     named = evaluator(model)(params["params"], grey, full=True).means
-    assert set(named) == {"loss", "reconstruction", "kl", "mse", "mae", "ssim"}
+    assert set(named) == {"loss", "reconstruction", "kl", *IMAGE_METRICS}
     x = grey / np.float32(255)
     z_BZ = tiny.apply(model, params, jnp.asarray(x), method="encode")
     decoded = tiny.apply(model, params, z_BZ, tiny.keys(8), method="decode_mean")
@@ -198,6 +199,15 @@ def test_active_units_are_the_dimensions_that_vary():
     named = evaluator(model, mutual_information_images=60)(params["params"], images).means
     assert named["active_units"] == 4
     assert 0 < named["mutual_information"] <= math.log(60)
+
+
+@pytest.mark.parametrize("name", SPLIT_METRICS)
+def test_a_metric_of_a_split_is_reported_and_printed(name):
+    model, params = tiny.build(latent__name="gaussian", likelihood__name="bernoulli")
+    images = np.random.default_rng(0).integers(0, 2, (9, *tiny.SHAPE)).astype(np.uint8) * 255
+    named = evaluator(model, mutual_information_images=9)(params["params"], images).means
+    assert math.isfinite(named[name])
+    assert name.replace("_", " ") in evaluate.format_metrics(named)
 
 
 def test_the_kl_of_every_step_adds_up():

@@ -1,11 +1,13 @@
 """Every likelihood is normalised, finite, differentiable, and sampled by its probabilities."""
 
+import dataclasses
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from rnnae.config import default
 from rnnae.errors import ConfigError
@@ -14,6 +16,7 @@ from tests import tiny
 
 OPTIONS = {k: v for k, v in default().likelihood.items() if k != "name"}
 DISCRETE = [name for name in LIKELIHOODS if likelihood(name, 1).discrete]
+DENSITIES = [name for name in LIKELIHOODS if name not in DISCRETE]
 
 
 def params(pixels, shape=(2, 4, 4), batch=2, seed=0, scale=2.0):
@@ -72,13 +75,26 @@ def test_sums_to_one_over_every_image(pixels, size):
         assert total == pytest.approx(1, rel=2e-5)
 
 
-@pytest.mark.parametrize("sigma", [0.05, 0.5**0.5])
-def test_gaussian_integrates_to_one(sigma):
-    pixels = likelihood("gaussian", 1, sigma=sigma)
+@pytest.mark.parametrize("spread", [0.05, 0.5**0.5])
+@pytest.mark.parametrize("name", DENSITIES)
+def test_a_density_integrates_to_one_and_is_sampled_from(name, spread):
+    (option,) = {field.name for field in dataclasses.fields(LIKELIHOODS[name])} & {*OPTIONS}
+    pixels = likelihood(name, 1, **{option: spread})
     one = jnp.full((1, 1, 1, 1), 0.3)
-    x = np.linspace(-6, 7, 200_001, dtype=np.float32).reshape(-1, 1, 1, 1)
-    total = np.exp(log_prob_of_all(pixels, one, x)).sum() * 13 / 200_000
-    assert total == pytest.approx(1, rel=1e-4)
+    x = np.linspace(-9, 10, 200_001, dtype=np.float32).reshape(-1, 1, 1, 1)
+    density = np.exp(log_prob_of_all(pixels, one, x)) * 19 / 200_000
+    assert density.sum() == pytest.approx(1, rel=1e-4)
+    samples = jax.jit(pixels.sample)(jnp.broadcast_to(one, (20_000, 1, 1, 1)), tiny.keys(20_000))
+    below = np.interp(np.asarray(samples).ravel(), x.ravel(), np.cumsum(density))
+    assert stats.kstest(below, "uniform").pvalue > 1e-4
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_every_option_is_a_key_of_the_config_with_the_same_default(name):
+    fields = {field.name: field.default for field in dataclasses.fields(LIKELIHOODS[name])}
+    for key, value in fields.items():
+        if key not in ("channels", "levels"):  # of the images
+            assert OPTIONS[key] == value
 
 
 def test_gaussian_is_the_squared_error_and_its_constant():
@@ -143,7 +159,7 @@ def test_samples_follow_log_prob(pixels, size):
     assert statistic < chi2.ppf(1 - 1e-4, len(o) - 1)
 
 
-@pytest.mark.parametrize("name", [*DISCRETE, "gaussian"])
+@pytest.mark.parametrize("name", LIKELIHOODS)
 def test_the_mean_is_the_mean_of_samples(name):
     pixels = likelihood(name, 1)
     one = params(pixels, (0, 2, 2), batch=1, scale=0.7)
@@ -207,7 +223,7 @@ def test_an_example_depends_on_its_own_key_and_parameters(name):
 
 
 def test_unknown_likelihood_lists_the_choices():
-    with pytest.raises(ConfigError, match="gaussian, bernoulli.*did you mean 'bernoulli'"):
+    with pytest.raises(ConfigError, match=f"{', '.join(LIKELIHOODS)}.*did you mean 'bernoulli'"):
         likelihood("bernouli", 1)
     with pytest.raises(ConfigError, match="block must be 1, 2 or 3"):
         likelihood("categorical", 1, block=5)

@@ -100,7 +100,7 @@ def test_only_an_autoregressive_model_can_be_without_a_latent(name):
         terms = apply(model, params, binary(), keys())
         assert not terms.kl_BTZ.any() and (terms.log_prob_B < 0).all()
     else:
-        with pytest.raises(ConfigError, match="config.model.name=sweep"):
+        with pytest.raises(ConfigError, match="config file of the sweep model"):
             build(name, latent__name="none")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from rnnae.likelihoods import LIKELIHOODS
 from rnnae.training import progress
 from rnnae.training.progress import Progress, Reading, loss_text
 from tests import tiny
@@ -76,8 +77,15 @@ def test_squared_error_is_shown_as_the_mean_squared_error(sigma):
     assert loss_text(model, "8bit")(means) == f"MSE {error:.5f}"
 
 
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_every_likelihood_can_be_shown(name):
+    model, _ = tiny.build(likelihood__name=name, order="patches")
+    means = {"loss": 30.0, "reconstruction": 20.0}
+    assert all(loss_text(model, protocol)(means) for protocol in ("8bit", "static", "dynamic"))
+
+
 def test_other_likelihoods_are_shown_in_nats_or_bits():
-    means = {"loss": 24 * math.log(2) * 1.5}
+    means = {"loss": 24 * math.log(2) * 1.5, "reconstruction": 0.0}
     model, _ = tiny.build("sweep", likelihood__name="logistic_mixture")
     assert loss_text(model, "8bit")(means) == "1.500 bits/dim"
     model, _ = tiny.build("sweep")

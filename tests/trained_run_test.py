@@ -206,7 +206,7 @@ def test_a_sweep_completes_images_with_and_without_a_latent(tmp_path, latent):
     assert (exact, reconstructed) == ((True, False) if latent == "none" else (False, True))
     pictures = {p.name for p in (tmp_path / "run" / "pictures").iterdir()}
     assert {"generated.png", "completions.png", "curves.png"} <= pictures
-    assert ("reconstructions.png" in pictures) == ("codes.png" in pictures) == reconstructed
+    assert ("reconstructions.png" in pictures) == ("same_latent.png" in pictures) == reconstructed
     run = trained_run.load(tmp_path / "run")
     given = 255 * (images(3) > 127).astype(np.uint8)
     completed = run.complete(given, 4, seed=1)

@@ -30,5 +30,5 @@ DICTS: dict[str, tuple[str, str]] = {
     "model.cell": ("nn/cells/__init__.py", "CELLS"),
     "model.order": ("scan_order.py", "ORDERS"),
     "latent.name": ("latents/__init__.py", "LATENTS"),
-    "likelihood.name": ("likelihoods.py", "LIKELIHOODS"),
+    "likelihood.name": ("likelihoods/__init__.py", "LIKELIHOODS"),
 }

@@ -104,11 +104,10 @@ class Evaluator:
         latent_NZ, kl_NT = per_image.pop("latent"), per_image.pop("kl_by_step")
         split_metrics = {}
         if variational:
-            count = self._eval.mutual_information_images
-            measured = Measured(self.model, params, images, latent_NZ, seed, count)
+            measured = Measured(self.model, params, images, latent_NZ, seed, self._eval)
             for name, metric in SPLIT_METRICS.items():
                 signals.check("during an evaluation")
-                split_metrics[name] = metric(measured)
+                split_metrics[name] = metric.function(measured)
         found = {name: value for name, value in split_metrics.items() if value is not None}
         return Scores(per_image, kl_NT.mean(axis=0), found)
 
@@ -214,10 +213,13 @@ def format_metrics(means: dict[str, float]) -> str:
         if f"{name}_se" in means:
             digits = 4 if name.startswith("bits_per_dim") else 2
             words.append(f"{name} {value:.{digits}f} ± {means[f'{name}_se']:.{digits}f}")
-    if "active_units" in means:
-        words.append(f"KL {means['kl']:.2f}  active units {means['active_units']:g}")
-    if "mutual_information" in means:
-        words.append(f"mutual information {means['mutual_information']:.2f}")
+    split_metrics = [
+        f"{name.replace('_', ' ')} {means[name]:.{metric.digits}f}"
+        for name, metric in SPLIT_METRICS.items()
+        if name in means
+    ]
+    if split_metrics:
+        words += [f"KL {means['kl']:.2f}", *split_metrics]
     errors = [
         f"{name.upper()} {means[name]:.{metric.digits}f}"
         for name, metric in IMAGE_METRICS.items()

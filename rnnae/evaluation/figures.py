@@ -104,7 +104,7 @@ def _same_latent(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> N
     if run.model.latent_dimensions and "complete" in run.model.capabilities:
         latents = np.repeat(run.sample_latents(10, run.config.seed), 10, axis=0)
         strips = run.decode(latents, run.config.seed).reshape(10, 10, *run.model.image_shape)
-        image_grids.strips(directory / "codes.png", strips)
+        image_grids.strips(directory / "same_latent.png", strips)
 
 
 def _frames(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:

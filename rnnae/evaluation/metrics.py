@@ -1,7 +1,7 @@
 """Metrics besides the likelihood: of single images, and of a whole split.
 
 To add one, write its function here and its line in `IMAGE_METRICS` or `SPLIT_METRICS`. Every
-evaluation then reports it.
+evaluation then records and prints it.
 """
 
 import functools
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import dm_pix
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
 from rnnae import objective, rng
@@ -63,7 +64,7 @@ class Measured(NamedTuple):
     images: ImageArray  # as evaluated: binarised if the protocol binarises
     latent_NZ: np.ndarray  # float64, the mean latent of each image
     seed: int
-    mutual_information_images: int  # config.eval
+    settings: ml_collections.ConfigDict  # config.eval
 
 
 def active_units(measured: Measured) -> float:
@@ -76,7 +77,7 @@ def active_units(measured: Measured) -> float:
 def mutual_information(measured: Measured) -> float | None:
     """Mutual information between image and latent among the first images, nats; None if it is
     turned off. See `objective.mutual_information`."""
-    count = min(len(measured.images), measured.mutual_information_images)
+    count = min(len(measured.images), measured.settings.mutual_information_images)
     if not count:
         return None
     estimate = _mutual_information(measured.model)
@@ -102,8 +103,15 @@ def _mutual_information(model: Autoencoder) -> Callable:
     return estimate
 
 
-# name -> function of a split that was measured; None leaves the metric out.
-SPLIT_METRICS: dict[str, Callable[[Measured], float | None]] = {
-    "active_units": active_units,
-    "mutual_information": mutual_information,
+class SplitMetric(NamedTuple):
+    """`function` takes a split that was measured with a model that has a prior and a latent; None
+    leaves the metric out. `digits` is how many decimals are printed."""
+
+    function: Callable[[Measured], float | None]
+    digits: int
+
+
+SPLIT_METRICS = {
+    "active_units": SplitMetric(active_units, 0),
+    "mutual_information": SplitMetric(mutual_information, 2),
 }

@@ -69,14 +69,11 @@ class Draw(Autoencoder):
     capabilities: ClassVar[frozenset[str]] = frozenset({"frames"})
 
     def setup(self):
-        if (
-            type(self.latent) is not StandardNormalPrior
-            or self.latent.posterior_family != "diagonal"
-        ):
+        family = self.latent.posterior_family
+        if type(self.latent) is not StandardNormalPrior or family != "diagonal":
             raise ConfigError(
-                "config.model.name=draw needs config.latent.name=gaussian and posterior=diagonal: "
-                "its posterior depends on the canvas, and so does its prior with "
-                "config.model.learned_prior=True"
+                "DRAW needs config.latent.name=gaussian and config.latent.posterior=diagonal: its "
+                "posterior depends on the canvas, and its prior too if it is learned"
             )
         options, block = self.options, self.likelihood.block
         height, width, channels = self.image_shape
@@ -88,9 +85,8 @@ class Draw(Autoencoder):
                 f"config.model.canvas={options.canvas} is less than the image's {channels} channels"
             )
         if height % block or width % block:
-            raise ConfigError(
-                f"config.likelihood.block={block} does not divide a {height}x{width} image"
-            )
+            sides = f"a {height}x{width} image"
+            raise ConfigError(f"config.likelihood.block={block} does not divide {sides}")
         dense = functools.partial(Dense, matmul_dtype=self.matmul_dtype)
         new_cell = functools.partial(cell_type(options.cell), options.width, self.matmul_dtype)
         self.encoder, self.decoder = new_cell(), new_cell()

@@ -13,8 +13,6 @@ from pathlib import Path
 from rnnae import files
 from rnnae.errors import TRAIN_ANEW, NonFiniteError
 
-RECORDS = (files.METRICS, files.TIMING, files.STARTS)
-
 
 class Writer:
     """Opens the records of `workdir`. With `resume_step`, records after that step are dropped."""

@@ -25,17 +25,16 @@ class Reading(NamedTuple):
 def loss_text(model, protocol: str) -> Callable[[dict[str, float]], str]:
     """How to show the training metrics of a model in a unit that a person can read.
 
-    That is the mean squared error for a squared-error likelihood (whose nats are mostly a
-    constant), bits/dim for 8-bit images, and nats per image otherwise.
+    That is the error for a likelihood that measures one (whose nats are mostly a constant),
+    bits/dim for 8-bit images, and nats per image otherwise.
     """
     height, width, channels = model.image_shape
     dimensions = height * width * channels
 
     def text(means: dict[str, float]) -> str:
-        if not model.likelihood.discrete:
-            nats = means["reconstruction"]
-            return f"MSE {model.likelihood.mean_squared_error(nats, dimensions):.5f}"
-        if protocol == "8bit":
+        if error := model.likelihood.error_text(means["reconstruction"], dimensions):
+            return error
+        if protocol == "8bit" and model.likelihood.discrete:
             return f"{bits_per_dim(means['loss'], dimensions):.3f} bits/dim"
         return f"{means['loss']:.2f} nats"
 

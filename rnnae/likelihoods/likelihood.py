@@ -1,0 +1,46 @@
+"""The interface of all likelihoods."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """Interface. The fields of a subclass are keys of `config.likelihood`."""
+
+    channels: int
+
+    binary: ClassVar[bool] = False  # True: pixels are 0 or 1
+    discrete: ClassVar[bool] = True  # a probability mass function; False: a density
+    block: ClassVar[int] = 1  # side of the square of pixels that are modelled jointly
+
+    @property
+    def parameters(self) -> int:
+        """P, the number of parameters of each block."""
+        raise NotImplementedError
+
+    def log_prob(self, params_BHWP: jax.Array, x_BHWC: jax.Array) -> jax.Array:
+        """log p(x) of each image, summed over its pixels and channels: (B,), nats."""
+        raise NotImplementedError
+
+    def mean(self, params_BHWP: jax.Array) -> jax.Array:
+        """The expected image, in [0, 1]."""
+        raise NotImplementedError
+
+    def sample(self, params_BHWP: jax.Array, key_B: jax.Array) -> jax.Array:
+        """An image x_BHWC sampled from p. Example i depends on key i alone."""
+        raise NotImplementedError
+
+    def error_text(self, nats: float, dimensions: int) -> str:
+        """The error of an image of `dimensions` values whose -log p(x) is `nats`, as a person would
+        read it, such as "MSE 0.00185". Empty for a likelihood that does not measure an error."""
+        del nats, dimensions
+        return ""
+
+    def add_location(self, params_BHWP: jax.Array, x_BHWC: jax.Array) -> jax.Array:
+        """The parameters with the image x_BHWC added to their location. A likelihood without a
+        location parameter returns them unchanged."""
+        del x_BHWC
+        return params_BHWP
