@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.results import Result
 from experiments.tables import Table, choose_by_metric
+from rnnae.evaluation.curves import curve
 
 # Beginning of a metric's name -> its unit. Other metrics have none.
 _UNITS = dict.fromkeys(("nll", "bound", "kl", "mutual"), "nats") | {"bits": "bits per dimension"}
@@ -190,20 +191,6 @@ def _plot_learning(axes, results, swept, colours, shades, legend) -> None:
         axes.annotate("above the axis: " + ", ".join(above), **corner, fontsize=8, wrap=True)
     if legend:
         axes.legend(frameon=False, fontsize=8)
-
-
-def curve(records: list[dict], key: str) -> list[tuple[float, float]]:
-    """(epoch, value) of a loss, where the records have it.
-
-    A training loss is the mean over the steps since the record before. Means over less than half of
-    the usual number of steps are left out, because they are noisy; the end of an epoch leaves them.
-    """
-    having = [record for record in records if key in record]
-    if key.startswith("train/") and having:
-        steps = np.diff([record["step"] for record in having], prepend=0)
-        enough = 2 * steps >= np.median(steps)
-        having = [record for record, keep in zip(having, enough, strict=True) if keep]
-    return [(record["epoch"], record[key]) for record in having]
 
 
 def _strip(result: Result) -> np.ndarray | None:

@@ -1,11 +1,11 @@
 """Context: which sweeps does the decoder need?
 
 configs/mnist_sweep.py without a latent, and without some of its decoder's sweeps. Without the sweep
-down, a token sees one row above it. Without the sweep to the left, it sees one token to the left.
-Without sweeps across the rows above, it sees nothing to the right of its column. That is PixelCNN's
-blind spot (van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, figure
-1). In the last row the sweeps
-down and to the left restart every 7 tokens, while those across the rows above remain whole.
+down, a token sees one row above it. Without the sweep along its own row, it sees one token to the
+left. If the rows above are swept to the right only, or not at all, it sees nothing to the right of
+its column. That is PixelCNN's blind spot (van den Oord et al. 2016, Conditional Image Generation
+with PixelCNN Decoders, figure 1). In the last row the sweeps down and along the row restart every 7
+tokens, and the sweeps of the rows above remain whole.
 """
 
 CONFIG = "configs/mnist_sweep.py"
@@ -17,13 +17,13 @@ SEEDS = (0, 1, 2)
 METRICS = {"NLL": "test/nll_dynamic"}
 ROWS = {
     "all": {},
-    "across the rows above: forward": {"model.sweeps_above": "forward"},
-    "across the rows above: backward": {"model.sweeps_above": "backward"},
-    "across the rows above: none": {"model.sweeps_above": "none"},
+    "rows above: to the right only": {"model.sweeps_above": "forward"},
+    "rows above: to the left only": {"model.sweeps_above": "backward"},
+    "rows above: none": {"model.sweeps_above": "none"},
     "no sweep down": {"model.sweep_down": False},
-    "no sweep to the left": {"model.sweep_row": False},
-    "a sweep down alone": {"model.sweeps_above": "none", "model.sweep_row": False},
-    "down and to the left by segments of 7": {"model.segment": 7},
+    "no sweep along the row": {"model.sweep_row": False},
+    "sweep down only": {"model.sweeps_above": "none", "model.sweep_row": False},
+    "segments of 7": {"model.segment": 7},
 }
 ROWS = {label: {"latent.name": "none", **changes} for label, changes in ROWS.items()}
 CPU = {"train.max_steps": 600, "eval.seeds": (0,)}
