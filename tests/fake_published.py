@@ -92,6 +92,5 @@ def load(tmp_path: Path, **kwargs) -> pipeline.Splits:
         "train_on_all": False,
         "train_images": 0,
         "in_memory_gib": 1.0,
-        "seed": 0,
     }
     return pipeline.load(**defaults | kwargs)

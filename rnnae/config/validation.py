@@ -10,6 +10,7 @@ from rnnae.errors import ConfigError, check_choice, choose
 
 _POSITIVE = (
     "data.batch_size",
+    "data.max_megapixels",
     "train.steps_per_call",
     "train.eval_every_epochs",
     "eval.batch_size",
@@ -96,7 +97,8 @@ def check(config: ConfigDict) -> None:
             for value in (values,) if isinstance(values, str) else values:
                 check_choice(choices, f"config.{path}", value)
     words = f"from 0 to {MAX_SEED:,}"
-    require(0 <= config.seed <= MAX_SEED, "seed", words)
+    for path in ("seed", "data.split_seed"):
+        require(0 <= get(path) <= MAX_SEED, path, words)
     seeds = config.eval.seeds
     ok = bool(seeds) and all(isinstance(s, int) and 0 <= s <= MAX_SEED for s in seeds)
     require(ok, "eval.seeds", f"one or more integers {words}")
