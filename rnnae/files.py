@@ -59,23 +59,17 @@ def free_path(path: Path) -> Path:
 
 
 def remove_stale(directory: Path, *patterns: str) -> None:
-    """Removes temporary files, links and directories in `directory` that nothing has changed for a
-    day. What cannot be removed stays."""
+    """Removes temporary files, links and directories in `directory` that are older than a day. What
+    cannot be removed stays."""
     for pattern in patterns:
         for path in directory.glob(pattern):
             with contextlib.suppress(OSError):
-                if time.time() - _newest_change(path) <= STALE_SECONDS:
+                if time.time() - path.lstat().st_mtime <= STALE_SECONDS:
                     continue
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
                     path.unlink()
-
-
-def _newest_change(path: Path) -> float:
-    """The latest modification time of a file, or of a directory and all that is in it."""
-    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
-    return max(found.lstat().st_mtime for found in (path, *inside))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy.io import savemat
 
 from rnnae.data import datasets, pipeline
@@ -80,6 +81,15 @@ def install(
         path = folder / (f"{file}.gz" if compress else file)
         path.write_bytes(gzip.compress(content) if compress else content)
     return source, files
+
+
+def make_images(root, n=20, size=(24, 20), mode="RGB"):
+    root.mkdir(parents=True, exist_ok=True)
+    for i in range(n):
+        Image.new(mode, size, color=(10 * i) if mode == "L" else (10 * i, 0, i)).save(
+            root / f"{i:02d}.png"
+        )
+    return str(root)
 
 
 def load(tmp_path: Path, **kwargs) -> pipeline.Splits:

@@ -98,6 +98,18 @@ def test_load_splits_a_folder(tmp_path):
     assert {int(i) for s in splits for i in s[:, 0, 0, 0]} == set(range(10))
 
 
+def test_what_is_loaded_is_said(tmp_path, monkeypatch):
+    fake_published.install(monkeypatch, "mnist", tmp_path)
+    lines = []
+    load(tmp_path, log=lines.append)
+    load(tmp_path, log=lines.append, train_on_all=True)
+    ends = "5 for validation, 12 for testing"
+    assert lines == [
+        f"mnist: 25 images for training, {ends}",
+        f"mnist: 30 images for training, those of validation included, {ends}",
+    ]
+
+
 @pytest.mark.parametrize(("n", "size"), [(20, 5), (23, 5), (7, 7), (3, 8)])
 def test_every_epoch_visits_every_image_once(n, size):
     images, epochs = numbered(n), 4

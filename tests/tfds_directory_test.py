@@ -1,25 +1,15 @@
-import os
 import subprocess
 import sys
 
 import fake_published
 import numpy as np
 import pytest
-from PIL import Image
+from fake_published import make_images
 
 from rnnae.data import manifest, parsers, sources, tfds_directory
 from rnnae.data.datasets import DATASETS
 from rnnae.data.prepare import prepare
 from rnnae.errors import ConfigError, DataError
-
-
-def make_folder(root, n=20, size=(24, 20), mode="RGB"):
-    root.mkdir(parents=True, exist_ok=True)
-    for i in range(n):
-        Image.new(mode, size, color=(10 * i) if mode == "L" else (10 * i, 0, i)).save(
-            root / f"{i:02d}.png"
-        )
-    return str(root)
 
 
 def read(path, split, **kwargs):
@@ -78,26 +68,6 @@ def test_a_data_set_is_prepared_once(tmp_path, monkeypatch):
     assert prepare("mnist", data_dir=tmp_path / "data") == path
 
 
-def test_a_preparation_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
-    source = make_folder(tmp_path / "images")
-    (tmp_path / "images" / "99.png").write_bytes(b"not an image")
-    data_dir = tmp_path / "data"
-    with pytest.raises(DataError, match="99.png is not a complete"):
-        prepare("folder", data_dir=data_dir, source_dir=source, shape=(8, 8, 3))
-    assert [path.name[:9] for path in data_dir.iterdir()] == [".digests-"]  # for the next try
-
-
-def test_temporary_files_of_killed_runs_are_removed_after_a_day(tmp_path, monkeypatch):
-    fake_published.install(monkeypatch, "mnist", tmp_path)
-    for name in (".preparing-old", ".download-old", ".preparing-now"):
-        (tmp_path / "data" / name / "mnist").mkdir(parents=True)
-        if name.endswith("old"):
-            os.utime(tmp_path / "data" / name, (1, 1))
-    prepare("mnist", data_dir=tmp_path / "data", source_dir=str(tmp_path))
-    names = sorted(p.name for p in (tmp_path / "data").iterdir())
-    assert names == [".preparing-now", "mnist"]
-
-
 def test_two_runs_may_prepare_the_same_data_set(tmp_path, monkeypatch):
     fake_published.install(monkeypatch, "mnist", tmp_path)
     kwargs = {"data_dir": tmp_path / "data", "source_dir": str(tmp_path)}
@@ -114,32 +84,6 @@ def test_two_runs_may_prepare_the_same_data_set(tmp_path, monkeypatch):
     assert tfds_directory.os.rename is rename
     assert tfds_directory.split_sizes(final) == {"train": 30, "test": 12}
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["mnist"]
-
-
-def test_a_folder_is_prepared_again_when_it_changes(tmp_path):
-    source = make_folder(tmp_path / "images")
-    kwargs = {"data_dir": tmp_path / "data", "source_dir": source, "shape": (8, 8, 3)}
-    path = prepare("folder", **kwargs)
-    assert tfds_directory.split_sizes(path) == {"train": 16, "validation": 2, "test": 2}
-    splits = ("train", "validation", "test")
-    reds = sorted(image[0, 0, 0] for split in splits for image in read(path, split))
-    assert reds == list(range(0, 200, 10))
-    assert prepare("folder", **kwargs) == path
-    Image.new("RGB", (9, 9)).save(tmp_path / "images" / "more.png")
-    changed = prepare("folder", **kwargs)
-    assert changed != path and tfds_directory.split_sizes(changed)["train"] == 17
-
-
-def test_a_folder_of_grey_images_is_prepared(tmp_path):
-    source = make_folder(tmp_path / "images", mode="L")
-    path = prepare("folder", data_dir=tmp_path, source_dir=source, shape=(6, 9, 1))
-    assert tfds_directory.open_split(path, "train").shape == (16, 6, 9, 1)
-
-
-def test_a_folder_needs_a_shape(tmp_path):
-    source = make_folder(tmp_path / "images")
-    with pytest.raises(ConfigError, match="--config.data.shape"):
-        prepare("folder", data_dir=tmp_path, source_dir=source)
 
 
 class TestOtherDirectories:
@@ -211,7 +155,7 @@ def test_names_do_not_leave_the_data_dir(name, tmp_path):
 
 
 def test_import_is_light_and_tensorflow_never_loaded(tmp_path):
-    source = make_folder(tmp_path / "images")
+    source = make_images(tmp_path / "images")
     code = f"""
 import sys
 from rnnae.data import tfds_directory
