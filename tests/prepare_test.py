@@ -88,10 +88,23 @@ def test_a_touched_or_moved_folder_is_not_prepared_again(tmp_path, monkeypatch):
 def test_older_copies_of_folders_are_named_with_their_size(tmp_path):
     source = make_images(tmp_path / "images")
     old, lines = folder_in(tmp_path)
-    assert not any("was prepared from" in line for line in lines)
+    assert not any("prepared before" in line for line in lines)
     Image.new("RGB", (9, 9)).save(tmp_path / "images" / "more.png")
-    (line,) = [line for line in folder_in(tmp_path)[1] if "was prepared from" in line]
-    assert line.startswith(f"{old.parent} (") and f"MB) was prepared from {source} before" in line
+    (line,) = [line for line in folder_in(tmp_path)[1] if "prepared before" in line]
+    assert f": {old.parent} (0.4 MB, from {source}); remove those that no run needs" in line
+    for i in range(5):
+        folder_in(tmp_path, shape=(8, 9 + i, 3))
+    (line,) = [line for line in folder_in(tmp_path, shape=(1, 1, 3))[1] if "before" in line]
+    assert line.count("folder_") == 5 and " and 2 more;" in line
+
+
+def test_a_followed_link_is_said(tmp_path):
+    make_images(tmp_path / "elsewhere")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "more").symlink_to("../elsewhere")
+    lines = folder_in(tmp_path)[1]
+    assert lines[0].endswith(": from more (20)")
+    assert lines[1] == "links to folders that are followed: more"
 
 
 def test_every_start_says_which_images_are_used_and_which_are_not(tmp_path):
@@ -109,7 +122,9 @@ def test_bad_images_that_were_left_out_are_named_at_every_start(tmp_path):
     path, lines = folder_in(tmp_path, skip_bad_images=True)
     assert sum(tfds_directory.split_sizes(path).values()) == 19
     for words in (lines, folder_in(tmp_path, skip_bad_images=True)[1]):
-        assert "left out 1 bad images" in words[-1] and "05.png is not" in words[-1]
+        assert (
+            words[-1].startswith("left out, cannot be used (1): ") and "05.png is not" in words[-1]
+        )
     with pytest.raises(DataError, match="^1 image cannot be used: .*05.png"):
         folder_in(tmp_path)
 

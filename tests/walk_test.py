@@ -65,6 +65,7 @@ def test_links_to_folders_are_followed_once(tmp_path):
     found = walk.find(root)
     expected = ["a.png", "again/d.png", "again/deep/e.png", "stored/c.png", "sub/b.png"]
     assert names(found) == expected
+    assert found.links == ["again", "stored"]
     assert found.left_out[walk.USED_ALREADY] == ["more", "twin"]
     assert found.left_out[walk.LOOPS] == ["again/back"]
 

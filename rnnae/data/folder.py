@@ -137,6 +137,8 @@ def describe(folder: Folder, seed: int) -> list[str]:
         parts.append(f"{split} " * bool(split) + f"from {', '.join(names[:_FOLDERS])}{more}")
     number = sum(map(len, folder.splits.values()))
     lines = [f"{number:,} images in {walk.shown(root)}, {how}: {'; '.join(parts)}"]
+    if folder.found.links:
+        lines.append(f"links to folders that are followed: {walk.listed(folder.found.links)}")
     if left_out := walk.describe(folder.found):
         lines.append(f"left out of {walk.shown(root)}: {left_out}")
     return lines

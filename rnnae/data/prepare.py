@@ -10,6 +10,8 @@ from rnnae.data.datasets import DATASETS
 from rnnae.data.images import ReadOptions, check_background, check_shape
 from rnnae.errors import ConfigError, choose
 
+_COPIES = 5  # prepared folders that a line names, the largest first
+
 
 def prepare(
     name: str,
@@ -80,7 +82,7 @@ def _prepare_folder(
     fingerprint = folder.fingerprint(images, content, shape, options)
     final = data_dir / f"folder_{fingerprint}" / "1.0.0"
     if not _is_intact(final):
-        for line in _old_copies(data_dir):
+        if line := _older_copies(data_dir):
             log(line)
         examples, bad = folder.read_splits(images, content, shape, options, skip_bad_images)
         features = tfds_directory.image_feature(shape)
@@ -90,22 +92,28 @@ def _prepare_folder(
     if bad and not skip_bad_images:
         raise folder.refusal(bad)
     if bad:
-        log(f"left out {len(bad):,} bad images: {'; '.join(bad[: folder.BAD_IMAGES])}")
+        log(f"left out, cannot be used ({len(bad):,}): {'; '.join(bad[: folder.BAD_IMAGES])}")
     return final
 
 
-def _old_copies(data_dir: Path) -> list[str]:
-    """A line for each folder that was prepared before, with its size."""
-    lines = []
-    for path in sorted(data_dir.glob("folder_*/*/dataset_info.json")):
-        whole = path.parent.parent
+def _older_copies(data_dir: Path) -> str:
+    """A line about folders that were prepared before, with their sizes; "" if there are none."""
+    copies = []
+    for info in data_dir.glob("folder_*/*/dataset_info.json"):
+        whole = info.parent.parent
         size = sum(file.stat().st_size for file in whole.rglob("*") if file.is_file())
-        source = manifest.about(path.parent).get("source_dir", "a folder of images")
-        lines.append(
-            f"{whole} ({size / 1e6:,.1f} MB) was prepared from {source} before: remove it if no "
-            f"run needs it"
-        )
-    return lines
+        source = manifest.about(info.parent).get("source_dir", "a folder")
+        copies.append((size, f"{whole} ({size / 1e6:,.1f} MB, from {source})"))
+    copies.sort(reverse=True)
+    names = ", ".join(name for _, name in copies[:_COPIES])
+    total = sum(size for size, _ in copies)
+    more = f" and {len(copies) - _COPIES} more" if len(copies) > _COPIES else ""
+    return (
+        f"folders prepared before, {total / 1e6:,.1f} MB in all: {names}{more}; remove those that "
+        f"no run needs"
+        if copies
+        else ""
+    )
 
 
 def _is_intact(path: Path) -> bool:

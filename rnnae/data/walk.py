@@ -35,17 +35,20 @@ class Found(NamedTuple):
     Attributes:
         root: the folder.
         images: paths below `root`, sorted. A link that leads nowhere is among them.
+        links: links to folders that were followed, relative to `root`, sorted.
         left_out: reason -> paths relative to `root`, sorted.
     """
 
     root: Path
     images: list[Path]
+    links: list[str]
     left_out: dict[str, list[str]]
 
 
 def find(root: Path) -> Found:
     """Every image file below `root`. OSError if `root` itself cannot be read."""
     images: list[Path] = []
+    followed: list[str] = []
     left_out: dict[str, list[str]] = collections.defaultdict(list)
     above = {_identity(folder) for folder in (root.resolve(), *root.resolve().parents)}
     seen: set[tuple[int, int]] = set()
@@ -66,6 +69,8 @@ def find(root: Path) -> Found:
                 raise
             left_out[UNREADABLE].append(_relative(top, root))
             continue
+        if is_link:
+            followed.append(_relative(top, root))
         run = top == root and _is_run(top)
         for name in names:
             if run and name in _OF_A_RUN:
@@ -80,20 +85,26 @@ def find(root: Path) -> Found:
             elif kind:
                 left_out[kind].append(_relative(path, root))
         links.sort()
-    return Found(root, sorted(images), {why: sorted(paths) for why, paths in left_out.items()})
+    left_out = {why: sorted(paths) for why, paths in left_out.items()}
+    return Found(root, sorted(images), sorted(followed), left_out)
 
 
 def describe(found: Found) -> str:
     """One line that names what was left out; "" if nothing was."""
     parts = []
     for why, paths in sorted(found.left_out.items()):
-        names = [shown(path) for path in paths]
+        names = paths
         if why == OTHER_ENDINGS:
-            endings = collections.Counter(Path(name).suffix or "none" for name in names)
+            endings = collections.Counter(Path(path).suffix or "none" for path in paths)
             names = [f"{ending} ({n})" for ending, n in endings.most_common()]
-        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-        parts.append(f"{why}: {', '.join(names[:_NAMES])}{more}")
+        parts.append(f"{why}: {listed(names)}")
     return "; ".join(parts)
+
+
+def listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return f"{', '.join(map(shown, names[:_NAMES]))}{more}"
 
 
 def shown(path: str | Path) -> str:
