@@ -40,7 +40,12 @@ _NOT_NEGATIVE = (
     "cpu_microbatch",
     "devices",
 )
-_MAY_BE_INFINITE = ("data.in_memory_gib", "optim.clip_norm", "train.checkpoint_every_seconds")
+_MAY_BE_INFINITE = (
+    "data.in_memory_gib",
+    "data.max_megapixels",
+    "optim.clip_norm",
+    "train.checkpoint_every_seconds",
+)
 _DECAYS = ("optim.b1", "optim.b2", "optim.ema")
 # Keys of config.model, of whichever model has them.
 _MODEL_POSITIVE = (
