@@ -23,9 +23,13 @@ The order below is the import order: a file imports only files above it, also wi
     data/sources             published files: finding, downloading, verifying
     data/parsers             formats of published files
     data/images              image files, and images on disk as an array
+    data/digests             SHA-256 of files, remembered
+    data/manifest            whether a prepared directory is damaged
+    data/walk                image files of a folder, and what is left out
     data/folder              a user's own folder of images
     data/datasets            DATASETS: files, checksums, parser and features of each data set
-    data/tfds_directory      published files or a folder -> a TFDS directory; the only tfds import
+    data/tfds_directory      TFDS directories, written and read; the only tfds import
+    data/prepare             published files or a folder -> a TFDS directory
     data/decode_cache        images decoded once
     data/binarisation        protocols: static, dynamic, 8bit
     data/pipeline            splits, and batches as a pure function of (seed, step)

@@ -1,5 +1,7 @@
 """From a config to its splits, model and optimizer. No other file does this."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
@@ -11,11 +13,16 @@ from rnnae.models import Autoencoder
 from rnnae.nn.matmul import MATMUL_DTYPES
 
 
-def load_splits(config: ConfigDict) -> pipeline.Splits:
-    """The images of a config, downloaded and prepared at the first use."""
+def load_splits(
+    config: ConfigDict, log: Callable[[str], None] = lambda line: None
+) -> pipeline.Splits:
+    """The images of a config, downloaded and prepared at the first use.
+
+    `log` gets lines about how many images of which folders went where.
+    """
     fields = config.data.to_dict()
     del fields["batch_size"], fields["binarise"], fields["fingerprint"]
-    return pipeline.load(**fields, seed=config.seed)
+    return pipeline.load(**fields, log=log)
 
 
 def build_model(config: ConfigDict, matmul_precision: str = "float32") -> Autoencoder:

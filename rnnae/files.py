@@ -59,11 +59,17 @@ def free_path(path: Path) -> Path:
 
 
 def remove_stale(directory: Path, *patterns: str) -> None:
-    """Removes temporary files and directories in `directory` that are older than a day."""
+    """Removes temporary files, links and directories in `directory` that are older than a day. What
+    cannot be removed stays."""
     for pattern in patterns:
         for path in directory.glob(pattern):
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(True)
+            with contextlib.suppress(OSError):
+                if time.time() - path.lstat().st_mtime <= STALE_SECONDS:
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
 
 
 @contextlib.contextmanager

@@ -105,3 +105,25 @@ def test_a_key_that_this_version_does_not_have_is_named(key, tmp_path):
     path.write_text(json.dumps(saved))
     with pytest.raises(ConfigError, match=f"config.{key} is unknown; use the commit"):
         saved_config.get_config(str(path))
+
+
+def test_a_folder_run_of_an_older_version_keeps_the_split_of_its_seed(tmp_path):
+    config = default()
+    config.seed, config.data.name = 3, "folder"
+    saved = config.to_dict()
+    for key in ("split_seed", "background", "skip_bad_images", "max_megapixels"):
+        del saved["data"][key]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(saved))
+    assert saved_config.get_config(str(path)).data.split_seed == 3
+    assert changes(saved_config.read(path), config.to_dict()) == [("data.split_seed", 3, 0)]
+    config.data.split_seed = 3
+    assert changes(saved_config.read(path), config.to_dict()) == []
+
+
+@pytest.mark.parametrize(("key", "value"), [("data.split_seed", -1), ("data.max_megapixels", 0.0)])
+def test_impossible_values_of_a_folder_are_refused(key, value):
+    config = default()
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(ConfigError, match=f"config.{key} must be"):
+        check(config)

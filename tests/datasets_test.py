@@ -4,6 +4,7 @@ import pytest
 
 from rnnae.data import parsers, tfds_directory
 from rnnae.data.datasets import DATASETS
+from rnnae.data.prepare import prepare
 
 OTHER_SIZES = {  # of splits, besides 30 examples in train and 12 in test
     "cifar10": {"train": 150},
@@ -18,7 +19,7 @@ def test_every_data_set_is_prepared_like_its_tfds_builder(name, tmp_path, monkey
 
     fake_published.install(monkeypatch, name, tmp_path / "files")
     data_dir = tmp_path / "data"
-    path = tfds_directory.prepare(name, data_dir=data_dir, source_dir=str(tmp_path / "files"))
+    path = prepare(name, data_dir=data_dir, source_dir=str(tmp_path / "files"))
     out, err = capfd.readouterr()
     assert out == f"preparing {name} (once) in {path}\n" and err == ""
     dataset = DATASETS[name]
@@ -45,7 +46,7 @@ def test_every_example_is_stored_once_with_its_label(name, tmp_path, monkeypatch
     import tensorflow_datasets as tfds
 
     _, files = fake_published.install(monkeypatch, name, tmp_path)
-    path = tfds_directory.prepare(name, data_dir=tmp_path / "data", source_dir=str(tmp_path))
+    path = prepare(name, data_dir=tmp_path / "data", source_dir=str(tmp_path))
     builder = tfds.builder_from_directory(path)
 
     def as_bytes(example):
@@ -80,9 +81,7 @@ def test_cifar10_keeps_the_order_of_its_files(monkeypatch, tmp_path):
 def test_omniglot_has_the_splits_of_its_authors(tmp_path, monkeypatch):
     _, files = fake_published.install(monkeypatch, "omniglot_28", tmp_path)
     images, test = parsers.parse_omniglot(files["chardata.mat"])
-    path = tfds_directory.prepare(
-        "omniglot_28", data_dir=tmp_path / "data", source_dir=str(tmp_path)
-    )
+    path = prepare("omniglot_28", data_dir=tmp_path / "data", source_dir=str(tmp_path))
     shuffled = images[np.random.RandomState(123).permutation(len(images))]
     parts = {"train": shuffled[:30], "validation": shuffled[30:], "test": test}
     for split, expected in parts.items():

@@ -10,6 +10,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy.io import savemat
 
 from rnnae.data import datasets, pipeline
@@ -82,6 +83,15 @@ def install(
     return source, files
 
 
+def make_images(root, n=20, size=(24, 20), mode="RGB"):
+    root.mkdir(parents=True, exist_ok=True)
+    for i in range(n):
+        Image.new(mode, size, color=(10 * i) if mode == "L" else (10 * i, 0, i)).save(
+            root / f"{i:02d}.png"
+        )
+    return str(root)
+
+
 def load(tmp_path: Path, **kwargs) -> pipeline.Splits:
     """`pipeline.load` of the data set that was installed in `tmp_path`."""
     defaults = {
@@ -92,6 +102,5 @@ def load(tmp_path: Path, **kwargs) -> pipeline.Splits:
         "train_on_all": False,
         "train_images": 0,
         "in_memory_gib": 1.0,
-        "seed": 0,
     }
     return pipeline.load(**defaults | kwargs)

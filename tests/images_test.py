@@ -1,3 +1,4 @@
+import io
 import os
 import struct
 import zlib
@@ -7,7 +8,8 @@ import pytest
 from PIL import Image
 
 from rnnae.data import images
-from rnnae.data.folder import SUFFIXES
+from rnnae.data.images import ReadOptions
+from rnnae.data.walk import SUFFIXES
 from rnnae.errors import ConfigError, DataError
 
 SHAPE = (16, 16, 3)
@@ -68,9 +70,10 @@ def test_exif_orientation_is_applied(tmp_path):
     [
         ("L", 3, "has 1 channels .mode L., but --config.data.shape has 3: convert it to RGB"),
         ("RGB", 1, "has 3 channels .mode RGB., but --config.data.shape has 1: convert it to grey"),
-        ("RGBA", 3, "mode RGBA .4 channels.*: convert it to RGB"),
-        ("LA", 1, "mode LA .2 channels.*: convert it to grey"),
-        ("I;16", 1, "mode I;16 .1 channels.*neither 8-bit grey nor 8-bit RGB"),
+        ("RGBA", 3, "transparent pixels: set .*--config.data.background=white, or convert .* RGB"),
+        ("LA", 1, "transparent pixels: set .*--config.data.background=white, or convert .* grey"),
+        ("I;16", 1, "has 16-bit grey, but images must be 8-bit .*: convert it to 8-bit grey"),
+        ("I;16", 3, "has 16-bit grey, but images must be 8-bit .*: convert it to 8-bit RGB"),
     ],
 )
 def test_wrong_channels_are_one_clear_line(mode, channels, words, tmp_path):
@@ -91,7 +94,7 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels)
 
 
-@pytest.mark.parametrize("side", [4_001, 12_000, 60_000])  # the last two are above limits of Pillow
+@pytest.mark.parametrize("side", [14_143, 60_000])  # both are above a limit of Pillow
 def test_an_enormous_image_is_refused_before_a_pixel_is_decoded(side, tmp_path, monkeypatch):
     path = tmp_path / "bomb.png"
     path.write_bytes(bomb(side, side))
@@ -100,8 +103,87 @@ def test_an_enormous_image_is_refused_before_a_pixel_is_decoded(side, tmp_path, 
         raise AssertionError("decoded")
 
     monkeypatch.setattr(Image.Image, "load", load)
-    with pytest.raises(DataError, match="bomb.png is larger than 16 megapixels"):
+    with pytest.raises(DataError, match="bomb.png is larger than 200 megapixels .*max_megapixels"):
         images.read_image(path, SHAPE)
+
+
+def test_the_limit_of_the_size_is_an_option(tmp_path):
+    path = save(tmp_path / "a.png", np.zeros((100, 150, 3)))
+    assert images.read_image(path, SHAPE, ReadOptions(max_megapixels=0.015)).shape == SHAPE
+    with pytest.raises(DataError, match="larger than 0.0149 megapixels .150x100."):
+        images.read_image(path, SHAPE, ReadOptions(max_megapixels=0.0149))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_photograph_of_24_megapixels_is_read(suffix, tmp_path, monkeypatch):
+    thirds = np.zeros((4000, 6000, 3), np.uint8)
+    for channel in range(3):
+        thirds[:, 2000 * channel : 2000 * (channel + 1), channel] = 255
+    path = save(tmp_path / f"a{suffix}", thirds)
+    sizes = []
+    crop = images.resize_and_crop
+
+    def watched(image, shape, name):
+        sizes.append(image.size)
+        return crop(image, shape, name)
+
+    monkeypatch.setattr(images, "resize_and_crop", watched)
+    read = images.read_image(path, (16, 24, 3)).astype(int)
+    expected = np.asarray(Image.fromarray(thirds).resize((24, 16), Image.Resampling.LANCZOS))
+    assert np.abs(read - expected)[:, [3, 11, 19]].max() <= 4
+    assert sizes == [(750, 500) if suffix == ".jpg" else (6000, 4000)]  # a JPEG is reduced
+
+
+def test_pillow_keeps_its_own_limit():
+    limit = Image.MAX_IMAGE_PIXELS
+    with pytest.raises(DataError):
+        images.read_image(io.BytesIO(b"no image"), SHAPE, name="x")
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def half_transparent(mode):
+    """16x16: the left half is black and opaque; the right half is white and transparent."""
+    image = Image.new("LA" if mode == "LA" else "RGBA", (16, 16), (255, 0) if mode == "LA" else 0)
+    if mode == "LA":
+        image.paste((0, 255), (0, 0, 8, 16))
+        return image, {}
+    rgba = np.full((16, 16, 4), (255, 255, 255, 0), np.uint8)
+    rgba[:, :8] = (0, 0, 0, 255)
+    if mode == "RGBA":
+        return Image.fromarray(rgba), {}
+    colours = Image.fromarray(rgba[..., :3])
+    if mode == "RGB":  # one colour is transparent
+        return colours, {"transparency": (255, 255, 255)}
+    palette = colours.quantize(2)
+    white = palette.getpixel((15, 0))
+    return palette, {"transparency": white}
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "RGB"])
+def test_transparent_pixels_have_the_background_and_not_their_hidden_colour(mode, tmp_path):
+    image, options = half_transparent(mode)
+    image.save(tmp_path / "a.png", **options)
+    shape = (16, 16, 1 if mode == "LA" else 3)
+    with pytest.raises(DataError, match="a.png has transparent pixels: set the colour behind them"):
+        images.read_image(tmp_path / "a.png", shape)
+    read = images.read_image(tmp_path / "a.png", shape, ReadOptions("#808080"))
+    assert (read[:, :8] == 0).all() and (read[:, 8:] == 128).all()
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "LA"])
+def test_a_transparency_that_no_pixel_has_changes_nothing(mode, tmp_path):
+    image = Image.new(mode, (16, 16), {"P": 0, "RGBA": (9, 8, 7, 255), "LA": (9, 255)}[mode])
+    if mode == "P":
+        image.putpalette([9, 8, 7, 0, 0, 0])
+    image.save(tmp_path / "a.png", **({"transparency": 1} if mode == "P" else {}))
+    colour = [9] if mode == "LA" else [9, 8, 7]
+    assert (images.read_image(tmp_path / "a.png", (16, 16, len(colour))) == colour).all()
+
+
+@pytest.mark.parametrize("background", ["whit", "#12", "#11223344", "255"])
+def test_a_background_that_is_no_colour_is_refused(background):
+    with pytest.raises(ConfigError, match="--config.data.background must be a colour"):
+        images.check_background(background)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, I am text", b"<html></html>", bomb(100, 100)])

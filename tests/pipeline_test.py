@@ -8,8 +8,11 @@ import pytest
 from fake_published import load
 from PIL import Image
 
+from rnnae import build
 from rnnae.data import pipeline
 from rnnae.errors import ConfigError, DataError
+from rnnae.training.train import load_data
+from tests import tiny
 
 
 def numbered(n: int) -> np.ndarray:
@@ -96,6 +99,44 @@ def test_load_splits_a_folder(tmp_path):
     splits = load(tmp_path, name="folder", shape=(4, 4, 1))
     assert [len(s) for s in splits] == [8, 1, 1]
     assert {int(i) for s in splits for i in s[:, 0, 0, 0]} == set(range(10))
+
+
+def folder_config(tmp_path):
+    config = tiny.config("mlp", (8, 8, 3), data__name="folder")
+    config.data.source_dir = fake_published.make_images(tmp_path / "images", n=40)
+    config.data.data_dir = str(tmp_path / "data")
+    return config
+
+
+def test_all_seeds_of_a_folder_have_the_same_splits(tmp_path):
+    config = folder_config(tmp_path)
+    prints = []
+    for seed, split_seed in ((0, 0), (1, 0), (2, 0), (0, 1)):
+        config.seed, config.data.split_seed = seed, split_seed
+        prints.append(pipeline.fingerprint(build.load_splits(config)))
+    assert prints[0] == prints[1] == prints[2] != prints[3]
+
+
+def test_every_start_of_a_training_prints_the_numbers_of_images(tmp_path, capsys):
+    config = folder_config(tmp_path)
+    (tmp_path / "images" / ".hidden").mkdir()
+    for _ in range(2):
+        load_data(config, tmp_path / "run")
+        lines = capsys.readouterr().out.splitlines()
+        assert f"left out of {tmp_path}/images: hidden folders: .hidden" in lines
+        assert lines[-1] == "folder: 32 images for training, 4 for validation, 4 for testing"
+
+
+def test_what_is_loaded_is_said(tmp_path, monkeypatch):
+    fake_published.install(monkeypatch, "mnist", tmp_path)
+    lines = []
+    load(tmp_path, log=lines.append)
+    load(tmp_path, log=lines.append, train_on_all=True)
+    ends = "5 for validation, 12 for testing"
+    assert lines == [
+        f"mnist: 25 images for training, {ends}",
+        f"mnist: 30 images for training, those of validation included, {ends}",
+    ]
 
 
 @pytest.mark.parametrize(("n", "size"), [(20, 5), (23, 5), (7, 7), (3, 8)])

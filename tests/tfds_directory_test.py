@@ -1,24 +1,15 @@
-import os
 import subprocess
 import sys
 
 import fake_published
 import numpy as np
 import pytest
-from PIL import Image
+from fake_published import make_images
 
-from rnnae.data import parsers, sources, tfds_directory
+from rnnae.data import manifest, parsers, sources, tfds_directory
 from rnnae.data.datasets import DATASETS
+from rnnae.data.prepare import prepare
 from rnnae.errors import ConfigError, DataError
-
-
-def make_folder(root, n=20, size=(24, 20), mode="RGB"):
-    root.mkdir(parents=True, exist_ok=True)
-    for i in range(n):
-        Image.new(mode, size, color=(10 * i) if mode == "L" else (10 * i, 0, i)).save(
-            root / f"{i:02d}.png"
-        )
-    return str(root)
 
 
 def read(path, split, **kwargs):
@@ -28,7 +19,7 @@ def read(path, split, **kwargs):
 @pytest.fixture(scope="module")
 def mnist(tmp_path_factory):
     """All of MNIST, from the packaged files."""
-    return tfds_directory.prepare("mnist", data_dir=tmp_path_factory.mktemp("data"))
+    return prepare("mnist", data_dir=tmp_path_factory.mktemp("data"))
 
 
 def test_a_prepared_mnist_has_every_image_once(mnist):
@@ -72,29 +63,9 @@ def test_labels_belong_to_their_images(mnist):
 
 def test_a_data_set_is_prepared_once(tmp_path, monkeypatch):
     fake_published.install(monkeypatch, "mnist", tmp_path)
-    path = tfds_directory.prepare("mnist", data_dir=tmp_path / "data", source_dir=str(tmp_path))
+    path = prepare("mnist", data_dir=tmp_path / "data", source_dir=str(tmp_path))
     monkeypatch.setattr(sources, "fetch_files", None)
-    assert tfds_directory.prepare("mnist", data_dir=tmp_path / "data") == path
-
-
-def test_a_preparation_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
-    source = make_folder(tmp_path / "images")
-    (tmp_path / "images" / "99.png").write_bytes(b"not an image")
-    data_dir = tmp_path / "data"
-    with pytest.raises(DataError, match="99.png is not a complete"):
-        tfds_directory.prepare("folder", data_dir=data_dir, source_dir=source, shape=(8, 8, 3))
-    assert list(data_dir.iterdir()) == []
-
-
-def test_temporary_files_of_killed_runs_are_removed_after_a_day(tmp_path, monkeypatch):
-    fake_published.install(monkeypatch, "mnist", tmp_path)
-    for name in (".preparing-old", ".download-old", ".preparing-now"):
-        (tmp_path / "data" / name / "mnist").mkdir(parents=True)
-        if name.endswith("old"):
-            os.utime(tmp_path / "data" / name, (1, 1))
-    tfds_directory.prepare("mnist", data_dir=tmp_path / "data", source_dir=str(tmp_path))
-    names = sorted(p.name for p in (tmp_path / "data").iterdir())
-    assert names == [".preparing-now", "mnist"]
+    assert prepare("mnist", data_dir=tmp_path / "data") == path
 
 
 def test_two_runs_may_prepare_the_same_data_set(tmp_path, monkeypatch):
@@ -105,40 +76,14 @@ def test_two_runs_may_prepare_the_same_data_set(tmp_path, monkeypatch):
     def slow_rename(source, target):
         if target == final:  # another run finishes just before this one
             monkeypatch.setattr(tfds_directory.os, "rename", rename)
-            assert tfds_directory.prepare("mnist", **kwargs) == final
+            assert prepare("mnist", **kwargs) == final
         rename(source, target)
 
     monkeypatch.setattr(tfds_directory.os, "rename", slow_rename)
-    assert tfds_directory.prepare("mnist", **kwargs) == final
+    assert prepare("mnist", **kwargs) == final
     assert tfds_directory.os.rename is rename
     assert tfds_directory.split_sizes(final) == {"train": 30, "test": 12}
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["mnist"]
-
-
-def test_a_folder_is_prepared_again_when_it_changes(tmp_path):
-    source = make_folder(tmp_path / "images")
-    kwargs = {"data_dir": tmp_path / "data", "source_dir": source, "shape": (8, 8, 3)}
-    path = tfds_directory.prepare("folder", **kwargs)
-    assert tfds_directory.split_sizes(path) == {"train": 16, "validation": 2, "test": 2}
-    splits = ("train", "validation", "test")
-    reds = sorted(image[0, 0, 0] for split in splits for image in read(path, split))
-    assert reds == list(range(0, 200, 10))
-    assert tfds_directory.prepare("folder", **kwargs) == path
-    Image.new("RGB", (9, 9)).save(tmp_path / "images" / "more.png")
-    changed = tfds_directory.prepare("folder", **kwargs)
-    assert changed != path and tfds_directory.split_sizes(changed)["train"] == 17
-
-
-def test_a_folder_of_grey_images_is_prepared(tmp_path):
-    source = make_folder(tmp_path / "images", mode="L")
-    path = tfds_directory.prepare("folder", data_dir=tmp_path, source_dir=source, shape=(6, 9, 1))
-    assert tfds_directory.open_split(path, "train").shape == (16, 6, 9, 1)
-
-
-def test_a_folder_needs_a_shape(tmp_path):
-    source = make_folder(tmp_path / "images")
-    with pytest.raises(ConfigError, match="--config.data.shape"):
-        tfds_directory.prepare("folder", data_dir=tmp_path, source_dir=source)
 
 
 class TestOtherDirectories:
@@ -149,8 +94,9 @@ class TestOtherDirectories:
         def write(name, shape, images, version="1.2.0"):
             final = tmp_path / name / version
             examples = {"train": [{"image": i} for i in images]}
-            features = {"image": tfds_directory._tfds().features.Image(shape=shape)}
-            tfds_directory._write(final, features, examples)
+            features = tfds_directory.image_feature(shape)
+            tfds_directory.write(final, features, examples)
+            (final / manifest.NAME).unlink()  # other programs write none
             return final
 
         return write
@@ -159,7 +105,7 @@ class TestOtherDirectories:
         images = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), np.uint8)
         write("shapes3d", (4, 6, 3), images, "1.9.0")
         newest = write("shapes3d", (4, 6, 3), images, "1.10.0")
-        assert tfds_directory.prepare("shapes3d", data_dir=tmp_path) == newest
+        assert prepare("shapes3d", data_dir=tmp_path) == newest
         read_images = read(newest, "train")
         assert sorted(map(bytes, read_images)) == sorted(map(bytes, images))
         with pytest.raises(ConfigError, match="leave it at"):
@@ -189,34 +135,35 @@ class TestOtherDirectories:
         info = write("shapes3d", (4, 6, 3), np.zeros((2, 4, 6, 3), np.uint8)) / "dataset_info.json"
         info.write_text(info.read_text().replace("array_record", "tfrecord"))
         with pytest.raises(DataError, match="stored as tfrecord, which needs TensorFlow"):
-            tfds_directory.prepare("shapes3d", data_dir=tmp_path)
+            prepare("shapes3d", data_dir=tmp_path)
         info.write_text("{")
         with pytest.raises(DataError, match="is damaged"):
-            tfds_directory.prepare("shapes3d", data_dir=tmp_path)
+            prepare("shapes3d", data_dir=tmp_path)
 
 
 @pytest.mark.parametrize(("name", "near"), [("mnits", "mnist"), ("cifar", "cifar10")])
 def test_unknown_name_lists_the_choices_and_the_nearest(name, near, tmp_path):
     with pytest.raises(ConfigError, match=f"did you mean .?{near}") as error:
-        tfds_directory.prepare(name, data_dir=tmp_path)
+        prepare(name, data_dir=tmp_path)
     assert all(choice in str(error.value) for choice in [*DATASETS, "folder"])
 
 
 @pytest.mark.parametrize("name", ["", "..", "/etc", "../data"])
 def test_names_do_not_leave_the_data_dir(name, tmp_path):
     with pytest.raises(ConfigError, match="must be one of"):
-        tfds_directory.prepare(name, data_dir=tmp_path)
+        prepare(name, data_dir=tmp_path)
 
 
 def test_import_is_light_and_tensorflow_never_loaded(tmp_path):
-    source = make_folder(tmp_path / "images")
+    source = make_images(tmp_path / "images")
     code = f"""
 import sys
 from rnnae.data import tfds_directory
+from rnnae.data.prepare import prepare
 heavy = {{"tensorflow", "torch", "jax", "tensorflow_datasets"}}
 assert not heavy & set(sys.modules)
 data_dir, source = {str(tmp_path)!r}, {source!r}
-path = tfds_directory.prepare("folder", data_dir=data_dir, source_dir=source, shape=(8, 8, 3))
+path = prepare("folder", data_dir=data_dir, source_dir=source, shape=(8, 8, 3))
 assert len(tfds_directory.open_split(path, "train")[:]) == 16
 assert not {{"tensorflow", "torch", "jax"}} & set(sys.modules)
 """

@@ -84,6 +84,10 @@ def default(model: str = "sequence") -> ConfigDict:
     config.data.data_dir = "data"  # directory of prepared TFDS data sets
     config.data.source_dir = ""  # directory of the published files, or of your images (name=folder)
     config.data.shape = (0, 0, 0)  # height, width, channels; needed for name=folder only
+    config.data.split_seed = 0  # seed of the random split of a folder; not changed by config.seed
+    config.data.background = ""  # colour behind transparent pixels, as white; "" = refuse them
+    config.data.skip_bad_images = False  # leave out images of a folder that cannot be used
+    config.data.max_megapixels = 200.0  # larger images of a folder are refused
     config.data.fingerprint = ""  # hash of the images, filled in by the run; leave it empty
     config.data.batch_size = 256  # images per step, over all devices
     config.data.train_on_all = False  # also train on the validation images, and do not validate

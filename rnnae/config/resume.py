@@ -10,6 +10,8 @@ _MAY_CHANGE = (
     "data.data_dir",
     "data.source_dir",
     "data.in_memory_gib",
+    "data.skip_bad_images",  # which images are used is a part of the fingerprint
+    "data.max_megapixels",
     "train.",
     "eval.",
     "compilation_cache",

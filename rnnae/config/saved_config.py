@@ -56,6 +56,8 @@ def read(path: Path) -> dict:
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         if saved["model"]["name"] in MODEL_DEFAULTS:
+            if saved["data"]["name"] == "folder":  # old runs split a folder by the seed of the run
+                saved["data"].setdefault("split_seed", saved["seed"])
             return rename_old_keys(saved)
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(path) from error

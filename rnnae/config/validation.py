@@ -10,6 +10,7 @@ from rnnae.errors import ConfigError, check_choice, choose
 
 _POSITIVE = (
     "data.batch_size",
+    "data.max_megapixels",
     "train.steps_per_call",
     "train.eval_every_epochs",
     "eval.batch_size",
@@ -39,7 +40,12 @@ _NOT_NEGATIVE = (
     "cpu_microbatch",
     "devices",
 )
-_MAY_BE_INFINITE = ("data.in_memory_gib", "optim.clip_norm", "train.checkpoint_every_seconds")
+_MAY_BE_INFINITE = (
+    "data.in_memory_gib",
+    "data.max_megapixels",
+    "optim.clip_norm",
+    "train.checkpoint_every_seconds",
+)
 _DECAYS = ("optim.b1", "optim.b2", "optim.ema")
 # Keys of config.model, of whichever model has them.
 _MODEL_POSITIVE = (
@@ -96,7 +102,8 @@ def check(config: ConfigDict) -> None:
             for value in (values,) if isinstance(values, str) else values:
                 check_choice(choices, f"config.{path}", value)
     words = f"from 0 to {MAX_SEED:,}"
-    require(0 <= config.seed <= MAX_SEED, "seed", words)
+    for path in ("seed", "data.split_seed"):
+        require(0 <= get(path) <= MAX_SEED, path, words)
     seeds = config.eval.seeds
     ok = bool(seeds) and all(isinstance(s, int) and 0 <= s <= MAX_SEED for s in seeds)
     require(ok, "eval.seeds", f"one or more integers {words}")

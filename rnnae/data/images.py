@@ -7,21 +7,35 @@ DataError, which names the image and says what to do.
 import copy
 import io
 import struct
-import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from rnnae.errors import ConfigError, DataError, one_line
 
-MAX_PIXELS = 16_000_000  # of an image file
+# JPEGs of more pixels are decoded at a fraction of their size, which saves memory and time.
+WHOLE_PIXELS = 16_000_000
 _RECORDS_AT_ONCE = 4096  # encoded and decoded images of a large set would not both fit in memory
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _CHANNELS = {"1": 1, "L": 1, "RGB": 3, "P": 3}  # of the Pillow modes that convert without loss
+_OTHER_MODES = {"F": "32-bit floating-point grey", "I": "more than 8 bits of grey", "CMYK": "CMYK"}
+_OTHER_MODES |= {f"I;16{order}": "16-bit grey" for order in ("", "B", "L", "N")}
+
+
+class ReadOptions(NamedTuple):
+    """How image files are read.
+
+    Attributes:
+        background: colour behind transparent pixels, such as white or #808080; "" refuses them.
+        max_megapixels: a larger image is refused before it is decoded.
+    """
+
+    background: str = ""
+    max_megapixels: float = 200.0
 
 
 class Images:
@@ -41,6 +55,7 @@ class Images:
         stored_shape: tuple[int | None, ...],
         shape: tuple[int, int, int],
         scale: int,
+        options: ReadOptions = ReadOptions(),  # noqa: B008
     ):
         """
         Args:
@@ -49,9 +64,10 @@ class Images:
             stored_shape: H, W, C of the stored images; None where it differs between images.
             shape: H, W, C to resize and crop to, used if `stored_shape` has a None.
             scale: a factor of the stored intensities.
+            options: how to read images that are resized.
         """
         self._path, self._records, self._scale = path, records, scale
-        self._resize = None in stored_shape
+        self._resize, self.options = None in stored_shape, options
         self.shape = (len(records), *(shape if self._resize else stored_shape))
 
     def __len__(self) -> int:
@@ -83,7 +99,8 @@ class Images:
     def _decode(self, encoded: bytes, index: int) -> np.ndarray:
         file = io.BytesIO(encoded)
         if self._resize:
-            return read_image(file, self.shape[1:], name=f"image {index} of {self._path}")
+            name = f"image {index} of {self._path}"
+            return read_image(file, self.shape[1:], self.options, name)
         with Image.open(file, formats=("PNG", "JPEG")) as image:
             return np.asarray(image).reshape(self.shape[1:])
 
@@ -101,30 +118,90 @@ def check_shape(name: str, shape: tuple[int, int, int]) -> None:
         )
 
 
-def read_image(path: Path | IO[bytes], shape: tuple[int, int, int], name: str = "") -> np.ndarray:
+def check_background(background: str) -> None:
+    """Raises ConfigError unless `background` is a colour or ""."""
+    try:
+        if background and len(ImageColor.getrgb(background)) == 3:
+            return
+    except ValueError:
+        pass
+    if background:
+        raise ConfigError(
+            f"--config.data.background must be a colour, such as white or #808080, or empty to "
+            f"refuse transparent images; not {background!r}"
+        )
+
+
+def read_image(
+    path: Path | IO[bytes],
+    shape: tuple[int, int, int],
+    options: ReadOptions = ReadOptions(),  # noqa: B008
+    name: str = "",
+) -> np.ndarray:
     """An image file as uint8 (H, W, C): turned upright by its EXIF tag, resized and cropped.
 
     `name` is what error messages call the image; the default is its path.
     """
     name = name or str(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=_FORMATS)  # reads only the header, which has the size
-        with image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(_too_large(name, f" ({image.width}x{image.height})"))
+        with _open(path) as image:
+            if image.width * image.height > options.max_megapixels * 1e6:
+                raise DataError(
+                    f"{name} is larger than {options.max_megapixels:g} megapixels "
+                    f"({image.width}x{image.height}): raise --config.data.max_megapixels, or "
+                    f"shrink or remove it"
+                )
+            if image.width * image.height > WHOLE_PIXELS:
+                least = 2 * max(shape[:2])  # of both sides, so that the result stays sharp
+                image.draft(image.mode, (least, least))  # only the decoder of JPEG can
             image.load()
-            return resize_and_crop(ImageOps.exif_transpose(image), shape, name)
+            image = ImageOps.exif_transpose(image)
+            return resize_and_crop(_opaque(image, options.background, name), shape, name)
     except DataError:
         raise
-    except Image.DecompressionBombError as error:
-        raise DataError(_too_large(name)) from error
     except Exception as error:  # Pillow's decoders raise errors of many types for damaged files
+        unknown = isinstance(error, UnidentifiedImageError)  # its message has only an address
+        problem = "it starts like none of them" if unknown else one_line(error)
         raise DataError(
-            f"{name} is not a complete PNG, JPEG, WebP or BMP image ({one_line(error)}): replace "
-            f"or remove it"
+            f"{name} is not a complete PNG, JPEG, WebP or BMP image ({problem}): replace or "
+            f"remove it"
         ) from error
+
+
+def _open(path: Path | IO[bytes]) -> Image.Image:
+    """Reads only the header, which has the size. Pillow's own limit of the size is switched off:
+    it cannot be set for one image."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return Image.open(path, formats=_FORMATS)
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _opaque(image: Image.Image, background: str, name: str) -> Image.Image:
+    """The image over `background`. An image without transparent pixels keeps its colours.
+
+    Raises DataError if it has transparent pixels and there is no background.
+    """
+    if not image.has_transparency_data or image.mode in _OTHER_MODES:
+        return image
+    grey = image.mode in ("1", "L", "LA", "La")
+    image = image.convert("RGBA")
+    if image.getchannel("A").getextrema()[0] < 255:
+        if not background:
+            raise DataError(
+                f"{name} has transparent pixels: set the colour behind them, for example "
+                f"--config.data.background=white, or convert it to {'grey' if grey else 'RGB'}"
+            )
+        behind = Image.new("RGBA", image.size, ImageColor.getrgb(background))
+        image = Image.alpha_composite(behind, image)
+    image = image.convert("RGB")
+    # A grey image over a coloured background is a colour image.
+    return image.convert("L") if grey and _is_grey(background) else image
+
+
+def _is_grey(background: str) -> bool:
+    return not background or len(set(ImageColor.getrgb(background))) == 1
 
 
 def resize_and_crop(image: Image.Image, shape: tuple[int, int, int], name: str) -> np.ndarray:
@@ -136,9 +213,10 @@ def resize_and_crop(image: Image.Image, shape: tuple[int, int, int], name: str) 
     wanted = "grey" if channels == 1 else "RGB"
     has = _CHANNELS.get(image.mode)
     if has is None:
+        pixels = _OTHER_MODES.get(image.mode, f"pixels of mode {image.mode}")
         raise DataError(
-            f"{name} has pixels of mode {image.mode} ({len(image.getbands())} channels), which is "
-            f"neither 8-bit grey nor 8-bit RGB: convert it to {wanted}"
+            f"{name} has {pixels}, but images must be 8-bit grey or 8-bit RGB: convert it to "
+            f"8-bit {wanted}"
         )
     if has != channels:
         raise DataError(
@@ -168,8 +246,3 @@ def encode_png(image_HWC: np.ndarray) -> bytes:
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
     )
-
-
-def _too_large(name: str, size: str = "") -> str:
-    limit = MAX_PIXELS // 10**6
-    return f"{name} is larger than {limit} megapixels{size}: shrink or remove it"

@@ -6,14 +6,15 @@ to them there.
 
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from rnnae.data import decode_cache, tfds_directory
-from rnnae.data.images import ImageArray
+from rnnae.data.images import ImageArray, ReadOptions
+from rnnae.data.prepare import prepare
 from rnnae.errors import ConfigError, DataError
 
 VALIDATION_IMAGES = 10_000  # held out at the end of train, for sets without a validation split
@@ -36,7 +37,11 @@ def load(
     train_on_all: bool,
     train_images: int,
     in_memory_gib: float,
-    seed: int,
+    split_seed: int = 0,
+    background: str = "",
+    skip_bad_images: bool = False,
+    max_megapixels: float = 200.0,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Splits:
     """The three splits of the data set `name`, which is prepared first if necessary.
 
@@ -44,25 +49,37 @@ def load(
     order.
 
     Args:
-        name, data_dir, source_dir, shape, seed: see `tfds_directory.prepare`.
+        name, data_dir, source_dir, shape, split_seed, skip_bad_images: see `prepare`.
         train_on_all: train on the validation images too.
         train_images: use only the first n training images; 0 for all.
         in_memory_gib: the largest size of a split, in GiB, that is loaded into memory. A larger
             one stays on disk.
+        background, max_megapixels: see `ReadOptions`.
+        log: gets lines about how many images of which folders went where.
 
     Raises:
         ConfigError: `name`, `shape` or `train_images` is not possible.
         DataError: files are missing or damaged, or the data set lacks a split.
     """
     shape = tuple(shape)
-    path = tfds_directory.prepare(
-        name, data_dir=data_dir, source_dir=source_dir, shape=shape, seed=seed
+    options = ReadOptions(background, max_megapixels)
+    path = prepare(
+        name,
+        data_dir=data_dir,
+        source_dir=source_dir,
+        shape=shape,
+        split_seed=split_seed,
+        options=options,
+        skip_bad_images=skip_bad_images,
+        log=log,
     )
     train, valid, test = _split_names(name, tfds_directory.split_sizes(path))
     if train_on_all:
         train = "train" if valid.startswith("train[") else f"{train}+{valid}"
     names = train, valid, test
-    splits = [tfds_directory.open_split(path, split, shape=shape) for split in names]
+    splits = [
+        tfds_directory.open_split(path, split, shape=shape, options=options) for split in names
+    ]
     if train_images:
         if not 0 < train_images <= len(splits[0]):
             raise ConfigError(
@@ -70,6 +87,12 @@ def load(
                 f"{len(splits[0]):,} training images (0 uses all of them)"
             )
         splits[0] = splits[0].first(train_images)
+    numbers = [f"{len(images):,}" for images in splits]
+    with_valid = ", those of validation included" if train_on_all else ""
+    log(
+        f"{name}: {numbers[0]} images for training{with_valid}, {numbers[1]} for validation, "
+        f"{numbers[2]} for testing"
+    )
     limit = in_memory_gib * 2**30
     return Splits(
         *(

@@ -1,6 +1,6 @@
-"""TFDS directories: how data sets are prepared and read, without TensorFlow.
+"""TFDS directories: how they are written and read, without TensorFlow.
 
-`prepare` writes a data set once, in the array_record format, with the records, the order and the
+`write` writes a data set once, in the array_record format, with the records, the order and the
 features that the TFDS builder of the same name would give. `open_split` reads such a directory, or
 any other TFDS directory in that format. This is the only file that imports tensorflow_datasets.
 """
@@ -16,64 +16,37 @@ from typing import Any
 
 import numpy as np
 
-from rnnae import files
-from rnnae.data import folder, sources
+from rnnae.data import manifest
 from rnnae.data.datasets import DATASETS, Dataset, Examples
-from rnnae.data.images import Images, check_shape, encode_png, read_image
-from rnnae.errors import ConfigError, DataError, choose
+from rnnae.data.images import Images, ReadOptions, check_shape, encode_png
+from rnnae.errors import ConfigError, DataError, one_line
+
+TEMPORARY = (".preparing-*", ".download-*")  # in data_dir, removed when they are old
 
 
-def prepare(
-    name: str,
+def open_split(
+    path: str | Path,
+    split: str,
     *,
-    data_dir: str | Path,
-    source_dir: str = "",
     shape: tuple[int, int, int] = (0, 0, 0),
-    seed: int = 0,
-) -> Path:
-    """The TFDS directory of the data set `name`, which is written first if there is none.
-
-    Args:
-        name: a key of DATASETS; or `folder` for the image files in `source_dir`; or the name of a
-            TFDS data set that another program prepared in `data_dir`.
-        data_dir: the folder of all TFDS directories.
-        source_dir: a folder with the published files, or with the images of `folder`.
-        shape: H, W, C to resize the images of `folder` to; not used for other data sets.
-        seed: of the random split of `folder`; not used for other data sets.
-
-    Raises:
-        ConfigError: `name` is unknown, or `folder` has no valid shape.
-        DataError: files are missing, damaged or not what they should be.
-    """
-    data_dir = Path(data_dir).expanduser()
-    if name == "folder":
-        return _prepare_folder(data_dir, source_dir, tuple(shape), seed)
-    if name not in DATASETS:
-        return _find_prepared(name, data_dir)
-    dataset = DATASETS[name]
-    final = data_dir / name / dataset.version
-    if not _is_prepared(final):
-        files = sources.fetch_files(name, dataset.source, source_dir=source_dir, work_dir=data_dir)
-        _write(final, _features(dataset), dataset.examples(files))
-    return final
-
-
-def open_split(path: str | Path, split: str, *, shape: tuple[int, int, int] = (0, 0, 0)) -> Images:
+    options: ReadOptions = ReadOptions(),  # noqa: B008
+) -> Images:
     """The images of one split of the TFDS directory `path`; they stay on disk.
 
     Args:
         path: a directory that `prepare` returned.
         split: in the notation of TFDS, such as train, train[:50000] or train+validation.
         shape: H, W, C to resize images to that have no fixed shape; else (0, 0, 0).
+        options: how to read images that have no fixed shape.
 
     Raises:
         ConfigError: `shape` is needed and not valid, or is not that of the stored images.
-        DataError: the examples have no uint8 images.
+        DataError: the examples have no uint8 images, or the directory is damaged.
     """
     path = Path(path)
     tfds = _tfds()
+    builder = _builder(path)
     with _quiet():
-        builder = tfds.builder_from_directory(path)
         feature = dict(builder.info.features).get("image")
         if not isinstance(feature, tfds.features.Image) or feature.np_dtype != np.uint8:
             names = ", ".join(builder.info.features)
@@ -94,70 +67,57 @@ def open_split(path: str | Path, split: str, *, shape: tuple[int, int, int] = (0
         )
     dataset = DATASETS.get(builder.name)
     scale = 255 // dataset.white if dataset else 1
-    return Images(path, records, stored_shape=stored_shape, shape=tuple(shape), scale=scale)
+    return Images(
+        path,
+        records,
+        stored_shape=stored_shape,
+        shape=tuple(shape),
+        scale=scale,
+        options=options,
+    )
 
 
 def split_sizes(path: str | Path) -> dict[str, int]:
     """The number of examples in each split of a TFDS directory."""
-    with _quiet():
-        info = _tfds().builder_from_directory(path).info
+    info = _builder(Path(path)).info
     return {name: split.num_examples for name, split in info.splits.items()}
 
 
-def _prepare_folder(
-    data_dir: Path, source_dir: str, shape: tuple[int, int, int], seed: int
-) -> Path:
-    check_shape("a folder", shape)
-    paths = folder.find_images(source_dir)
-    splits = folder.split(paths, seed)  # too few images raise before anything is written
-    final = data_dir / f"folder_{folder.fingerprint(paths, shape, seed)}" / "1.0.0"
-    if not _is_prepared(final):
-        examples = {
-            split: ({"image": read_image(file, shape)} for file in files)
-            for split, files in splits.items()
-        }
-        _write(final, {"image": _tfds().features.Image(shape=shape)}, examples)
-    return final
-
-
-def _find_prepared(name: str, data_dir: Path) -> Path:
-    """The newest version of a TFDS directory called `name` (or name/config) in `data_dir`."""
-    infos = []
-    if name and not Path(name).is_absolute() and ".." not in Path(name).parts:
-        for pattern in ("*", "*/*"):  # version, or config and version
-            infos += (data_dir / name).glob(f"{pattern}/dataset_info.json")
-    prepared = [info.parent for info in infos if _is_prepared(info.parent)]
-    if prepared:
-        return max(prepared, key=lambda p: [int(s) for s in p.name.split(".") if s.isdecimal()])
+def _builder(path: Path):
+    """The TFDS builder of a directory. DataError if its description cannot be understood."""
     try:
-        return choose(dict.fromkeys([*DATASETS, "folder"]), "--config.data.name", name)
-    except ConfigError as error:
-        raise ConfigError(
-            f"{error}; a TFDS data set that is prepared as array_record in {data_dir} can also be "
-            f"used by its name"
-        ) from None
+        with _quiet():
+            return _tfds().builder_from_directory(path)
+    except Exception as error:  # TFDS raises errors of many types
+        raise damaged(path, one_line(error)) from error
 
 
-def _is_prepared(path: Path) -> bool:
-    """Whether TFDS has completely written `path`.
+def damaged(path: Path, problem: str) -> DataError:
+    """The error for a prepared directory that cannot be prepared again."""
+    return DataError(f"{path} is damaged ({problem}): remove this folder and prepare it again")
 
-    Raises DataError for a directory that is damaged or has a format that needs TensorFlow.
+
+def is_prepared(path: Path) -> bool:
+    """Whether there is a TFDS directory `path` in a format that is read without TensorFlow.
+
+    Raises DataError for a directory that is damaged or has another format.
     """
     try:
-        info = json.loads((path / "dataset_info.json").read_text())
+        info = json.loads((path / "dataset_info.json").read_text(encoding="utf-8"))
+        file_format = info.get("fileFormat", "tfrecord")
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except ValueError as error:
-        raise DataError(f"{path / 'dataset_info.json'} is damaged: remove {path}") from error
-    if info.get("fileFormat") != "array_record":
+    except (OSError, ValueError, AttributeError) as error:
+        raise damaged(path, f"dataset_info.json: {one_line(error)}") from error
+    if file_format != "array_record":
         raise DataError(
-            f"{path} is stored as {info.get('fileFormat', 'tfrecord')}, which needs TensorFlow: "
+            f"{path} is stored as {file_format}, which needs TensorFlow: "
             f"prepare it with file_format='array_record' or set another --config.data.data_dir"
         )
     return True
 
 
-def _features(dataset: Dataset) -> dict[str, Any]:
+def features_of(dataset: Dataset) -> dict[str, Any]:
     """The TFDS features of an example."""
     tfds = _tfds()
     features = {"image": tfds.features.Image(shape=dataset.image_shape)}
@@ -170,10 +130,22 @@ def _features(dataset: Dataset) -> dict[str, Any]:
     return features
 
 
-def _write(final: Path, features: dict[str, Any], examples: Examples) -> None:
-    """Writes the TFDS directory `final`, which is <data_dir>/<name>/<version>.
+def image_feature(shape: tuple[int, int, int]) -> dict[str, Any]:
+    """The TFDS features of an example that is only an image of this shape."""
+    return {"image": _tfds().features.Image(shape=shape)}
 
-    It is written beside its place and then renamed, so that it is complete wherever it is seen.
+
+def write(
+    final: Path,
+    features: dict[str, Any],
+    examples: Examples,
+    about: dict[str, Any] | None = None,
+) -> None:
+    """Writes the TFDS directory `final`, which is <data_dir>/<name>/<version>, with a manifest.
+
+    It is written beside its place and then renamed, so that it is complete wherever it is seen. A
+    directory that is there already is replaced if it has a manifest and is damaged. `about` goes
+    into the manifest; it is read when all examples have been written.
     """
     data_dir, name, version = final.parent.parent, final.parent.name, final.name
     print(f"preparing {name} (once) in {final}", flush=True)
@@ -193,22 +165,27 @@ def _write(final: Path, features: dict[str, Any], examples: Examples) -> None:
         def _generate_examples(self, examples):
             # TFDS orders the records by a hash of their keys. Its own builders use the same keys.
             for key, example in enumerate(examples):
+                if key % 1000 == 0:
+                    os.utime(temporary)  # so that no other run takes it for one that was left
                 yield key, {**example, "image": encode_png(example["image"])}
 
     Builder.name = name
     data_dir.mkdir(parents=True, exist_ok=True)
-    files.remove_stale(data_dir, ".preparing-*", ".download-*")
     with tempfile.TemporaryDirectory(prefix=".preparing-", dir=data_dir) as temporary:
         config = tfds.download.DownloadConfig(try_download_gcs=False)
         with _quiet():
             builder = Builder(data_dir=temporary, file_format="array_record")
             builder.download_and_prepare(download_dir=temporary, download_config=config)
+        manifest.write(Path(builder.data_dir), about)
         final.parent.mkdir(exist_ok=True)
+        if manifest.exists(final) and manifest.damage(final):
+            with contextlib.suppress(FileNotFoundError):  # another run has been quicker
+                os.rename(final, Path(temporary, "damaged"))
         try:
             os.rename(builder.data_dir, final)
         except OSError:
             # If another run has finished first, its directory has the same content.
-            if not _is_prepared(final):
+            if not is_prepared(final):
                 raise
 
 

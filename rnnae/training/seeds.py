@@ -70,8 +70,11 @@ def train_together(
         stack.enter_context(signals.handled())
         devices = agree_on_devices(configs[0], workdirs[0])
         distributed.check_same("the list of seeds", str([config.seed for config in configs]))
-        loaded = [load_data(c, workdir) for c, workdir in zip(configs, workdirs, strict=True)]
-        config, splits = loaded[0]  # for everything that does not depend on the seed
+        # For everything that does not depend on the seed, such as the images.
+        config, splits = load_data(configs[0], workdirs[0])
+        loaded = [
+            load_data(own, workdir, splits) for own, workdir in zip(configs, workdirs, strict=True)
+        ]
         schedule = Schedule.from_config(config, len(splits.train))
         progress = stack.enter_context(make_progress(config, splits, schedule))
         opened = [

@@ -15,6 +15,7 @@ All the rest here is for several devices and processes, signals, checkpoints and
 """
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -89,11 +90,15 @@ def agree_on_devices(config: ml_collections.ConfigDict, workdir: Path) -> list[j
 
 
 def load_data(
-    config: ml_collections.ConfigDict, workdir: Path
+    config: ml_collections.ConfigDict, workdir: Path, splits: pipeline.Splits | None = None
 ) -> tuple[ml_collections.ConfigDict, pipeline.Splits]:
-    """(config with the shape and the fingerprint of its images, images). ConfigError if `workdir`
-    holds another run, or if the likelihood does not fit the images."""
-    splits = distributed.primary_first(lambda: build.load_splits(config))
+    """(config with the shape and the fingerprint of its images, images). Prints how many images
+    there are and what was left out. ConfigError if `workdir` holds another run, or if the
+    likelihood does not fit the images. `splits` are the images, if they are loaded already."""
+    if splits is None:
+        primary = distributed.is_primary()
+        log = functools.partial(print, flush=True) if primary else lambda line: None
+        splits = distributed.primary_first(lambda: build.load_splits(config, log))
     fingerprint = pipeline.fingerprint(splits)
     config = config_lib.resolved(config, splits.train.shape[1:], fingerprint)
     refuse_another_run(config, workdir)
