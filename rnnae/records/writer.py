@@ -54,6 +54,9 @@ class Writer:
                     old = files.set_aside(path, ".old")
                     print(f"there is no checkpoint, so {path} is now {old.name}", flush=True)
                 kept = [r for r in _repaired(path) if r["step"] <= (resume_step or 0)]
+                last = kept[-1]["step"] if kept else 0
+                if last < (resume_step or 0):  # a step is saved after its records
+                    print(f"{path}: the records after step {last:,} are lost", flush=True)
                 files.replace_text(path, "".join(json.dumps(r) + "\n" for r in kept))
                 self._files[name] = path.open("a", encoding="utf-8")
         if tensorboard:
