@@ -1,5 +1,6 @@
 """What a run does besides updates: describe itself, save, validate, and finish with its test."""
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -121,7 +122,8 @@ def finish(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, fl
         means = run.evaluator(train_state.ema, run.splits.test, full=True).means
         result = {f"test/{name}": value for name, value in means.items()}
         if distributed.is_primary():
-            last.unlink(missing_ok=True)  # marks the last figures as not drawn yet
+            with contextlib.suppress(NotADirectoryError):
+                last.unlink(missing_ok=True)  # marks the last figures as not drawn yet
         _record(run, "test", step, means)
     if distributed.is_primary() and not (
         last.exists() and _mixture_is_there(run, step, train_state)
