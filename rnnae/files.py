@@ -43,9 +43,12 @@ def replace_file(path: str | Path, write: Callable[[Path], None]) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            number, reason = error.errno or errno.EIO, error.strerror or one_line(error)
+            raise OSError(number, reason, str(path)) from error
         raise
 
 
@@ -79,18 +82,36 @@ def writing(what: str, path: Path) -> Iterator[None]:
 
 def cannot_write(what: str, path: Path, error: Exception) -> CheckpointError:
     """The error that says which file cannot be written, why, and what to do."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    full = full or "No space left" in str(error) or "Disk quota" in str(error)
-    if not full:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        advice = "mend that and run the same command again: it continues from the last checkpoint"
-        return CheckpointError(f"cannot write {what} {path}: {reason}; {advice}")
+    again = "and run the same command again: it continues from the last checkpoint"
+    if _is_full(error):
+        return CheckpointError(f"cannot write {what} {path}: {_no_space(path)}, {again}")
+    reason = getattr(error, "strerror", None) or one_line(error)
+    return CheckpointError(f"cannot write {what} {path}: {reason}; mend that {again}")
+
+
+@contextlib.contextmanager
+def report_full_disk(directory: Path) -> Iterator[None]:
+    """Turns whatever a library raises when the disk is full into an OSError with `directory`."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        raise OSError(errno.ENOSPC, _no_space(directory / "x"), str(directory)) from error
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left" in str(error) or "Disk quota" in str(error)
+
+
+def _no_space(path: Path) -> str:
     parent = next((p for p in path.absolute().parents if p.is_dir()), Path("/"))
     disk = shutil.disk_usage(parent)
-    return CheckpointError(
-        f"cannot write {what} {path}: no space left on its disk ({disk.free / 2**20:,.1f} of "
-        f"{disk.total / 2**20:,.1f} MiB are free); free some space there, or enlarge your quota, "
-        "and run the same command again: it continues from the last checkpoint"
+    return (
+        f"no space left on its disk ({disk.free / 2**20:,.1f} of {disk.total / 2**20:,.1f} MiB are "
+        "free); free some space there, or enlarge your quota"
     )
 
 

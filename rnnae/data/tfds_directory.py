@@ -200,7 +200,7 @@ def _write(final: Path, features: dict[str, Any], examples: Examples) -> None:
     files.remove_stale(data_dir, ".preparing-*", ".download-*")
     with tempfile.TemporaryDirectory(prefix=".preparing-", dir=data_dir) as temporary:
         config = tfds.download.DownloadConfig(try_download_gcs=False)
-        with _quiet():
+        with _quiet(), files.report_full_disk(data_dir):
             builder = Builder(data_dir=temporary, file_format="array_record")
             builder.download_and_prepare(download_dir=temporary, download_config=config)
         final.parent.mkdir(exist_ok=True)
