@@ -63,11 +63,12 @@ The order below is the import order: a file imports only files above it, also wi
     models                   MODELS
     build                    config -> splits, model, optimizer; the only place that does
     devices/distributed      several processes that train one model
-    devices/signals          SIGTERM and SIGINT
+    devices/signals          signals that stop a run
     devices/runtime          settings of the process
     devices/parallel         data parallelism; the only file that calls pmap
     devices/microbatch       a batch in parts
     records/writer           metrics, timings, starts, TensorBoard
+    records/manifest         what proves that a saved step is whole and of its run
     records/checkpoint       save, verify, restore; the only orbax import
     records/provenance       date, commit, versions, machine
     evaluation/metrics       metrics of images and of splits

@@ -23,7 +23,7 @@ class ConfigError(RnnaeError):
 
 
 class CheckpointError(RnnaeError):
-    """A checkpoint is missing, cannot be trusted, or cannot be written."""
+    """A checkpoint is missing or cannot be trusted, or it or a record cannot be written."""
 
     exit_code = 3
 
@@ -47,7 +47,7 @@ class ProcessError(RnnaeError):
 
 
 class Stopped(RnnaeError):
-    """A signal stopped the run, whose saved state remains: 143 after SIGTERM, 130 after SIGINT."""
+    """A signal stopped the run, whose saved state remains; the code is 128 + its number."""
 
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)

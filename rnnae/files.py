@@ -4,8 +4,11 @@ A reader, or a run that continues after a kill, sees either the old file or the 
 """
 
 import contextlib
+import errno
 import os
+import re
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,7 +16,7 @@ from pathlib import Path
 
 import filelock
 
-from rnnae.errors import ConfigError
+from rnnae.errors import CheckpointError, ConfigError, one_line
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -40,9 +43,12 @@ def replace_file(path: str | Path, write: Callable[[Path], None]) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            number, reason = error.errno or errno.EIO, error.strerror or one_line(error)
+            raise OSError(number, reason, str(path)) from error
         raise
 
 
@@ -53,9 +59,77 @@ def replace_text(path: str | Path, text: str) -> None:
 
 def free_path(path: Path) -> Path:
     """`path` if nothing exists there, else the first free path with one or more x appended."""
-    while path.exists():
+    while os.path.lexists(path):
         path = path.with_name(path.name + "x")
     return path
+
+
+def set_aside(path: Path, ending: str) -> Path:
+    """Renames `path` to a free name that ends in `ending`, and returns it. Nothing is lost."""
+    target = free_path(path.with_name(path.name + ending))
+    path.rename(target)
+    return target
+
+
+@contextlib.contextmanager
+def writing(what: str, path: Path) -> Iterator[None]:
+    """Turns an OSError of the body, which writes `path`, into a CheckpointError of one line."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(what, path, error) from error
+
+
+def cannot_write(what: str, path: Path, error: Exception) -> CheckpointError:
+    """The error that says which file cannot be written, why, and what to do."""
+    again = "and run the same command again: it continues from the last checkpoint"
+    if _is_full(error):
+        return CheckpointError(f"cannot write {what} {path}: {_no_space(path)}, {again}")
+    reason = getattr(error, "strerror", None) or one_line(error)
+    return CheckpointError(f"cannot write {what} {path}: {reason}; mend that {again}")
+
+
+@contextlib.contextmanager
+def report_full_disk(directory: Path) -> Iterator[None]:
+    """Turns whatever a library raises when the disk is full into an OSError with `directory`."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        raise OSError(errno.ENOSPC, _no_space(directory / "x"), str(directory)) from error
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left" in str(error) or "Disk quota" in str(error)
+
+
+def _no_space(path: Path) -> str:
+    parent = next((p for p in path.absolute().parents if p.is_dir()), Path("/"))
+    disk = shutil.disk_usage(parent)
+    return (
+        f"no space left on its disk ({disk.free / 2**20:,.1f} of {disk.total / 2**20:,.1f} MiB are "
+        "free); free some space there, or enlarge your quota"
+    )
+
+
+@contextlib.contextmanager
+def plain_path(directory: Path) -> Iterator[Path]:
+    """A path to `directory` that any library can open.
+
+    Some libraries take characters such as [ ] for a pattern, or cannot pass on a name that is not
+    UTF-8. Such a directory is reached through a symbolic link of a plain name in the directory for
+    temporary files, which is removed afterwards.
+    """
+    if re.fullmatch(r"[\w\s/.,:;=+@~#%&()'!-]*", str(directory)) and "gs:" not in str(directory):
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="rnnae-") as temporary:
+        link = Path(temporary) / "link"
+        link.symlink_to(directory, target_is_directory=True)
+        yield link
 
 
 def remove_stale(directory: Path, *patterns: str) -> None:

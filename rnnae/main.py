@@ -16,12 +16,14 @@ Exit codes:
     0    done
     1    a bug in rnnae, with its traceback
     2    a flag or a config value is invalid
-    3    there is no run or no valid checkpoint, or a checkpoint cannot be written
+    3    there is no run or no valid checkpoint, or a file of the run cannot be written
     4    a loss, a gradient or a parameter is not finite
     5    data are missing or damaged
     6    another process of the run is gone, or was started differently
     7    a file cannot be read or written
+    129  stopped by SIGHUP; this and the following: 128 + the number of the signal
     130  stopped by SIGINT
+    138  stopped by SIGUSR1
     143  stopped by SIGTERM
 """
 
@@ -53,6 +55,9 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Directory of the run. Default: runs/<name of the config file>."
 )
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
+_OUT = flags.DEFINE_string(
+    "out", None, "File for the numbers of --mode evaluate. Default: WORKDIR/evaluation.json."
+)
 _SEEDS = flags.DEFINE_list(
     "seeds", None, "Seeds, as 0,1,2: train a run with each, in WORKDIR/seed0 and so on."
 )
@@ -109,6 +114,8 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
     if len(rest) > 1:
         raise ConfigError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
     _check_seeds(_MODE.value, _SEEDS.value)
+    if _OUT.value and _MODE.value != "evaluate":
+        raise ConfigError("--out is for --mode evaluate")
     workdir = Path(_WORKDIR.value or Path("runs") / path.stem)
     if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"--workdir={workdir} is a file, not a directory")
@@ -198,7 +205,10 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
     else:
         from rnnae.evaluation import modes
 
-        {"evaluate": modes.evaluate, "sample": modes.sample}[mode](config, workdir)
+        if mode == "evaluate":
+            modes.evaluate(config, workdir, _OUT.value)
+        else:
+            modes.sample(config, workdir)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -209,8 +219,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"rnnae: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        print(f"rnnae: {error.strerror or one_line(error)}:{where}", file=sys.stderr)
+        where = f": {error.filename}" if error.filename else ""
+        print(f"rnnae: {error.strerror or one_line(error)}{where}", file=sys.stderr)
         return FILE_ERROR
     except KeyboardInterrupt:
         print("rnnae: stopped by SIGINT", file=sys.stderr)

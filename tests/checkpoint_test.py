@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnae.config import default
 from rnnae.errors import CheckpointError
 from rnnae.records.checkpoint import Checkpoints
 
@@ -99,13 +100,11 @@ def test_a_flipped_byte_in_any_file_never_restores_wrong_weights(copied, capsys)
     assert leaves(restore(copied)) == leaves(tree(7))
 
 
-@pytest.mark.parametrize("damage", ["missing file", "extra file", "no manifest", "empty directory"])
+@pytest.mark.parametrize("damage", ["missing file", "no manifest", "empty directory"])
 def test_an_incomplete_or_changed_checkpoint_is_refused_and_set_aside(copied, capsys, damage):
     newest = copied / "checkpoints" / "latest" / "7"
     if damage == "missing file":
         next(f for f in files(copied) if f.name != "manifest.json").unlink()
-    elif damage == "extra file":
-        (newest / "extra").write_text("?")
     elif damage == "no manifest":
         (newest / "manifest.json").unlink()
     else:
@@ -162,7 +161,109 @@ def test_a_full_disk_is_an_error_and_keeps_older_checkpoints(copied, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(ocp.CheckpointManager, "save", fail)
-    with pytest.raises(CheckpointError, match="No space left"):
+    with pytest.raises(CheckpointError, match="latest/9: no space left on its disk.*free some"):
         Checkpoints(copied).save("latest", 9, tree(9))
     monkeypatch.undo()
     assert leaves(restore(copied)) == leaves(tree(7))
+
+
+def test_files_of_others_are_no_damage(copied, capsys):
+    latest = copied / "checkpoints" / "latest"
+    for directory in (latest, latest / "7", latest / "7" / "default", latest / "3"):
+        (directory / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+        (directory / "Thumbs.db").touch()
+        (directory / "._7").mkdir()
+    assert leaves(restore(copied, repair=True)) == leaves(tree(7))
+    save(copied, (9,))
+    assert leaves(restore(copied)) == leaves(tree(9)) and not capsys.readouterr().out
+    assert not (copied / "checkpoints" / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lr[1e-3]",
+        "a*b?",
+        "back\\slash",
+        "gs:/b",
+        "with space\n",
+        "\u00e9\u4e2d",
+        "\udcff",
+        "{a,b}#%20",
+    ],
+)
+def test_any_legal_path_holds_checkpoints(name, tmp_path):
+    save(tmp_path / name, (3, 7))
+    assert leaves(restore(tmp_path / name)) == leaves(tree(7))
+    (tmp_path / name).rename(tmp_path / "moved[0]")
+    save(tmp_path / "moved[0]", (9,))
+    assert leaves(restore(tmp_path / "moved[0]")) == leaves(tree(9))
+
+
+def test_a_state_counts_as_saved_only_when_it_was_loaded_back(copied, monkeypatch):
+    import orbax.checkpoint as ocp
+
+    def restore_other(self, step, args):
+        return jax.tree.map(lambda x: x * 0, args.item)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.CheckpointManager, "restore", restore_other)
+        with pytest.raises(CheckpointError, match="latest/9 .* differs from the state"):
+            Checkpoints(copied).save("latest", 9, tree(9))
+    assert leaves(restore(copied)) == leaves(tree(7))
+
+
+@pytest.mark.parametrize("content", ["[]", '"x"', "null", "{}", '{"arrays.json": "0"}', None])
+def test_a_manifest_of_another_form_falls_back_to_an_older_step(copied, content, capsys):
+    manifest = copied / "checkpoints" / "latest" / "7" / "manifest.json"
+    manifest.unlink()
+    manifest.symlink_to(manifest) if content is None else manifest.write_text(content)
+    assert leaves(restore(copied)) == leaves(tree(3))
+    assert "falling back to checkpoint latest/3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["directory", "symlink loop"])
+def test_what_is_no_file_falls_back_to_an_older_step(copied, kind):
+    for file in files(copied):
+        if file.name != "manifest.json":
+            content = file.read_bytes()
+            file.unlink()
+            file.mkdir() if kind == "directory" else file.symlink_to(file)
+            assert leaves(restore(copied)) == leaves(tree(3)), file
+            file.rmdir() if kind == "directory" else file.unlink()
+            file.write_bytes(content)
+
+
+def test_a_checkpoint_is_bound_to_its_run(tmp_path, capsys):
+    config = default().to_dict()
+    for seed in (0, 1):
+        with Checkpoints(tmp_path / str(seed), config | {"seed": seed}) as checkpoints:
+            for step in (3, 7):
+                checkpoints.save("latest", step, tree(step + seed))
+    ours, theirs = (tmp_path / str(seed) / "checkpoints" / "latest" / "7" for seed in (0, 1))
+    shutil.rmtree(ours)
+    shutil.copytree(theirs, ours)
+    longer = config | {"train": config["train"] | {"epochs": 99}}
+    restored = Checkpoints(tmp_path / "0", longer).restore(tree(0))
+    assert leaves(restored) == leaves(tree(3))
+    words = "latest/7 refused: it belongs to another run (config.seed: 1 there, 0 here)"
+    assert words in capsys.readouterr().out
+    with pytest.raises(CheckpointError, match="another run.*config.seed: 0 there, 5 here"):
+        Checkpoints(tmp_path / "0", config | {"seed": 5}).restore(tree(0))
+
+
+def test_checkpoints_without_a_config_still_load(two_checkpoints):
+    """Older versions saved none."""
+    restored = Checkpoints(two_checkpoints, default().to_dict()).restore(tree(0))
+    assert leaves(restored) == leaves(tree(7))
+
+
+def test_an_error_at_the_end_does_not_hide_the_first(copied, monkeypatch):
+    def fail(self):
+        raise OSError("at the end")
+
+    monkeypatch.setattr(Checkpoints, "close", fail)
+    with pytest.raises(CheckpointError, match="the first"), Checkpoints(copied):
+        raise CheckpointError("the first")
+    with pytest.raises(OSError, match="at the end"), Checkpoints(copied):
+        pass

@@ -92,8 +92,30 @@ def test_a_run_saved_under_old_names_still_loads(model, tmp_path):
 def test_a_damaged_config_is_one_clear_line(text, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="config.json is damaged: restore it"):
+    with pytest.raises(ConfigError, match="config.json is damaged.*replace it from a copy"):
         saved_config.get_config(str(path))
+
+
+@pytest.mark.parametrize("model", MODEL_DEFAULTS)
+def test_every_flipped_bit_of_a_saved_config_is_found(model, tmp_path):
+    config = default(model)
+    text = saved_config.to_text(config.to_dict()).encode()
+    path, copy = tmp_path / "config.json", tmp_path / "checkpoints" / "latest" / "3" / "config.json"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(text)
+    for position in range(0, len(text), 7):
+        flipped = bytearray(text)
+        flipped[position] ^= 1 << position % 8
+        path.write_bytes(flipped)
+        try:
+            assert saved_config.get_config(str(path)).to_dict() == config.to_dict()
+        except ConfigError as error:
+            line = str(error)
+            assert f"replace it by the copy in {copy}" in line or "another version" in line
+    path.write_bytes(text.replace(b"0.7071", b"0.3071"))
+    if b"0.7071" in text:
+        with pytest.raises(ConfigError, match="damaged, or was changed by hand"):
+            saved_config.get_config(str(path))
 
 
 @pytest.mark.parametrize("key", ["model.residual", "novelty"])

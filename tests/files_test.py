@@ -1,12 +1,13 @@
 """Files are replaced atomically, and a directory has one owner."""
 
+import errno
 import os
 import time
 
 import pytest
 
 from rnnae import files
-from rnnae.errors import ConfigError
+from rnnae.errors import CheckpointError, ConfigError
 
 
 def test_replacing_a_file_leaves_only_the_new_one(tmp_path):
@@ -61,3 +62,49 @@ def test_a_directory_is_locked_once_at_a_time(tmp_path):
     for _ in range(2):  # the lock is free again afterwards
         with files.exclusive_lock(tmp_path), pytest.raises(ConfigError, match="another process"):
             files.exclusive_lock(tmp_path).__enter__()
+
+
+def test_an_error_of_a_replaced_file_names_it(tmp_path):
+    def write(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device: '.*a.txt'"):
+        files.replace_file(tmp_path / "a.txt", write)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "full"),
+        OSError(errno.EDQUOT, "quota"),
+        ValueError("RESOURCE_EXHAUSTED: write failed: No space left on device"),
+        RuntimeError("write() failed: No space left on device; writing x"),
+    ],
+)
+def test_a_full_disk_says_which_file_and_what_to_do(error, tmp_path):
+    words = "no space left on its disk .*MiB are free.; free some space there, or enlarge"
+    with pytest.raises(OSError, match=words) as caught, files.report_full_disk(tmp_path):
+        raise error
+    assert caught.value.filename == str(tmp_path)
+    line = str(files.cannot_write("record", tmp_path / "none" / "a", error))
+    assert "\n" not in line and f"cannot write record {tmp_path}/none/a: no space" in line
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    with pytest.raises(ValueError, match="other"), files.report_full_disk(tmp_path):
+        raise ValueError("other")
+    writing = files.writing("record", tmp_path / "a")
+    with pytest.raises(CheckpointError, match="a: Permission denied; mend that"), writing:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_a_path_that_libraries_misread_gets_a_plain_one(tmp_path):
+    for name in ("a", "a b=1e-3,(x)"):
+        with files.plain_path(tmp_path / name) as plain:
+            assert plain == tmp_path / name
+    for name in ("a[1]", "\udcff", "b\\c"):
+        (tmp_path / name).mkdir()
+        with files.plain_path(tmp_path / name) as plain:
+            assert plain.samefile(tmp_path / name) and "[" not in str(plain)
+            (plain / "file").touch()
+        assert not plain.exists() and (tmp_path / name / "file").exists()

@@ -1,5 +1,7 @@
 """The ex-post density is scikit-learn's, and its samples follow it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
@@ -50,13 +52,42 @@ def test_samples_have_the_moments_of_the_latents():
 
 
 def test_samples_depend_on_the_seed_and_survive_saving(tmp_path):
-    mixture = Mixture.fit(latents(), 4, seed=0)
-    assert Mixture.load(tmp_path / "mixture.npz", 7) is None
-    mixture.save(tmp_path / "mixture.npz", 7)
-    assert Mixture.load(tmp_path / "mixture.npz", 8) is None  # of other weights
-    again = Mixture.load(tmp_path / "mixture.npz", 7)
+    mixture, path = Mixture.fit(latents(), 4, seed=0), tmp_path / "mixture.npz"
+    assert Mixture.load(path, 7, "a") is None
+    mixture.save(path, 7, "a")
+    assert Mixture.load(path, 8, "a") is None and Mixture.load(path, 7, "b") is None
+    again = Mixture.load(path, 7, "a")
     assert np.array_equal(mixture.sample(9, 5), again.sample(9, 5))
     assert not np.array_equal(mixture.sample(9, 5), mixture.sample(9, 6))
+
+
+def test_a_mixture_of_an_older_version_still_loads(tmp_path):
+    mixture = Mixture.fit(latents(), 4, seed=0)
+    np.savez(tmp_path / "mixture.npz", step=7, **dataclasses.asdict(mixture))
+    again = Mixture.load(tmp_path / "mixture.npz", 7, "a")
+    assert np.array_equal(mixture.sample(9, 5), again.sample(9, 5))
+
+
+def test_a_damaged_mixture_counts_as_none_and_is_said(tmp_path, capsys):
+    mixture, path = Mixture.fit(latents(), 4, seed=0), tmp_path / "mixture.npz"
+    mixture.save(path, 7, "a")
+    whole, refused = path.read_bytes(), 0
+    flips = [bytearray(whole) for _ in range(0, len(whole), 5)]
+    for index, flipped in enumerate(flips):
+        flipped[5 * index] ^= 1 << index % 8
+    for content in (b"", b"[]", whole[: len(whole) // 2], bytes(len(whole)), *flips):
+        path.write_bytes(content)
+        loaded, said = Mixture.load(path, 7, "a"), capsys.readouterr().out
+        if loaded is None:
+            refused += 1
+            assert not said or (said.count("\n") == 1 and "is damaged and not used" in said)
+        else:
+            assert np.array_equal(loaded.sample(9, 5), mixture.sample(9, 5))
+    assert refused > len(flips) // 2
+    path.unlink()
+    for make in (path.mkdir, lambda: (path.rmdir(), path.symlink_to(path))):
+        make()
+        assert Mixture.load(path, 7, "a") is None and "damaged" in capsys.readouterr().out
 
 
 def test_few_latents_get_fewer_components():

@@ -13,7 +13,10 @@ def send(number):
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    "number, code",
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)],
+)
 def test_a_deferred_signal_stops_the_run_at_the_next_check(number, code):
     before = signal.getsignal(number)
     with signals.handled():
@@ -55,3 +58,15 @@ def test_a_deferred_signal_is_not_lost_at_the_end():
         send(signal.SIGTERM)
         with pytest.raises(Stopped):
             signals.stop_immediately("after the last step")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored(number):
+    """nohup does so."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with signals.handled():
+            send(number)
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)

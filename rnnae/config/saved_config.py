@@ -1,5 +1,6 @@
 """The config that a run saves in its directory (config.json): read it, and compare with it."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -41,10 +42,22 @@ def rename_old_keys(saved: dict) -> dict:
     return saved
 
 
+_DIGEST = "sha256"  # of the other keys of the file
+
+
+def to_text(config: dict) -> str:
+    """The text of config.json: the resolved config, and a digest of it."""
+    return json.dumps(config | {_DIGEST: _digest(config)}, indent=2) + "\n"
+
+
+def _digest(config: dict) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
 def find(workdir: str | Path) -> Path:
     """The saved config of the run in `workdir`; CheckpointError if there is no run."""
     path = Path(workdir) / files.CONFIG
-    if path.exists():
+    if path.exists() or path.is_symlink():
         return path
     seeds = sorted(str(p.parent) for p in Path(workdir).glob(f"seed*/{files.CONFIG}"))
     hint = f"; there are runs in {', '.join(seeds)}" if seeds else ": train one there first"
@@ -52,21 +65,39 @@ def find(workdir: str | Path) -> Path:
 
 
 def read(path: Path) -> dict:
-    """The saved config at `path` under the present names of its keys; ConfigError if damaged."""
+    """The saved config at `path` under the present names of its keys.
+
+    Raises ConfigError if the file cannot be read, or if it does not agree with its digest. Files of
+    older versions have no digest.
+    """
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-        if saved["model"]["name"] in MODEL_DEFAULTS:
+        digest = saved.pop(_DIGEST, None)
+        if digest in (None, _digest(saved)):
+            _check_sections(saved)
             if saved["data"]["name"] == "folder":  # old runs split a folder by the seed of the run
                 saved["data"].setdefault("split_seed", saved["seed"])
             return rename_old_keys(saved)
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path) from error
     raise _damaged(path)
 
 
+def _check_sections(saved: dict) -> None:
+    """ValueError unless `saved` has the sections of a config, and values where they belong."""
+    if saved["model"]["name"] not in MODEL_DEFAULTS:
+        raise ValueError("unknown model")
+    for key, value in default(saved["model"]["name"]).to_dict().items():
+        if isinstance(value, dict) != isinstance(saved.get(key, value), dict):
+            raise ValueError(f"{key} must be a section")
+
+
 def _damaged(path: Path) -> ConfigError:
+    copies = path.parent / files.CHECKPOINTS
+    copies = sorted(copies.glob(f"latest/*/{files.CONFIG}"), key=lambda p: p.stat().st_mtime)
+    copy = f" by the copy in {copies[-1]}" if copies else " from a copy"
     return ConfigError(
-        f"{path} is damaged: restore it from a copy, or remove {path.parent} to start again"
+        f"{path} is damaged, or was changed by hand: replace it{copy}, or use another workdir"
     )
 
 
@@ -83,7 +114,11 @@ def get_config(path: str) -> ConfigDict:
                 for key, value in values.items():
                     if section not in config or key not in config[section]:
                         raise _other_version(path, f"{section}.{key}")
-                    config[section][key] = tuple(value) if isinstance(value, list) else value
+                    value = tuple(value) if isinstance(value, list) else value
+                    try:
+                        config[section][key] = value
+                    except TypeError as error:  # a value of another type than the default
+                        raise _damaged(Path(path)) from error
             elif section not in config:
                 raise _other_version(path, section)
             else:

@@ -173,7 +173,7 @@ def write(
     data_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".preparing-", dir=data_dir) as temporary:
         config = tfds.download.DownloadConfig(try_download_gcs=False)
-        with _quiet():
+        with _quiet(), files.report_full_disk(data_dir):
             builder = Builder(data_dir=temporary, file_format="array_record")
             builder.download_and_prepare(download_dir=temporary, download_config=config)
         manifest.write(Path(builder.data_dir), about)

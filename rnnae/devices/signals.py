@@ -1,4 +1,7 @@
-"""SIGTERM and SIGINT during a run, which handles them in one of two ways.
+"""Signals that stop a run, which handles them in one of two ways.
+
+They are SIGTERM, SIGINT, SIGHUP (a terminal was closed) and SIGUSR1 (a scheduler's time limit
+comes). SIGHUP and SIGUSR1 stay ignored where the process was started so, as by nohup.
 
 *Deferred*: the signal is remembered, and `check` raises Stopped where the run can stop without
 losing anything. *Immediate*: the signal raises Stopped at once. Signals are immediate before
@@ -18,8 +21,8 @@ from collections.abc import Iterator
 from rnnae.devices import distributed
 from rnnae.errors import Stopped
 
-# A shell reports 128 + the number of the signal that ended a process.
-_EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+_SIGNALS = [signal.SIGTERM, signal.SIGINT]
+_UNLESS_IGNORED = [signal.SIGHUP, signal.SIGUSR1] if hasattr(signal, "SIGHUP") else []
 
 
 class _Signals:
@@ -40,7 +43,9 @@ def handled() -> Iterator[None]:
     _state.received, _state.immediate = 0, True
     previous = {}
     if threading.current_thread() is threading.main_thread():
-        previous = {number: signal.signal(number, _handle) for number in _EXIT_CODES}
+        ignored = [n for n in _UNLESS_IGNORED if signal.getsignal(n) == signal.SIG_IGN]
+        numbers = [n for n in _SIGNALS + _UNLESS_IGNORED if n not in ignored]
+        previous = {number: signal.signal(number, _handle) for number in numbers}
     try:
         yield
     finally:
@@ -90,4 +95,5 @@ def _handle(number: int, frame) -> None:
 def _stop(number: int, where: str) -> None:
     if number:
         name = signal.Signals(number).name
-        raise Stopped(f"stopped by {name} {where}; the same command continues", _EXIT_CODES[number])
+        # A shell reports 128 + the number of the signal that ended a process.
+        raise Stopped(f"stopped by {name} {where}; the same command continues", 128 + number)

@@ -11,6 +11,7 @@ from rnnae.data import pipeline
 from rnnae.data.images import ImageArray
 from rnnae.devices import signals
 from rnnae.evaluation import curves, image_grids
+from rnnae.evaluation.mixture import digest
 from rnnae.evaluation.trained_run import TrainedRun, eval_subset
 from rnnae.models import Autoencoder
 
@@ -42,7 +43,7 @@ def write_training_figures(
     """
     run = with_prior(TrainedRun(model, params, config, step), splits, mixture)
     if run.mixture is not None and mixture_path is not None:
-        run.mixture.save(mixture_path, step)
+        run.mixture.save(mixture_path, step, digest(params))
     write_figures(run, splits.valid, records, directory, f"while figures of step {step} were drawn")
 
 

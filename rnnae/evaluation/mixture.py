@@ -5,11 +5,16 @@ estimation with a mixture of Gaussians. scikit-learn fits it; the result is plai
 """
 
 import dataclasses
+import hashlib
+import io
 import warnings
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 
+from rnnae.errors import one_line
 from rnnae.files import replace_file
 
 
@@ -67,20 +72,49 @@ class Mixture:
         constant_M = np.log(self.weights_M) - log_det_M - 0.5 * size * np.log(2 * np.pi)
         return np.logaddexp.reduce(constant_M[:, None] - 0.5 * (white_MZN**2).sum(axis=1), axis=0)
 
-    def save(self, path: str | Path, step: int) -> None:
-        """Writes an .npz file; `step` is that of the weights that gave the latents."""
+    def save(self, path: str | Path, step: int, weights: str) -> None:
+        """Writes an .npz file; `step` and `weights`, their digest, are of the weights that gave the
+        latents."""
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:
-                np.savez(file, step=step, **dataclasses.asdict(self))
+                np.savez(file, step=step, weights=weights, **dataclasses.asdict(self))
 
         replace_file(path, write)
 
     @classmethod
-    def load(cls, path: str | Path, step: int) -> "Mixture | None":
-        """The mixture at `path`; None if there is none for the weights of `step`."""
-        if not Path(path).exists():
+    def load(cls, path: str | Path, step: int, weights: str) -> "Mixture | None":
+        """The mixture at `path`; None if there is none for these weights of `step`.
+
+        A damaged file counts as none, and a printed line says so. Files of older versions have no
+        digest of the weights.
+        """
+        try:
+            with np.load(io.BytesIO(Path(path).read_bytes())) as arrays:
+                fields = dict(arrays)
+            step_there, weights_there = fields.pop("step"), fields.pop("weights", weights)
+            mixture = cls(**fields)
+            mixture._check()
+        except FileNotFoundError:
             return None
-        with np.load(path) as arrays:
-            fields = dict(arrays)
-        return cls(**fields) if fields.pop("step", None) == step else None
+        except Exception as error:  # numpy and zipfile raise all kinds
+            print(f"{path} is damaged and not used: {one_line(error)}", flush=True)
+            return None
+        return mixture if (step_there, weights_there) == (step, weights) else None
+
+    def _check(self) -> None:
+        """ValueError unless these are the parameters of a mixture."""
+        count, size = np.shape(self.means_MZ)
+        shapes = self.weights_M.shape, self.factors_MZZ.shape
+        if shapes != ((count,), (count, size, size)) or not abs(self.weights_M.sum() - 1) < 1e-6:
+            raise ValueError("these are not the arrays of a mixture")
+        if not all(np.isfinite(x).all() for x in (self.means_MZ, self.factors_MZZ)):
+            raise ValueError("some numbers are not finite")
+
+
+def digest(params: Any) -> str:
+    """SHA-256 of the weights of a model, host arrays."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()

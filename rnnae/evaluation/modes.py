@@ -8,17 +8,21 @@ import numpy as np
 
 from rnnae import files
 from rnnae.devices import parallel
+from rnnae.errors import one_line
 from rnnae.evaluation import figures, image_grids, trained_run
 from rnnae.evaluation.evaluate import Evaluator, check_protocol, format_metrics
 from rnnae.records import provenance
 from rnnae.records.writer import read_metrics
 
 
-def evaluate(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, object]:
+def evaluate(
+    config: ml_collections.ConfigDict, workdir: str | Path, out: str | Path | None = None
+) -> dict[str, object]:
     """Measures the splits of `config.eval.splits` with the run in `workdir`.
 
-    The metrics are printed, returned, and saved in `workdir`/evaluation.json with the settings, the
-    step of the weights, the KL of each step of the latent, and the machine and versions.
+    The metrics are printed, returned, and saved in `out` with the settings, the step of the
+    weights, the KL of each step of the latent, and the machine and versions. Without `out` that is
+    `workdir`/evaluation.json; if it cannot be written there, a printed line says so.
     """
     run, splits = trained_run.load_with_splits(config, workdir)
     check_protocol(run.model, splits.test, config.data.binarise)
@@ -40,7 +44,14 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str
             result[f"{split}/kl_by_step"] = kl_T.tolist()
     # Only now, so that an evaluation that is interrupted does not replace a complete one.
     text = json.dumps(result, indent=2) + "\n"
-    files.replace_text(Path(workdir) / files.EVALUATION, text)
+    path = Path(out or Path(workdir) / files.EVALUATION)
+    try:
+        files.replace_text(path, text)
+    except OSError as error:
+        if out:
+            raise
+        reason = error.strerror or one_line(error)
+        print(f"these numbers were not saved in {path} ({reason}); --out FILE saves them elsewhere")
     return result
 
 
@@ -50,6 +61,8 @@ def sample(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
     run, splits = trained_run.load_with_splits(config, workdir)
     components = config.eval.mixture_components
     size = figures.MixtureSize(figures.MIXTURE_IMAGES, components)
+    if not run.model.has_prior and run.mixture is None:
+        print("fitting a mixture of Gaussians to the latents of the training images", flush=True)
     run = figures.with_prior(run, splits, size)
     directory = workdir / files.SAMPLES
     figures.write_figures(run, splits.test, read_metrics(workdir), directory)

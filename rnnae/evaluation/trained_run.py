@@ -23,7 +23,7 @@ from rnnae.data import binarisation, pipeline
 from rnnae.data.images import ImageArray
 from rnnae.devices import parallel
 from rnnae.errors import CheckpointError, ConfigError
-from rnnae.evaluation.mixture import Mixture
+from rnnae.evaluation.mixture import Mixture, digest
 from rnnae.records.checkpoint import Checkpoints
 
 _CANDIDATES = 64  # latents from which the one of a completion is chosen
@@ -218,15 +218,18 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> TrainedRun:
     model = build.build_model(config)
     optimizer, _ = build.build_optimizer(config, total_steps=1)
     like = state.create(model, optimizer, model.image_shape, config.seed)
-    restored = Checkpoints(workdir).restore(like, kind=checkpoint)
+    with Checkpoints(workdir, config.to_dict()) as checkpoints:
+        restored = checkpoints.restore(like, kind=checkpoint)
     if restored is None:
         raise CheckpointError(
             f"{workdir} has no {checkpoint!r} checkpoint: "
             + ("nothing was validated; take latest" if checkpoint == "best" else "train it first")
         )
     step = int(restored.step)
-    mixture = Mixture.load(workdir / files.MIXTURE, step)
-    return TrainedRun(model, jax.device_get(restored.ema), config, step, mixture)
+    params, mixture = jax.device_get(restored.ema), None
+    if not model.has_prior:
+        mixture = Mixture.load(workdir / files.MIXTURE, step, digest(params))
+    return TrainedRun(model, params, config, step, mixture)
 
 
 def load_with_splits(

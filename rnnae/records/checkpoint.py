@@ -2,43 +2,60 @@
 
 `workdir`/checkpoints/latest keeps the last two states, and `best` the state of lowest validation
 loss. Orbax restores wrong weights from a file with a flipped bit, casts dtypes silently, and counts
-an empty directory as a checkpoint. So every step gets a manifest with the SHA-256 of each of its
-files, written when all of them are on disk. One of these files lists the shape and dtype of each
-array. A step counts only if its manifest verifies.
+an empty directory as a checkpoint. So a step counts only if its manifest verifies. The first step
+that a process saves gets a manifest only when it has been loaded back and is equal.
 """
 
 import contextlib
-import hashlib
+import io
 import json
 import logging
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from rnnae import files
+from rnnae.config import saved_config
 from rnnae.devices import distributed
 from rnnae.errors import CheckpointError, check_choice, one_line
+from rnnae.records import manifest
 
 _KEEP = {"latest": 2, "best": 1}
-_MANIFEST = "manifest.json"  # path -> SHA-256
-_ARRAYS = "arrays.json"  # path in the state -> dtype and shape
 
 
 class Checkpoints:
-    """The checkpoints of one run; directories are made at the first save."""
+    """The checkpoints of one run, a context manager; directories are made at the first save.
 
-    def __init__(self, workdir: str | Path):
-        self._root = Path(workdir).resolve() / files.CHECKPOINTS
+    `config` is the resolved config of the run. It is saved with each step, and a step that was
+    saved with another is refused. Without it, steps are not checked for the run they belong to.
+    """
+
+    def __init__(self, workdir: str | Path, config: dict | None = None):
+        self._root = Path(os.path.realpath(workdir)) / files.CHECKPOINTS
+        self._config = config
         self._managers: dict[str, ocp.CheckpointManager] = {}
-        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax logs several lines per save
+        self._loaded_back: set[str] = set()
+        self._stack = contextlib.ExitStack()
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # its errors are raised, too
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        with contextlib.suppress(Exception) if error else contextlib.nullcontext():
+            self.close()
 
     def steps(self, kind: str) -> list[int]:
         """Steps that have a manifest, oldest first."""
-        return [step for step in self._directories(kind) if self._manifest(kind, step).exists()]
+        root = self._root / kind
+        return [s for s in self._directories(kind) if (root / str(s) / manifest.MANIFEST).exists()]
 
     def save(self, kind: str, step: int, state: Any) -> None:
         """Writes the state, and returns when it is on disk. A step that exists is left alone.
@@ -52,19 +69,25 @@ class Checkpoints:
             self._set_aside(kind, step)  # half-written when the run was killed
             return True
 
+        directory = self._root / kind / str(step)
         try:
             if not distributed.on_primary(begin):
                 return
             manager = self._manager(kind)
-            manager.save(step, args=ocp.args.StandardSave(_key_data(state)), force=True)
-            manager.wait_until_finished()
+            with _quiet_if_it_fails():
+                manager.save(step, args=ocp.args.StandardSave(_key_data(state)), force=True)
+                manager.wait_until_finished()
             signature = _signature(state)
-            distributed.on_primary(lambda: self._write_manifest(kind, step, signature))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(
-                f"cannot write checkpoint {kind}/{step} in {self._root}: {one_line(error)}; free "
-                "some space and run the same command again: it continues from the last checkpoint"
-            ) from error
+            distributed.on_primary(lambda: self._describe(directory, signature))
+            if kind not in self._loaded_back:
+                self._load_back(kind, step, state)
+                self._loaded_back.add(kind)
+            distributed.on_primary(lambda: manifest.write(directory))
+        except jax.errors.JaxRuntimeError:  # of a device
+            raise
+        except (OSError, ValueError, RuntimeError) as error:
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # would repeat the error
+            raise files.cannot_write("checkpoint", directory, error) from error
 
     def restore(self, like: Any, kind: str = "latest", repair: bool = False) -> Any | None:
         """The newest state that verifies, with the shapes, dtypes and devices of `like`.
@@ -111,20 +134,23 @@ class Checkpoints:
             reasons = "; ".join(f"{kind}/{step}: {why}" for kind, step, why in refused)
             raise CheckpointError(
                 f"no checkpoint in {self._root} can be trusted ({reasons}); restore the files "
-                "from a copy, or remove the directory to start from scratch"
+                "from a copy, or start again in another --workdir"
             )
         return None
 
     def close(self) -> None:
-        for manager in self._managers.values():
-            manager.close()
+        with self._stack:
+            for manager in self._managers.values():
+                manager.close()
 
     def _manager(self, kind: str) -> ocp.CheckpointManager:
         if kind not in self._managers:
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=_KEEP[kind], enable_async_checkpointing=False, create=True
             )
-            self._managers[kind] = ocp.CheckpointManager(self._root / kind, options=options)
+            (self._root / kind).mkdir(parents=True, exist_ok=True)
+            path = self._stack.enter_context(files.plain_path(self._root / kind))
+            self._managers[kind] = ocp.CheckpointManager(path, options=options)
         return self._managers[kind]
 
     def _directories(self, kind: str) -> list[int]:
@@ -132,35 +158,29 @@ class Checkpoints:
         names = [p.name for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
         return sorted(int(name) for name in names if name.isdigit())
 
-    def _manifest(self, kind: str, step: int) -> Path:
-        return self._root / kind / str(step) / _MANIFEST
-
-    def _write_manifest(self, kind: str, step: int, signature: dict[str, str]) -> None:
-        path = self._manifest(kind, step)
-        (path.parent / _ARRAYS).write_text(json.dumps(signature, indent=1))
-        files.replace_text(path, json.dumps(_digests(path.parent), indent=1))
+    def _describe(self, directory: Path, signature: dict[str, str]) -> None:
+        (directory / manifest.ARRAYS).write_text(json.dumps(signature, indent=1))
+        if self._config is not None:
+            (directory / files.CONFIG).write_text(saved_config.to_text(self._config), "utf-8")
 
     def _verify(self, kind: str, step: int) -> str | None:
         """Why the step cannot be trusted; None if it can."""
-        path = self._manifest(kind, step)
-        try:
-            expected = json.loads(path.read_text())
-        except FileNotFoundError:
-            return "it was not finished (it has no manifest)"
-        except ValueError:  # not JSON, or not even text
-            return f"{_MANIFEST} is damaged"
-        found = _digests(path.parent)
-        for name in sorted(expected.keys() | found.keys()):
-            if name not in found:
-                return f"{name} is missing"
-            if name not in expected:
-                return f"{name} does not belong to it"
-            if expected[name] != found[name]:
-                return f"{name} is damaged"
-        return None
+        return manifest.why_refused(self._root / kind / str(step), self._config)
+
+    def _load_back(self, kind: str, step: int, state: Any) -> None:
+        """CheckpointError unless the step restores as the state that was saved."""
+        saved = jax.device_get(_key_data(state))  # takes no memory of the devices
+        restored = self._read(kind, step, saved)
+        for ours, theirs in zip(jax.tree.leaves(saved), jax.tree.leaves(restored), strict=True):
+            if np.asarray(ours).tobytes() != np.asarray(theirs).tobytes():
+                raise CheckpointError(
+                    f"checkpoint {kind}/{step} in {self._root} differs from the state that was "
+                    "saved when it is loaded back: use a --workdir on another disk"
+                )
 
     def _read(self, kind: str, step: int, like: Any) -> Any:
-        saved = json.loads((self._manifest(kind, step).parent / _ARRAYS).read_text())
+        directory = self._root / kind / str(step)
+        saved = json.loads((directory / manifest.ARRAYS).read_text())
         expected = _signature(like)
         for name in sorted(saved.keys() | expected.keys()):
             if saved.get(name) != expected.get(name):
@@ -169,7 +189,15 @@ class Checkpoints:
                     f"{saved.get(name, 'absent')} there and {expected.get(name, 'absent')} here"
                 )
         target = _key_data(like)
-        restored = self._manager(kind).restore(step, args=ocp.args.StandardRestore(target))
+        try:
+            arguments = ocp.args.StandardRestore(target)
+            restored = self._manager(kind).restore(step, args=arguments)
+        except jax.errors.JaxRuntimeError:  # of a device
+            raise
+        except (OSError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"checkpoint {kind}/{step} in {self._root} cannot be loaded: {one_line(error)}"
+            ) from error
         return jax.tree.map(
             lambda new, old: jax.random.wrap_key_data(new) if _is_key(old) else new, restored, like
         )
@@ -220,10 +248,11 @@ def _signature(tree: Any) -> dict[str, str]:
     return {jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
 
 
-def _digests(directory: Path) -> dict[str, str]:
-    """Path within `directory` -> SHA-256, for each file but the manifest and its temporary file."""
-    paths = [p for p in directory.rglob("*") if p.is_file() and _MANIFEST not in p.name]
-    return {
-        str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(paths)
-    }
+@contextlib.contextmanager
+def _quiet_if_it_fails() -> Iterator[None]:
+    """Holds back what is written to stderr in the body, and drops it if the body fails: threads of
+    orbax print a traceback each for the error that the body raises."""
+    written = io.StringIO()
+    with contextlib.redirect_stderr(written):
+        yield
+    sys.stderr.write(written.getvalue())

@@ -3,19 +3,33 @@
 metrics.jsonl depends on (config, step) only, so the file of a continued run is byte for byte that
 of an unbroken run. Everything that depends on the clock is in timing.jsonl; environment.jsonl has
 one record for each start. Only process 0 writes.
+
+A record that cannot be written stops the run. TensorBoard events are a convenience: they are
+switched off then.
 """
 
+import contextlib
+import errno
 import json
 import math
 import os
+import platform
+import time
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from rnnae import files
-from rnnae.errors import TRAIN_ANEW, NonFiniteError
+from rnnae.config import saved_config
+from rnnae.errors import TRAIN_ANEW, ConfigError, NonFiniteError, one_line
 
 
 class Writer:
-    """Opens the records of `workdir`. With `resume_step`, records after that step are dropped."""
+    """Opens the records of `workdir`, a context manager.
+
+    With `resume_step`, records after that step are dropped. Raises CheckpointError if a record
+    cannot be written, and FileNotFoundError once the workdir is gone.
+    """
 
     def __init__(
         self,
@@ -26,25 +40,33 @@ class Writer:
         primary: bool = True,
     ):
         self._workdir, self._primary, self._events = Path(workdir), primary, None
+        self._files = {}
         if not primary:
             return
         self._workdir.mkdir(parents=True, exist_ok=True)
         for name in (files.METRICS, files.TIMING):
             path = self._workdir / name
-            if resume_step is None and path.exists() and path.stat().st_size:
-                # There is no checkpoint, so these records are of a run that was lost.
-                path.replace(files.free_path(path.with_suffix(".jsonl.old")))
-            kept = [r for r in _read(path) if r["step"] <= (resume_step or 0)]
-            files.replace_text(path, "".join(json.dumps(r) + "\n" for r in kept))
-        self._files = {
-            name: (self._workdir / name).open("a", encoding="utf-8")
-            for name in (files.METRICS, files.TIMING)
-        }
+            with files.writing("record", path):
+                if resume_step is None and path.exists() and path.stat().st_size:
+                    # These records are of a run that was lost.
+                    old = files.set_aside(path, ".old")
+                    print(f"there is no checkpoint, so {path} is now {old.name}", flush=True)
+                kept = [r for r in _repaired(path) if r["step"] <= (resume_step or 0)]
+                last = kept[-1]["step"] if kept else 0
+                if last < (resume_step or 0):  # a step is saved after its records
+                    print(f"{path}: the records after step {last:,} are lost", flush=True)
+                files.replace_text(path, "".join(json.dumps(r) + "\n" for r in kept))
+                self._files[name] = path.open("a", encoding="utf-8")
         if tensorboard:
-            from tensorboardX import SummaryWriter  # imports torch where that is installed
+            self._events = Events(self._workdir / files.TENSORBOARD, resume_step)
 
-            purge = None if resume_step is None else resume_step + 1
-            self._events = SummaryWriter(str(self._workdir / files.TENSORBOARD), purge_step=purge)
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        """Closes the files. An error of that does not replace the one that ends the body."""
+        with contextlib.suppress(Exception) if error else contextlib.nullcontext():
+            self.close()
 
     def write_metrics(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """Appends one record of metrics; NonFiniteError for a value that is not finite."""
@@ -60,15 +82,25 @@ class Writer:
     def write_config(self, config: dict) -> None:
         """Saves the resolved config of the run."""
         if self._primary:
-            text = json.dumps(config, indent=2) + "\n"
-            files.replace_text(self._workdir / files.CONFIG, text)
+            path = self._workdir / files.CONFIG
+            with files.writing("record", path):
+                files.replace_text(path, saved_config.to_text(config))
+
+    def config(self) -> ConfigDict | None:
+        """The config that was saved before; None if there is none, or it is of another version."""
+        path = self._workdir / files.CONFIG
+        try:
+            return saved_config.get_config(str(path)) if path.exists() else None
+        except ConfigError:
+            return None
 
     def write_start(self, step: int, environment: dict) -> None:
         """Appends one record of where and with what the run starts or continues, after `step`."""
         if self._primary:
             path = self._workdir / files.STARTS
-            records = [*_read(path), {"step": step, **environment}]
-            files.replace_text(path, "".join(json.dumps(r) + "\n" for r in records))
+            with files.writing("record", path):
+                records = [*_repaired(path), {"step": step, **environment}]
+                files.replace_text(path, "".join(json.dumps(r) + "\n" for r in records))
 
     def metrics(self) -> list[dict]:
         """All records of metrics so far."""
@@ -80,27 +112,105 @@ class Writer:
 
     def sync(self) -> None:
         """Flushes everything written so far to the disk."""
-        if self._primary:
-            for file in self._files.values():
+        for name, file in self._files.items():
+            with files.writing("record", self._workdir / name):
                 file.flush()
                 os.fsync(file.fileno())
 
     def close(self) -> None:
-        self.sync()
-        if self._primary:
-            for file in self._files.values():
-                file.close()
-        if self._events:
-            self._events.close()
+        """Flushes and closes all files, also if one of them cannot be flushed."""
+        with contextlib.ExitStack() as stack:
+            for name, file in self._files.items():
+                stack.enter_context(files.writing("record", self._workdir / name))
+                stack.callback(file.close)
+            if self._events:
+                stack.callback(self._events.close)
+            self.sync()
 
     def _append(self, name, step, values):
         if not self._primary:
             return
-        self._files[name].write(json.dumps({"step": step, **values}) + "\n")
-        self._files[name].flush()
+        path = self._workdir / name
+        self._check_still_there(path)
+        with files.writing("record", path):
+            self._files[name].write(json.dumps({"step": step, **values}) + "\n")
+            self._files[name].flush()
         if self._events:
-            for key, value in values.items():
-                self._events.add_scalar(key, value, step)
+            self._events.write(step, values)
+
+    def _check_still_there(self, path: Path) -> None:
+        """FileNotFoundError if the file that is open is not in the workdir any more."""
+        try:
+            path.stat()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                errno.ENOENT,
+                "the run was stopped, because its file was deleted or moved while it trained; move "
+                "it back, or start again",
+                str(path),
+            ) from error
+
+
+class Events:
+    """A TensorBoard event file in `directory`. An error switches it off, with one printed line.
+
+    Events are written by the thread that calls: tensorboardX's own thread ends at its first error,
+    and its full queue then blocks the run for ever. After `resume_step`, older events are hidden.
+    """
+
+    def __init__(self, directory: Path, resume_step: int | None):
+        self._directory, self._file = directory, None
+        self._try(lambda: self._open(resume_step))
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Writes a scalar for each value."""
+        if self._file:
+            self._try(lambda: self._write(step, values))
+
+    def close(self) -> None:
+        """Flushes and closes the file."""
+        if self._file:
+            self._try(self._file.close)
+            self._file = None
+
+    def _open(self, resume_step: int | None) -> None:
+        # These import torch where that is installed.
+        from tensorboardX import record_writer, summary
+        from tensorboardX.proto import event_pb2
+
+        self._summary, self._event = summary.scalar, event_pb2.Event
+        self._directory.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time())}.{platform.node()}"
+        self._file = record_writer.RecordWriter(str(self._directory / name))
+        self._write_event(file_version="brain.Event:2")
+        if resume_step is not None:
+            started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._write_event(step=resume_step + 1, session_log=started)
+        self._file.flush()
+
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._write_event(step=step, summary=self._summary(name, value))
+        self._file.flush()
+
+    def _write_event(self, **fields) -> None:
+        event = self._event(wall_time=time.time(), **fields)
+        self._file.write(event.SerializeToString())
+
+    def _try(self, function) -> None:
+        try:
+            function()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                if self._file:
+                    self._file.close()
+            self._file = None
+            reason = error.strerror or one_line(error)
+            print(
+                f"TensorBoard is switched off: {reason} in {self._directory}; "
+                f"{files.METRICS} has every metric",
+                flush=True,
+            )
 
 
 def read_metrics(workdir: str | Path) -> list[dict]:
@@ -119,12 +229,42 @@ def read_starts(workdir: str | Path) -> list[dict]:
 
 
 def _read(path: Path) -> list[dict]:
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break  # a kill cut this line short, and nothing was written after it
+    """The records of a file; a printed line says which of its lines are damaged and left out."""
+    records, damaged = _parse(path)
+    if damaged:
+        print(f"{path}: {_lines(damaged)} damaged and left out", flush=True)
     return records
+
+
+def _repaired(path: Path) -> list[dict]:
+    """The records of a file that is about to be replaced. A file with damaged lines is kept under
+    another name."""
+    records, damaged = _parse(path)
+    if damaged:
+        aside = files.set_aside(path, ".damaged")
+        print(f"{path}: {_lines(damaged)} damaged; the file is kept as {aside.name}", flush=True)
+    return records
+
+
+def _lines(numbers: list[int]) -> str:
+    text = ", ".join(map(str, numbers[:10])) + (" and more" if len(numbers) > 10 else "")
+    return f"line {text} is" if len(numbers) == 1 else f"lines {text} are"
+
+
+def _parse(path: Path) -> tuple[list[dict], list[int]]:
+    """(records of the readable lines, numbers of the damaged lines). A torn last line does not
+    count: a kill cut it short, and the continued run writes it again."""
+    if not path.exists():
+        return [], []
+    records, damaged = [], []
+    *lines, torn = path.read_bytes().split(b"\n")
+    for number, line in enumerate([*lines, torn] if torn else lines, start=1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict) or type(record["step"]) is not int:
+                raise ValueError("not a record")
+            records.append(record)
+        except (ValueError, KeyError, RecursionError):
+            if number <= len(lines):
+                damaged.append(number)
+    return records, damaged

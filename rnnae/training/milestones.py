@@ -1,5 +1,6 @@
 """What a run does besides updates: describe itself, save, validate, and finish with its test."""
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,8 +14,8 @@ from flax import linen as nn
 from rnnae import files, state
 from rnnae.data import pipeline
 from rnnae.devices import distributed, signals
-from rnnae.errors import TRAIN_ANEW, NonFiniteError
-from rnnae.evaluation import figures, flops
+from rnnae.errors import TRAIN_ANEW, NonFiniteError, one_line
+from rnnae.evaluation import figures, flops, mixture
 from rnnae.evaluation.evaluate import Evaluator, format_metrics
 from rnnae.records import provenance
 from rnnae.records.checkpoint import Checkpoints
@@ -52,7 +53,9 @@ def describe(run: TrainingRun, train_state: TrainState, devices: Sequence[jax.De
     image, key = np.zeros((1, *model.image_shape), np.float32), jax.random.key(0)
     plain = {"width": 120, "force_terminal": False}  # no colours in a file
     table = nn.tabulate(model, key, console_kwargs=plain)(image, key[None])
-    files.replace_text(run.workdir / files.SUMMARY, table)
+    path = run.workdir / files.SUMMARY
+    with files.writing("record", path):
+        files.replace_text(path, table)
     parts = ", ".join(f"{name} {size(part):,}" for name, part in sorted(params.items()))
     kinds = ", ".join(sorted({device.device_kind for device in devices}))
     run.log(f"{size(params):,} parameters ({parts}) on {len(devices)} x {kinds}")
@@ -60,7 +63,8 @@ def describe(run: TrainingRun, train_state: TrainState, devices: Sequence[jax.De
     about = provenance.describe(devices) | {
         "parameters": size(params),
         "training_flop_per_image": flops.training(model),
-        "tested": bool(_test_metrics(run, step)),
+        "tested": is_tested(run.writer, step),
+        "total_steps": run.schedule.total,
     }
     run.writer.write_start(step, about)
 
@@ -95,7 +99,13 @@ def validate(run: TrainingRun, step: int, train_state: TrainState) -> None:
     # Everything is recorded and saved, so a signal need not wait for the figures, which take time.
     signals.check(f"after the validation at step {step}")
     if distributed.is_primary():
-        _write_figures(run, step, train_state, _PREVIEW)
+        try:
+            _write_figures(run, step, train_state, _PREVIEW)
+        except OSError as error:
+            directory = run.workdir / files.FIGURES
+            run.log(
+                f"no figures of step {step} in {directory}: {error.strerror or one_line(error)}"
+            )
 
 
 def finish(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, float]:
@@ -103,7 +113,7 @@ def finish(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, fl
 
     Test metrics that were recorded before are returned and not measured again.
     """
-    result = distributed.on_primary(lambda: _test_metrics(run, step))
+    result = distributed.on_primary(lambda: _test_metrics(run.writer, step))
     last = run.workdir / files.FIGURES / figures.LAST_FIGURE
     if result:
         means = {name.removeprefix("test/"): value for name, value in result.items()}
@@ -112,23 +122,40 @@ def finish(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, fl
         means = run.evaluator(train_state.ema, run.splits.test, full=True).means
         result = {f"test/{name}": value for name, value in means.items()}
         if distributed.is_primary():
-            last.unlink(missing_ok=True)  # marks the last figures as not drawn yet
+            with contextlib.suppress(NotADirectoryError):
+                last.unlink(missing_ok=True)  # marks the last figures as not drawn yet
         _record(run, "test", step, means)
-    if distributed.is_primary() and not last.exists():
+    if distributed.is_primary() and not (
+        last.exists() and _mixture_is_there(run, step, train_state)
+    ):
         if not run.evaluator.model.has_prior:
             run.log("fitting a mixture of Gaussians to the latents of the training images")
         components = run.config.eval.mixture_components
         size = figures.MixtureSize(figures.MIXTURE_IMAGES, components)
-        _write_figures(run, step, train_state, size, mixture_path=run.workdir / files.MIXTURE)
+        with files.writing("figures", last.parent):
+            _write_figures(run, step, train_state, size, mixture_path=run.workdir / files.MIXTURE)
         run.log(f"figures in {last.parent}")
     distributed.wait_for_all()  # a process that exited early would look as if it had been lost
     return result
 
 
-def _test_metrics(run: TrainingRun, step: int) -> dict[str, float] | None:
+def is_tested(writer: Writer, step: int) -> bool:
+    """Whether the test metrics after `step` steps were recorded."""
+    return bool(_test_metrics(writer, step))
+
+
+def _test_metrics(writer: Writer, step: int) -> dict[str, float] | None:
     """The test metrics that were recorded after `step` steps, if they were."""
-    records = [r for r in run.writer.metrics() if r["step"] == step and "test/loss" in r]
+    records = [r for r in writer.metrics() if r["step"] == step and "test/loss" in r]
     return {k: v for k, v in records[0].items() if k.startswith("test/")} if records else None
+
+
+def _mixture_is_there(run: TrainingRun, step: int, train_state: TrainState) -> bool:
+    """Whether the mixture of these weights is on disk, or none is needed."""
+    if run.evaluator.model.has_prior:
+        return True
+    weights = mixture.digest(jax.device_get(train_state.ema))
+    return mixture.Mixture.load(run.workdir / files.MIXTURE, step, weights) is not None
 
 
 def _record(run: TrainingRun, split: str, step: int, means: dict[str, float]) -> None:
@@ -142,7 +169,7 @@ def _write_figures(
     run: TrainingRun,
     step: int,
     train_state: TrainState,
-    mixture: figures.MixtureSize,
+    size: figures.MixtureSize,
     mixture_path: Path | None = None,
 ) -> None:
     figures.write_training_figures(
@@ -153,6 +180,6 @@ def _write_figures(
         run.splits,
         run.writer.metrics(),
         run.workdir / files.FIGURES,
-        mixture,
+        size,
         mixture_path,
     )

@@ -129,18 +129,19 @@ def open_run(
     state; `stack` closes the files."""
     primary = distributed.is_primary()
     if primary:
-        stack.enter_context(files.exclusive_lock(workdir))
+        with files.writing("lock", workdir / ".lock"):
+            stack.enter_context(files.exclusive_lock(workdir))
     model = build.build_model(config)
     optimizer, _ = build.build_optimizer(config, schedule.total)
     train_state = state.create(model, optimizer, model.image_shape, config.seed)
     train_state = parallel.replicate(train_state, devices)
-    checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir)))
+    checkpoints = stack.enter_context(Checkpoints(workdir, config.to_dict()))
     restored = checkpoints.restore(train_state, repair=primary)
     resume_step = None if restored is None else int(restored.step)
     tensorboard = config.train.tensorboard
     writer = Writer(workdir, resume_step=resume_step, tensorboard=tensorboard, primary=primary)
-    stack.enter_context(contextlib.closing(writer))
-    writer.write_config(config.to_dict())
+    stack.enter_context(writer)
+    note = _record_config(config, schedule, writer, resume_step) if primary else ""
     evaluator = Evaluator(model, devices, config)
     run = milestones.TrainingRun(
         config, workdir, schedule, splits, evaluator, writer, checkpoints, log
@@ -148,5 +149,31 @@ def open_run(
     train_state = train_state if restored is None else restored
     milestones.describe(run, train_state, devices)
     if restored is not None:
-        log(f"continuing {workdir} from step {resume_step} of {schedule.total}")
+        log(f"continuing {workdir} from step {resume_step} of {schedule.total}{note}")
     return run, train_state
+
+
+def _record_config(
+    config: ml_collections.ConfigDict, schedule: Schedule, writer: Writer, step: int | None
+) -> str:
+    """Saves the config of a run that continues after `step`; None for a new run.
+
+    config.json says what was done: a run that has no steps left keeps its `train` section, and all
+    of its config once it is tested. Returns the end of a line that says what a changed length means
+    for the learning rate.
+    """
+    before = None if step is None else writer.config()
+    if before is None:
+        writer.write_config(config.to_dict())
+        return ""
+    planned = Schedule.from_config(before, schedule.images).total
+    if step >= schedule.total:
+        if not milestones.is_tested(writer, step):
+            done = config.to_dict() | {"train": before.train.to_dict()}
+            writer.write_config(done)
+        return "" if planned == schedule.total else "; nothing is trained, and its record stays"
+    writer.write_config(config.to_dict())
+    if planned == schedule.total:
+        return ""
+    old, new = (float(build.build_optimizer(config, n)[1](step)) for n in (planned, schedule.total))
+    return f" instead of {planned}: the learning rate is {new:.2e} now, and was to be {old:.2e}"
