@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnae import files
 from rnnae.data import manifest
 from rnnae.data.datasets import DATASETS, Dataset, Examples
 from rnnae.data.images import Images, ReadOptions, check_shape, encode_png
