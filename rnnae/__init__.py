@@ -11,7 +11,9 @@ The order below is the import order: a file imports only files above it, also wi
 
     errors                   errors that a user can act on, their exit codes and wording
     types                    letters of axes in names; Terms
-    files                    names of a run's files, atomic replacement, the lock of a directory
+    command                  streams, signals and exit codes of a command
+    console                  the console of everything that rich prints
+    files                    names of a run's files, ~, atomic replacement, the lock of a directory
     rng                      random keys of examples
     config/choices           choices of every key with a closed list
     config/defaults          default(): every hyperparameter, one comment each
@@ -59,6 +61,7 @@ The order below is the import order: a file imports only files above it, also wi
     devices/runtime          settings of the process
     devices/parallel         data parallelism; the only file that calls pmap
     devices/microbatch       a batch in parts
+    devices/memory           what a run takes of memory, at least, and what there is
     records/writer           metrics, timings, starts, TensorBoard
     records/checkpoint       save, verify, restore; the only orbax import
     records/provenance       date, commit, versions, machine

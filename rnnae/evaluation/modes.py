@@ -20,6 +20,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str
     The metrics are printed, returned, and saved in `workdir`/evaluation.json with the settings, the
     step of the weights, the KL of each step of the latent, and the machine and versions.
     """
+    workdir = files.expand(workdir)
     run, splits = trained_run.load_with_splits(config, workdir)
     check_protocol(run.model, splits.test, config.data.binarise)
     devices = parallel.choose_devices(config.devices)
@@ -40,13 +41,13 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str
             result[f"{split}/kl_by_step"] = kl_T.tolist()
     # Only now, so that an evaluation that is interrupted does not replace a complete one.
     text = json.dumps(result, indent=2) + "\n"
-    files.replace_text(Path(workdir) / files.EVALUATION, text)
+    files.replace_text(workdir / files.EVALUATION, text)
     return result
 
 
 def sample(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
     """Draws new images and reconstructions of test images into `workdir`/samples."""
-    workdir = Path(workdir)
+    workdir = files.expand(workdir)
     run, splits = trained_run.load_with_splits(config, workdir)
     components = config.eval.mixture_components
     size = figures.MixtureSize(figures.MIXTURE_IMAGES, components)

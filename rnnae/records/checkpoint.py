@@ -137,14 +137,14 @@ class Checkpoints:
 
     def _write_manifest(self, kind: str, step: int, signature: dict[str, str]) -> None:
         path = self._manifest(kind, step)
-        (path.parent / _ARRAYS).write_text(json.dumps(signature, indent=1))
+        (path.parent / _ARRAYS).write_text(json.dumps(signature, indent=1), encoding="utf-8")
         files.replace_text(path, json.dumps(_digests(path.parent), indent=1))
 
     def _verify(self, kind: str, step: int) -> str | None:
         """Why the step cannot be trusted; None if it can."""
         path = self._manifest(kind, step)
         try:
-            expected = json.loads(path.read_text())
+            expected = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return "it was not finished (it has no manifest)"
         except ValueError:  # not JSON, or not even text
@@ -160,7 +160,9 @@ class Checkpoints:
         return None
 
     def _read(self, kind: str, step: int, like: Any) -> Any:
-        saved = json.loads((self._manifest(kind, step).parent / _ARRAYS).read_text())
+        saved = json.loads(
+            (self._manifest(kind, step).parent / _ARRAYS).read_text(encoding="utf-8")
+        )
         expected = _signature(like)
         for name in sorted(saved.keys() | expected.keys()):
             if saved.get(name) != expected.get(name):
