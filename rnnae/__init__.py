@@ -56,6 +56,7 @@ The order below is the import order: a file imports only files above it, also wi
     models/sweep             recurrent sweeps over a grid of tokens
     models                   MODELS
     build                    config -> splits, model, optimizer; the only place that does
+    devices/joining          how processes wait for each other at the start
     devices/distributed      several processes that train one model
     devices/signals          SIGTERM and SIGINT
     devices/runtime          settings of the process

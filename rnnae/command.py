@@ -17,6 +17,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A signal that Python has not handled after so many seconds finds the process in native code, such
 # as a compilation or the wait for other processes, which may take minutes.
 _SECONDS_IN_NATIVE_CODE = 2.0
+_LEAST_ADDRESS_SPACE = 2_000_000_000  # bytes; a tiny run needs them
 # Words of errors that say that memory is exhausted, from jax, the dynamic linker and threads.
 _MEMORY_WORDS = (
     "RESOURCE_EXHAUSTED",
@@ -139,8 +140,11 @@ def execute(main: Callable[[], int], program: str = "rnnae") -> int:
 
 def exit_code(error: BaseException, program: str = "rnnae") -> int | None:
     """The exit code of an error that a user can act on, whose line is printed; None for a bug."""
-    with contextlib.suppress(OSError):
+    where = getattr(error, "filename", None)
+    try:
         flush()
+    except OSError as failed:  # as printing did
+        where = where or failed.filename
     if isinstance(error, BrokenPipeError):  # the reader of the output is gone, as in `| head -1`
         return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt):
@@ -151,8 +155,8 @@ def exit_code(error: BaseException, program: str = "rnnae") -> int | None:
     if isinstance(error, RnnaeError):
         return _say(program, str(error), error.exit_code)
     if isinstance(error, OSError):
-        where = f" {error.filename}" if error.filename else ""
-        return _say(program, f"{error.strerror or one_line(error)}:{where}", FILE_ERROR)
+        where = where or "standard output, or a file without a name"
+        return _say(program, f"{error.strerror or one_line(error)}: {where}", FILE_ERROR)
     return None
 
 
@@ -163,6 +167,27 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, ImportError | RuntimeError) and not isinstance(error, RnnaeError):
         return any(word in str(error) for word in _MEMORY_WORDS)
     return isinstance(error, MemoryError | OutOfMemory)
+
+
+def check_address_space() -> None:
+    """OutOfMemory if the shell (ulimit -v) leaves less than jax and its libraries are mapped to: in
+    native code an allocation that fails ends the process by a signal."""
+    limit = address_space()
+    if limit is not None and limit < _LEAST_ADDRESS_SPACE:
+        raise OutOfMemory(
+            f"the limit of virtual memory (ulimit -v) is {limit / 1e9:.1f} GB, and the libraries "
+            f"need {_LEAST_ADDRESS_SPACE / 1e9:g} GB: raise it"
+        )
+
+
+def address_space() -> int | None:
+    """The limit of virtual memory of this process (ulimit -v) in bytes; None if there is none."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _memory_line(error: BaseException) -> str:

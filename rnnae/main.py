@@ -200,6 +200,7 @@ def _line_in(path: Path, error: BaseException) -> int | None:
 
 def run(mode: str, config: ConfigDict, workdir: Path) -> None:
     """Runs a mode. Its imports are slow, and come only after the flags have been checked."""
+    command.check_address_space()
     from rnnae.devices import distributed, runtime
 
     count = distributed.connect(

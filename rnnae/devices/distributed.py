@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -24,15 +23,14 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from rnnae.devices import joining
 from rnnae.errors import ConfigError, ProcessError, RnnaeError, one_line
 
 T = TypeVar("T")
 
 _HEARTBEAT_SECONDS = 30  # seconds without a heartbeat after which a process counts as gone
-_SILENT_SECONDS = 10  # of waiting at the start, before a line says what for
 _LATER_SECONDS = 60  # by which the limit of jax is later than ours: jax aborts the process at it
 _LINGER_SECONDS = 5  # seconds that process 0, which coordinates, outlives an error
-_NAME_THEM = "name them by --coordinator=HOST:PORT --processes=N --process_id=I"
 # Words in errors of the connection, as opposed to errors of the program.
 _CONNECTION_WORDS = (
     "UNAVAILABLE",
@@ -70,7 +68,7 @@ def connect(
     if any(given) and not all(given):
         raise ConfigError("--coordinator, --processes and --process_id go together")
     if all(given):
-        _check_address(address, count, index)
+        joining.check_address(address, count, index)
     count = count or count_in(os.environ)
     if count == 1 and not any(given) and not detect:
         return 1
@@ -78,7 +76,7 @@ def connect(
     # in each process; those that do not match then wait for half an hour.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
-        with _waiting(address or "the coordinator", count, index, seconds):
+        with joining.waiting(address or "the coordinator", count, index, seconds):
             jax.distributed.initialize(
                 address,
                 count if any(given) else None,
@@ -88,54 +86,11 @@ def connect(
             )
     except (RuntimeError, ValueError) as error:
         raise ProcessError(
-            f"the processes did not find each other ({one_line(error)}); {_NAME_THEM}"
+            f"the processes did not find each other ({one_line(error)}); {joining.NAME_THEM}"
         ) from error
     if sys.platform == "linux":
         _exit_instead_of_abort()
     return count
-
-
-def _check_address(address: str, count: int, index: int) -> None:
-    """ConfigError unless they name a coordinator, a number of processes and one of them."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise ConfigError(
-            f"--coordinator={address} must be HOST:PORT of process 0, for instance 10.0.0.1:1234"
-        )
-    if not 0 <= index < count:
-        raise ConfigError(f"--process_id={index} must be from 0 to {count - 1} (--processes - 1)")
-
-
-@contextlib.contextmanager
-def _waiting(where: str, count: int, index: int | None, seconds: float) -> Iterator[None]:
-    """Says in the body what it waits for, if that takes long, and exits after `seconds`."""
-    me = "this process" if index is None else f"process {index}"
-    others = "the others" if count == 1 else f"the others of {count}"
-
-    def speak():
-        limit = f"at most {seconds:g} s (--join_seconds)"
-        print(f"{me} waits at {where} for {others}, {limit}", flush=True)
-
-    def leave():
-        print(
-            f"rnnae: {me} waited {seconds:g} s at {where}, and not all processes came; start all "
-            f"of them within that time, or raise --join_seconds; {_NAME_THEM}",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(ProcessError.exit_code)
-
-    timers = [threading.Timer(seconds, leave)]
-    if seconds > _SILENT_SECONDS:
-        timers.append(threading.Timer(_SILENT_SECONDS, speak))
-    for timer in timers:
-        timer.daemon = True
-        timer.start()
-    try:
-        yield
-    finally:
-        for timer in timers:
-            timer.cancel()
 
 
 def count_in(environment: Mapping[str, str]) -> int:

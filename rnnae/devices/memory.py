@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from rnnae import build, state
+from rnnae import build, command, state
 from rnnae.errors import ConfigError
 
 _MANY = 1000  # more square matrices of its largest size than a model and its optimizer have
@@ -96,12 +96,7 @@ def machine() -> int:
     for name in _CGROUP_LIMITS:
         with contextlib.suppress(OSError, ValueError):  # not there, or the word "max"
             limits.append(int(Path("/sys/fs/cgroup", name).read_text(encoding="utf-8")))
-    with contextlib.suppress(ImportError):
-        import resource  # not on Windows
-
-        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-        limits += [soft] if soft != resource.RLIM_INFINITY else []
-    return min(limits)
+    return min(limits + [command.address_space() or limits[0]])
 
 
 def _swap() -> int:
@@ -121,7 +116,7 @@ def _require(what: str, size: int, available: int, advice: str) -> None:
 
 
 def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB"
+    return f"{size / 1e9:,.1f} GB" if size < 1e15 else f"{size / 1e9:.2g} GB"
 
 
 def _integers(value: Any) -> list[int]:
