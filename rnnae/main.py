@@ -108,6 +108,8 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
             raise TypeError(f"get_config() must return a ConfigDict; it returned {config!r}")
         config_lib.check(config)
     except flags.Error as error:
+        if "whilst parsing config file" in str(error):  # so ml_collections wraps a TypeError
+            raise ConfigError(_explain_config(_innermost(error), path)) from error
         raise ConfigError(_explain_flag(error)) from error
     except KeyboardInterrupt:
         raise
@@ -185,6 +187,13 @@ def _explain_config(error: BaseException, path: Path) -> str:
     name = type(error).__name__
     text = text if text == name else f"{name}: {text}"
     return f"cannot make a config of {path} and the flags: {where}{text}"
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The error with which a chain of errors began."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def _line_in(path: Path, error: BaseException) -> int | None:
