@@ -109,7 +109,7 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
         config_lib.check(config)
     except flags.Error as error:
         if "whilst parsing config file" in str(error):  # so ml_collections wraps a TypeError
-            raise ConfigError(_explain_config(_innermost(error), path)) from error
+            raise ConfigError(_explain_config(_inside(path, error), path)) from error
         raise ConfigError(_explain_flag(error)) from error
     except KeyboardInterrupt:
         raise
@@ -189,11 +189,12 @@ def _explain_config(error: BaseException, path: Path) -> str:
     return f"cannot make a config of {path} and the flags: {where}{text}"
 
 
-def _innermost(error: BaseException) -> BaseException:
-    """The error with which a chain of errors began."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
+def _inside(path: Path, error: BaseException) -> BaseException:
+    """The error of the chain that ends in `error` which arose in the config file, if one did."""
+    own = error
+    while own is not None and not _line_in(path, own):
+        own = own.__context__
+    return own or error
 
 
 def _line_in(path: Path, error: BaseException) -> int | None:

@@ -39,11 +39,11 @@ def test_a_stream_replaces_what_its_encoding_does_not_have(encoding):
 
 def test_a_broken_pipe_is_exit_code_141_with_nothing_said():
     program = "def main():\n    while True:\n        print('a line')"
-    process = start(program)
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.wait(timeout=60) == BROKEN_PIPE == 141
-    assert process.stderr.read() == b""
+    with start(program) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=60) == BROKEN_PIPE == 141
+        assert process.stderr.read() == b""
 
 
 def test_the_console_reports_a_broken_pipe_as_an_error():

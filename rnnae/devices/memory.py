@@ -7,6 +7,7 @@ in the end, and all memory of the machine counts as free.
 import contextlib
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ def check_state(config: ConfigDict, shape: tuple[int, int, int], device_count: i
 
     what, advice = "the model and its optimizer", "make the sizes in config.model and config.latent"
     try:
-        created = jax.eval_shape(create)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # jax warns of indices beyond int32
+            created = jax.eval_shape(create)
     except (OverflowError, MemoryError) as error:  # more elements than an index can count
         raise ConfigError(f"{what} have no possible size: {advice} smaller") from error
     count = sum(math.prod(x.shape) for x in jax.tree.leaves(created.params))
