@@ -220,10 +220,7 @@ def test_another_architecture_or_batch_size_is_refused_with_the_key(directory, u
     [
         ({}, r"at step \d+, learning rate 1e\+38"),
         # The loss that would show it belongs to the next step.
-        (
-            {"optim.weight_decay": 1e3, "data.batch_size": 48},
-            "parameters .* after step 1, which was not saved",
-        ),
+        ({"optim.weight_decay": 1e3, "data.batch_size": 48}, "parameters .* after step 1, which was not saved"),
     ],
 )
 def test_only_finite_parameters_reach_a_checkpoint(directory, tmp_path, changes, words):
