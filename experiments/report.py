@@ -26,6 +26,7 @@ from experiments import formats, plots, run, tables
 from experiments import results as results_lib
 from experiments.records import TableFile
 from experiments.tables import Table
+from rnnae import command, files
 from rnnae.errors import ConfigError
 
 RESULTS = Path(__file__).parent / "results"
@@ -34,9 +35,9 @@ RESULTS = Path(__file__).parent / "results"
 def main(argv: list[str] | None = None) -> int:
     parser = tables.argument_parser("report", __doc__)
     root_help = "directory of all runs (default: %(default)s)"
-    parser.add_argument("--root", type=Path, default=run.ROOT, help=root_help)
+    parser.add_argument("--root", type=files.expand, default=run.ROOT, help=root_help)
     out_help = "directory of the table's files (default: %(default)s)"
-    parser.add_argument("--out", type=Path, default=RESULTS, help=out_help)
+    parser.add_argument("--out", type=files.expand, default=RESULTS, help=out_help)
     forget_help = "drop the stored records of this row; may be repeated"
     parser.add_argument("--forget", action="append", default=[], metavar="ROW", help=forget_help)
     arguments = parser.parse_args(argv)
@@ -73,7 +74,7 @@ def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
         "csv": formats.comma_separated,
         "tex": formats.latex,
     }.items():
-        (out / f"{table.stem}.{suffix}").write_text(make(table, results))
+        files.replace_text(out / f"{table.stem}.{suffix}", make(table, results))
     plots.draw(table, results, out / f"{table.stem}.png")
     print(formats.markdown(table, results))
     return 0
@@ -89,4 +90,4 @@ def _nothing(table: Table, root: Path, stored: TableFile) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.execute(main, "experiments.report"))

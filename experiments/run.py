@@ -31,8 +31,10 @@ from pathlib import Path
 from experiments import tables
 from experiments.records import RunRecords, read_directory
 from experiments.tables import Row, Table
+from rnnae import command as command_line
 from rnnae import config as config_lib
 from rnnae import files
+from rnnae.config import saved_config
 from rnnae.errors import ConfigError
 
 ROOT = Path("runs/tables")
@@ -51,6 +53,7 @@ class Run:
     seed: int
     workdir: Path
     weights_dir: Path  # run directory with the weights to evaluate; `workdir` if the run trains
+    trained: Row  # the row of these weights; `row` if the run trains
 
     def records(self) -> RunRecords:
         """What the run has recorded so far."""
@@ -87,8 +90,15 @@ def plan(table: Table, root: Path) -> list[Run]:
     def directory(label, seed):
         return root / table.directory / tables.slug(label) / f"seed{seed}"
 
+    by_label = {row.label: row for row in table.rows}
     runs = [
-        Run(row, seed, directory(row.label, seed), directory(row.weights_from or row.label, seed))
+        Run(
+            row,
+            seed,
+            directory(row.label, seed),
+            directory(row.weights_from or row.label, seed),
+            by_label.get(row.weights_from, row),
+        )
         for row in table.rows
         for seed in table.seeds
     ]
@@ -101,7 +111,15 @@ def command(job: Sequence[Run], extra: list[str]) -> list[str]:
     run, row = job[0], job[0].row
     settings = [f"--config.{key}={value}" for key, value in row.overrides.items()]
     if row.weights_from:
+        # The paths that the run saved are not used.
+        config = config_lib.flat(run.trained.config().to_dict())
+        usual = config_lib.flat(config_lib.default().to_dict())
         flags = [f"--workdir={run.weights_dir}", "--mode=evaluate"]
+        flags += [
+            f"--config.{key}={config[key]}"
+            for key in saved_config.MACHINE_PATHS
+            if config[key] != usual[key]
+        ]
     elif len(job) > 1:
         seeds = ",".join(str(run.seed) for run in job)
         config = f"--config={row.config_file}"
@@ -154,7 +172,7 @@ def execute(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
             signal.signal(number, handler)
     if run.row.weights_from and not status and not save_evaluation(run, time.monotonic() - begin):
         return 1, f"another process evaluated {run.weights_dir} at the same time"
-    lines = path.read_text(errors="replace").strip().splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return 128 + received if received else status, lines[-1] if lines else ""
 
 
@@ -172,7 +190,7 @@ def save_evaluation(run: Run, seconds: float) -> bool:
     Returns:
       False if the result beside the weights was made with other settings.
     """
-    result = json.loads((run.weights_dir / files.EVALUATION).read_text())
+    result = json.loads((run.weights_dir / files.EVALUATION).read_text(encoding="utf-8"))
     settings, overrides = config_lib.flat({"eval": result["eval"]}), run.row.overrides
     if any(settings.get(key) != value for key, value in config_lib.flat(overrides).items()):
         return False
@@ -196,7 +214,7 @@ def main(argv: list[str] | None = None) -> int:
     shard_help = "only every N-th row, starting with row I"
     parser.add_argument("--shard", default="0/1", type=_shard, metavar="I/N", help=shard_help)
     root_help = "directory of all runs (default: %(default)s)"
-    parser.add_argument("--root", type=Path, default=ROOT, help=root_help)
+    parser.add_argument("--root", type=files.expand, default=ROOT, help=root_help)
     if settings := [word for word in argv[:split] if word.startswith("--config")]:
         parser.error(f"{settings[0]}: flags that go to every run come last, after --")
     arguments, extra = parser.parse_args(argv[:split]), argv[split + 1 :]
@@ -291,4 +309,4 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.execute(main, "experiments.run"))

@@ -11,7 +11,9 @@ The order below is the import order: a file imports only files above it, also wi
 
     errors                   errors that a user can act on, their exit codes and wording
     types                    letters of axes in names; Terms
-    files                    names of a run's files, atomic replacement, the lock of a directory
+    command                  streams, signals and exit codes of a command
+    console                  the console of everything that rich prints
+    files                    names of a run's files, ~, atomic replacement, the lock of a directory
     rng                      random keys of examples
     config/choices           choices of every key with a closed list
     config/defaults          default(): every hyperparameter, one comment each
@@ -62,11 +64,13 @@ The order below is the import order: a file imports only files above it, also wi
     models/sweep             recurrent sweeps over a grid of tokens
     models                   MODELS
     build                    config -> splits, model, optimizer; the only place that does
+    devices/joining          how processes wait for each other at the start
     devices/distributed      several processes that train one model
     devices/signals          signals that stop a run
     devices/runtime          settings of the process
     devices/parallel         data parallelism; the only file that calls pmap
     devices/microbatch       a batch in parts
+    devices/memory           what a run takes of memory, at least, and what there is
     records/writer           metrics, timings, starts, TensorBoard
     records/manifest         what proves that a saved step is whole and of its run
     records/checkpoint       save, verify, restore; the only orbax import

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from rnnae import latents, likelihoods, models, optim
+from rnnae import files, latents, likelihoods, models, optim
 from rnnae.data import pipeline
+from rnnae.data.datasets import DATASETS
 from rnnae.errors import choose
 from rnnae.models import Autoencoder
 from rnnae.nn.matmul import MATMUL_DTYPES
@@ -22,7 +23,16 @@ def load_splits(
     """
     fields = config.data.to_dict()
     del fields["batch_size"], fields["binarise"], fields["fingerprint"]
+    for key in ("data_dir", "source_dir"):
+        fields[key] = str(files.expand(fields[key])) if fields[key] else ""
     return pipeline.load(**fields, log=log)
+
+
+def image_shape(config: ConfigDict) -> tuple[int, int, int] | None:
+    """H, W, C of the images of a config; None if only the prepared data set tells them."""
+    dataset = DATASETS.get(config.data.name)
+    shape = dataset.image_shape if dataset else tuple(config.data.shape)
+    return shape if len(shape) == 3 and min(shape) > 0 else None
 
 
 def build_model(config: ConfigDict, matmul_precision: str = "float32") -> Autoencoder:

@@ -54,6 +54,12 @@ class Stopped(RnnaeError):
         self.exit_code = exit_code
 
 
+class OutOfMemory(RnnaeError):
+    """The memory of the machine, of a device or of the process is exhausted."""
+
+    exit_code = 8
+
+
 # Advice that ends every NonFiniteError. A run cannot continue with another optimizer.
 TRAIN_ANEW = (
     "train again in another --workdir, with a lower config.optim.learning_rate or with clipping "
@@ -61,6 +67,7 @@ TRAIN_ANEW = (
 )
 
 FILE_ERROR = 7  # exit code for an OSError: a file cannot be read or written
+BROKEN_PIPE = 141  # exit code if nobody reads the output any more: 128 + SIGPIPE
 
 
 def choose(choices: Mapping[str, T], key: str, name: str) -> T:

@@ -1,4 +1,4 @@
-"""Files of a run: their names, atomic replacement, and the lock of a directory.
+"""Files of a run: their names, paths with ~, atomic replacement, and the lock of a directory.
 
 A reader, or a run that continues after a kill, sees either the old file or the new one.
 """
@@ -14,9 +14,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import filelock
-
 from rnnae.errors import CheckpointError, ConfigError, one_line
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -31,6 +34,20 @@ FIGURES = "pictures"
 SAMPLES = "samples"
 
 STALE_SECONDS = 86_400.0  # temporary files older than this were left by a process that was killed
+
+
+def expand(path: str | Path) -> Path:
+    """The path with a leading ~ or ~user replaced by that home directory.
+
+    Every path that a user may give goes through here: a shell expands ~ in `--flag ~/x` but not in
+    `--flag=~/x`. Raises ConfigError if the home directory is not known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"the home directory of {path} is not known: write the path without ~, or set HOME"
+        ) from error
 
 
 def replace_file(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -147,22 +164,26 @@ def remove_stale(directory: Path, *patterns: str) -> None:
 
 
 @contextlib.contextmanager
-def exclusive_lock(directory: Path) -> Iterator[None]:
+def exclusive_lock(directory: Path, log: Callable[[str], None] = print) -> Iterator[None]:
     """Creates `directory` and holds its lock; ConfigError if another process holds it.
 
-    The operating system releases the lock of a process that is killed.
+    The operating system releases the lock of a process that is killed. Some file systems have no
+    locks. There nothing is locked, and `log` gets a line that says so.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(directory / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise ConfigError(
-            f"another process trains in {directory}: wait for it, or use another --workdir"
-        ) from error
-    except NotImplementedError:
-        pass  # the file system has no locks
-    try:
-        yield
-    finally:
-        lock.release()
+    path = directory / ".lock"
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "rb+") as file:
+        try:
+            if fcntl is None:
+                raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise ConfigError(
+                f"another process trains in {directory}: wait for it, or use another --workdir"
+            ) from error
+        except OSError as error:
+            log(
+                f"{directory} cannot be locked ({error.strerror}): make sure that no other process "
+                "trains in it"
+            )
+        yield  # closing the file releases the lock

@@ -21,9 +21,11 @@ Exit codes:
     5    data are missing or damaged
     6    another process of the run is gone, or was started differently
     7    a file cannot be read or written
+    8    out of memory
     129  stopped by SIGHUP; this and the following: 128 + the number of the signal
     130  stopped by SIGINT
     138  stopped by SIGUSR1
+    141  nobody reads the output any more, as in `| head -1`
     143  stopped by SIGTERM
 """
 
@@ -35,14 +37,12 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from rnnae import command, files
 from rnnae import config as config_lib
 from rnnae.config import reference, saved_config
-from rnnae.errors import FILE_ERROR, ConfigError, RnnaeError, did_you_mean, one_line
+from rnnae.errors import ConfigError, RnnaeError, did_you_mean, one_line
 
 _MODES = ("train", "evaluate", "sample")
-# What may be raised by running a config file or by setting its keys.
-_CONFIG_ERRORS = (AttributeError, ImportError, LookupError, NameError, OSError, SyntaxError)
-_CONFIG_ERRORS += (TypeError, ValueError)
 
 FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file(
@@ -72,6 +72,9 @@ _PROCESSES = flags.DEFINE_integer(
     "processes", None, "Number of processes; 1 trains alone, whatever the cluster says."
 )
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+_JOIN_SECONDS = flags.DEFINE_float(
+    "join_seconds", 300.0, "Seconds to wait for the other processes at the start.", lower_bound=1.0
+)
 
 
 def help_text() -> str:
@@ -94,7 +97,7 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
     if {"--help", "-h", "-help"} & set(argv):
         print(help_text())
         raise SystemExit(0)
-    argv = _with_saved_config(argv)
+    argv = _with_config(argv)
     file = _value(argv, "config")
     if not file:
         raise ConfigError("--config is needed, for instance --config configs/mnist.py")
@@ -106,17 +109,23 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
     try:
         rest = FLAGS(argv)
         config = _CONFIG.value
+        if not isinstance(config, ConfigDict):
+            raise TypeError(f"get_config() must return a ConfigDict; it returned {config!r}")
         config_lib.check(config)
     except flags.Error as error:
+        if "whilst parsing config file" in str(error):  # so ml_collections wraps a TypeError
+            raise ConfigError(_explain_config(_inside(path, error), path)) from error
         raise ConfigError(_explain_flag(error)) from error
-    except _CONFIG_ERRORS as error:
-        raise ConfigError(_explain_config(error, file)) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a config file is a program, and may raise anything
+        raise ConfigError(_explain_config(error, path)) from error
     if len(rest) > 1:
         raise ConfigError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
     _check_seeds(_MODE.value, _SEEDS.value)
     if _OUT.value and _MODE.value != "evaluate":
         raise ConfigError("--out is for --mode evaluate")
-    workdir = Path(_WORKDIR.value or Path("runs") / path.stem)
+    workdir = files.expand(_WORKDIR.value or Path("runs") / path.stem)
     if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"--workdir={workdir} is a file, not a directory")
     return _MODE.value, config, workdir
@@ -128,19 +137,23 @@ def _check_seeds(mode: str, seeds: list[str] | None) -> None:
     if mode != "train":
         raise ConfigError(f"--seeds is for training; --mode {mode} takes the --workdir of one run")
     numbers = {int(seed) for seed in seeds if seed.isdecimal()}
-    if not seeds or len(numbers) < len(seeds) or max(numbers) > config_lib.MAX_SEED:
+    if not seeds or len(numbers) < len(seeds) or not all(map(config_lib.is_seed, numbers)):
         raise ConfigError(
             f"--seeds={','.join(seeds)} must be different integers from 0 to "
             f"{config_lib.MAX_SEED:,}, for instance --seeds=0,1"
         )
 
 
-def _with_saved_config(argv: list[str]) -> list[str]:
-    """Adds the config that the run in --workdir saved, if a mode needs one and none is given."""
+def _with_config(argv: list[str]) -> list[str]:
+    """argv with ~ expanded in --config; and with the config that the run in --workdir saved, if a
+    mode needs one and none is given."""
+    if file := _value(argv, "config"):
+        path = str(files.expand(file))
+        return [w.removesuffix(file) + path if w.endswith(file) else w for w in argv]
     workdir = _value(argv, "workdir")
-    if _value(argv, "config") or not workdir or _value(argv, "mode") in (None, "train"):
+    if not workdir or _value(argv, "mode") in (None, "train"):
         return argv
-    saved = saved_config.find(workdir)
+    saved = saved_config.find(files.expand(workdir))
     return [argv[0], f"--config={saved_config.__file__}:{saved}", *argv[1:]]
 
 
@@ -168,21 +181,51 @@ def _explain_flag(error: Exception) -> str:
     return f"there is no flag --{name}{did_you_mean('--{}'.format, name, known)}"
 
 
-def _explain_config(error: Exception, file: str) -> str:
+def _explain_config(error: BaseException, path: Path) -> str:
     """An error of ml_collections about a key, or of the config file, on one line."""
     text = one_line(error)
     unknown = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', text)
     if unknown:
         return f"the config has no key {unknown[2]!r}; did you mean {unknown[1]!r}?"
-    return f"cannot make a config of {file} and the flags: {type(error).__name__}: {text}"
+    line = _line_in(path, error)
+    where = f"line {line}: " if line else ""
+    if isinstance(error, RnnaeError):
+        return f"{path}, {where}{text}" if line else str(error)
+    name = type(error).__name__
+    text = text if text == name else f"{name}: {text}"
+    return f"cannot make a config of {path} and the flags: {where}{text}"
+
+
+def _inside(path: Path, error: BaseException) -> BaseException:
+    """The error of the chain that ends in `error` which arose in the config file, if one did."""
+    own = error
+    while own is not None and not _line_in(path, own):
+        own = own.__context__
+    return own or error
+
+
+def _line_in(path: Path, error: BaseException) -> int | None:
+    """The line of the config file where the error arose, or which called what raised it."""
+    own = path.resolve()
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == own:
+        return error.lineno
+    # After a RecursionError the stack is long, and its beginning is enough.
+    frames = traceback.extract_tb(error.__traceback__, limit=100)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == own]
+    return lines[-1] if lines and own != Path(saved_config.__file__) else None
 
 
 def run(mode: str, config: ConfigDict, workdir: Path) -> None:
     """Runs a mode. Its imports are slow, and come only after the flags have been checked."""
+    command.check_address_space()
     from rnnae.devices import distributed, runtime
 
     count = distributed.connect(
-        _COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value, detect=_DISTRIBUTED.value
+        _COORDINATOR.value,
+        _PROCESSES.value,
+        _PROCESS_ID.value,
+        detect=_DISTRIBUTED.value,
+        seconds=_JOIN_SECONDS.value,
     )
     runtime.setup(
         compilation_cache=config.compilation_cache,
@@ -213,19 +256,13 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code. Every error that a user can correct is one line on stderr."""
-    try:
+
+    def run_mode() -> int:
         run(*parse(sys.argv if argv is None else argv))
-    except RnnaeError as error:
-        print(f"rnnae: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        print(f"rnnae: {error.strerror or one_line(error)}{where}", file=sys.stderr)
-        return FILE_ERROR
-    except KeyboardInterrupt:
-        print("rnnae: stopped by SIGINT", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    with command.answered_signals():
+        return command.execute(run_mode)
 
 
 if __name__ == "__main__":

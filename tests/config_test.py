@@ -2,12 +2,24 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from rnnae.config import changes, check, default, flat, reference, resolved, saved_config
+from rnnae.config import (
+    changes,
+    check,
+    check_seed,
+    default,
+    flat,
+    is_seed,
+    reference,
+    resolved,
+    saved_config,
+)
 from rnnae.config.choices import CHOICES, DICTS
 from rnnae.config.defaults import MODEL_DEFAULTS
 from rnnae.config.saved_config import RENAMED
+from rnnae.data import binarisation
 from rnnae.data.datasets import DATASETS
 from rnnae.errors import ConfigError
 from rnnae.latents import LATENTS
@@ -149,3 +161,49 @@ def test_impossible_values_of_a_folder_are_refused(key, value):
     config.update_from_flattened_dict({key: value})
     with pytest.raises(ConfigError, match=f"config.{key} must be"):
         check(config)
+
+
+def test_paths_of_a_machine_never_come_from_a_saved_config(tmp_path):
+    config = default()
+    for key in saved_config.MACHINE_PATHS:
+        config.update_from_flattened_dict({key: "/tmp/sent"})
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config.to_dict()), encoding="utf-8")
+    loaded = saved_config.get_config(str(path))
+    assert loaded.to_dict() == default().to_dict()
+    line = saved_config.other_data(loaded, tmp_path)
+    assert "--config.data.data_dir='/tmp/sent'" in line and "--config.data.source_dir=" in line
+    assert saved_config.other_data(config, tmp_path) == ""  # the user has set these paths
+    path.write_text(json.dumps(default().to_dict()), encoding="utf-8")
+    assert saved_config.other_data(default(), tmp_path) == ""
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 2**32, 1.0, "1", None, np.int64(-1)])
+def test_a_seed_that_could_equal_another_is_refused(seed):
+    assert not is_seed(seed)
+    with pytest.raises(ConfigError, match="seed must be an integer from 0 to 2,147,483,647"):
+        check_seed(seed)
+    with pytest.raises(ConfigError, match="seed must be an integer"):
+        binarisation.binarise_once(np.zeros((1, 2, 2, 1), np.uint8), seed)
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 1, np.int64(7), np.uint8(3)])
+def test_every_integer_type_is_a_seed(seed):
+    assert check_seed(seed) == int(seed) and isinstance(check_seed(seed), int)
+
+
+@pytest.mark.parametrize(
+    "name", [".", "..", "", "/x", "a//b", "a/../b", "./mnist", ".hidden", "a/"]
+)
+def test_a_data_name_that_is_no_name_is_refused(name):
+    config = default()
+    config.data.name = name
+    with pytest.raises(ConfigError, match="config.data.name must be the name of a data set"):
+        check(config)
+
+
+@pytest.mark.parametrize("name", ["mnist", "imagenet_resized/32x32", "a/b-c.1+x"])
+def test_names_of_tfds_are_names(name):
+    config = default()
+    config.data.name = name
+    check(config)

@@ -29,6 +29,14 @@ def test_a_run_has_the_command_that_a_person_would_type(tmp_path, plant):
     words = run.command([last], [])
     assert f"--workdir={tmp_path / 'widths-cpu' / 'a' / 'seed2'}" in words
     assert "--mode=evaluate" in words and "train.epochs" not in str(words)
+    assert "data_dir" not in str(words)
+
+
+def test_an_evaluation_finds_the_data_of_the_training(tmp_path, plant):
+    """A saved run's own paths are not used, so the command has those of the row that trains."""
+    plant(ROWS={"a": {"data.data_dir": "/scratch"}, "b": {"weights_from": "a"}})
+    *_, last = run.plan(tables.load("widths", "cpu"), tmp_path)
+    assert "--config.data.data_dir=/scratch" in run.command([last], [])
 
 
 @pytest.mark.slow

@@ -2,6 +2,9 @@
 
 import errno
 import os
+import shutil
+import subprocess
+import sys
 import time
 
 import pytest
@@ -108,3 +111,37 @@ def test_a_path_that_libraries_misread_gets_a_plain_one(tmp_path):
             assert plain.samefile(tmp_path / name) and "[" not in str(plain)
             (plain / "file").touch()
         assert not plain.exists() and (tmp_path / name / "file").exists()
+
+
+FLOCK_FAILS = """
+#include <errno.h>
+#include <stdlib.h>
+int flock(int file, int operation) { errno = atoi(getenv("FLOCK_ERRNO")); return -1; }
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not shutil.which("gcc"), reason="replaces flock, with gcc"
+)
+@pytest.mark.parametrize("name", ["ENOLCK", "EOPNOTSUPP", "ENOSYS", "EINVAL", "EIO", "EWOULDBLOCK"])
+def test_a_directory_that_cannot_be_locked_is_used_and_said(name, tmp_path):
+    library = tmp_path / "flock.so"
+    (tmp_path / "flock.c").write_text(FLOCK_FAILS, encoding="utf-8")
+    compile = ["gcc", "-shared", "-fPIC", "-o", str(library), str(tmp_path / "flock.c")]
+    subprocess.run(compile, check=True)
+    program = (
+        "import sys, pathlib; from rnnae import files\n"
+        "with files.exclusive_lock(pathlib.Path(sys.argv[1])): print('inside')"
+    )
+    number = getattr(errno, name)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "run")],
+        env=os.environ | {"LD_PRELOAD": str(library), "FLOCK_ERRNO": str(number)},
+        capture_output=True,
+        text=True,
+    )
+    if name == "EWOULDBLOCK":
+        assert done.returncode and "another process trains" in done.stderr
+        return
+    said, inside = done.stdout.splitlines()
+    assert f"run cannot be locked ({os.strerror(number)})" in said and inside == "inside"

@@ -12,6 +12,13 @@ from rnnae.training.train import train
 from tests import runs
 
 
+def saved(directory):
+    """The config that the run in `directory` saved, with the paths of its data."""
+    config = saved_config.get_config(str(directory / "run" / "config.json"))
+    config.data.data_dir, config.data.source_dir = (str(directory / d) for d in ("data", "images"))
+    return config
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     directory = tmp_path_factory.mktemp("trained")
@@ -21,7 +28,7 @@ def trained(tmp_path_factory):
 
 def test_modes_agree_with_training(trained, capsys):
     workdir = trained / "run"
-    config = saved_config.get_config(str(workdir / "config.json"))
+    config = saved(trained)
     result = modes.evaluate(config, workdir)
     assert result["test/mse"] == pytest.approx(read_metrics(workdir)[-1]["test/mse"], rel=1e-6)
     modes.sample(config, workdir)
@@ -33,7 +40,7 @@ def test_modes_agree_with_training(trained, capsys):
 @pytest.mark.parametrize("main", [modes.evaluate, modes.sample])
 def test_modes_refuse_a_config_of_another_run(trained, main):
     workdir = trained / "run"
-    config = saved_config.get_config(str(workdir / "config.json"))
+    config = saved(trained)
     config.data.binarise = "dynamic"
     with pytest.raises(ConfigError, match="config.data.binarise: none there, dynamic here"):
         main(config, workdir)
@@ -41,7 +48,7 @@ def test_modes_refuse_a_config_of_another_run(trained, main):
 
 def test_an_interrupted_evaluation_keeps_the_previous_file(trained, monkeypatch):
     workdir = trained / "run"
-    config = saved_config.get_config(str(workdir / "config.json"))
+    config = saved(trained)
     modes.evaluate(config, workdir)
     before = (workdir / "evaluation.json").read_text()
     assert json.loads(before).keys() >= {"environment", "eval", "test/mse"}
@@ -64,7 +71,7 @@ def test_an_interrupted_evaluation_keeps_the_previous_file(trained, monkeypatch)
 def test_images_that_were_trained_on_are_not_validated_on(tmp_path, capsys):
     config = runs.config(tmp_path, data__train_on_all=True, train__epochs=1)
     train(config, tmp_path / "run")
-    config = saved_config.get_config(str(tmp_path / "run" / "config.json"))
+    config = saved(tmp_path)
     result = modes.evaluate(config, tmp_path / "run")
     assert result["step"] == trained_run.load(tmp_path / "run").step > 0
     assert "test/mse" in result and not any(name.startswith("valid/") for name in result)

@@ -85,6 +85,24 @@ def test_samples_depend_on_the_seed(run):
     assert not np.array_equal(run.sample(5, seed=1), run.sample(5, seed=2))
 
 
+@pytest.mark.parametrize("seed", [-1, 2**31, 2**32, 0.5])
+def test_a_seed_that_could_equal_another_is_refused(run, seed):
+    calls = [
+        lambda: run.sample(4, seed=seed),
+        lambda: run.sample_latents(4, seed=seed),
+        lambda: run.decode(np.zeros((2, 4), np.float32), seed=seed),
+        lambda: run.complete(images(2), 0, seed=seed),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigError, match="seed must be an integer from 0 to 2,147,483,647"):
+            call()
+
+
+def test_a_run_is_loaded_from_a_home_directory(trained, monkeypatch):
+    monkeypatch.setenv("HOME", str(trained.parent))
+    assert trained_run.load(f"~/{trained.name}/run").step > 0
+
+
 def test_wrong_images_are_refused(run):
     with pytest.raises(ConfigError, match=r"uint8 of shape \(N, 8, 8, 1\)"):
         run.encode(images().astype(np.float32))

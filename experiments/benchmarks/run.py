@@ -68,10 +68,12 @@ def main(argv: list[str] | None = None) -> int:
             measurements = measure(case, arguments.rounds, arguments.cores, arguments.allocator)
             where = f"{arguments.cores} cores of {machine}"
             content = {"where": where, "allocator": arguments.allocator, "sizes": measurements}
-            (_RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+            (_RESULTS / f"{name}.json").write_text(
+                json.dumps(content, indent=1) + "\n", encoding="utf-8"
+            )
             text = report.table(case, measurements, where, arguments.allocator)
             report.chart(case, measurements, _RESULTS / f"{name}.png")
-        (_RESULTS / f"{name}.md").write_text(text)
+        (_RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
         print(text, flush=True)
     return 0
 

@@ -13,6 +13,16 @@ config that a run saves.
 from rnnae.config.choices import CHOICES
 from rnnae.config.defaults import default
 from rnnae.config.resume import changes, flat, resolved
-from rnnae.config.validation import MAX_SEED, check
+from rnnae.config.validation import MAX_SEED, check, check_seed, is_seed
 
-__all__ = ["CHOICES", "MAX_SEED", "changes", "check", "default", "flat", "resolved"]
+__all__ = [
+    "CHOICES",
+    "MAX_SEED",
+    "changes",
+    "check",
+    "check_seed",
+    "default",
+    "flat",
+    "is_seed",
+    "resolved",
+]

@@ -26,6 +26,11 @@ RENAMED = {
 }
 
 
+# Where data and compiled programs are on a machine. They are never read from a saved config, but
+# come from the defaults or from flags: data sets and compiled programs can hold somebody's program.
+MACHINE_PATHS = ("data.data_dir", "data.source_dir", "compilation_cache")
+
+
 def new_name(key: str) -> str | None:
     """The present name of a dotted key that was renamed; None if it was not."""
     return next((new for (_, old), new in RENAMED.items() if old == key), None)
@@ -103,6 +108,7 @@ def _damaged(path: Path) -> ConfigError:
 
 def get_config(path: str) -> ConfigDict:
     """The saved values over the defaults, locked: this module is the config file of a saved run.
+    The MACHINE_PATHS are at their defaults.
 
     Raises ConfigError for a damaged file, and for a key that this version does not have.
     """
@@ -114,6 +120,8 @@ def get_config(path: str) -> ConfigDict:
                 for key, value in values.items():
                     if section not in config or key not in config[section]:
                         raise _other_version(path, f"{section}.{key}")
+                    if f"{section}.{key}" in MACHINE_PATHS:
+                        continue
                     value = tuple(value) if isinstance(value, list) else value
                     try:
                         config[section][key] = value
@@ -121,9 +129,21 @@ def get_config(path: str) -> ConfigDict:
                         raise _damaged(Path(path)) from error
             elif section not in config:
                 raise _other_version(path, section)
-            else:
+            elif section not in MACHINE_PATHS:
                 config[section] = values
     return config
+
+
+def other_data(config: ConfigDict, workdir: str | Path) -> str:
+    """A line that says where the run in `workdir` had its data, if that is another place than the
+    default in `config`; else ""."""
+    saved, usual = read(Path(workdir) / files.CONFIG)["data"], default(config.model.name).data
+    there = " ".join(
+        f"--config.data.{key}={saved[key]!r}"
+        for key in ("data_dir", "source_dir")
+        if saved.get(key, usual[key]) != config.data[key] == usual[key]
+    )
+    return f"paths of a saved run are not used; it had its data at {there}" if there else ""
 
 
 def _other_version(path: str, key: str) -> ConfigError:

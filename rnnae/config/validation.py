@@ -1,6 +1,8 @@
 """`check` refuses values that no run could have."""
 
 import math
+import operator
+import re
 
 from ml_collections import ConfigDict
 
@@ -60,6 +62,26 @@ _MODEL_POSITIVE = (
 )
 _MODEL_NOT_NEGATIVE = ("read_size", "write_size", "encoder_blocks", "segment")
 MAX_SEED = 2**31 - 1  # jax.random.key uses 32 bits of a larger seed, so two seeds could be equal
+# A name of TFDS, such as imagenet_resized/32x32. It is a path below data_dir.
+_DATA_NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")
+
+
+def is_seed(value: object) -> bool:
+    """Whether the value is an integer from 0 to MAX_SEED."""
+    try:
+        return 0 <= operator.index(value) <= MAX_SEED
+    except TypeError:
+        return False
+
+
+def check_seed(seed: int) -> int:
+    """The seed as an int; ConfigError unless it is an integer from 0 to MAX_SEED.
+
+    Every function that takes a seed from a user calls this.
+    """
+    if not is_seed(seed):
+        raise ConfigError(f"seed must be an integer from 0 to {MAX_SEED:,}, not {seed!r}")
+    return operator.index(seed)
 
 
 def check(config: ConfigDict) -> None:
@@ -103,9 +125,10 @@ def check(config: ConfigDict) -> None:
                 check_choice(choices, f"config.{path}", value)
     words = f"from 0 to {MAX_SEED:,}"
     for path in ("seed", "data.split_seed"):
-        require(0 <= get(path) <= MAX_SEED, path, words)
+        require(is_seed(get(path)), path, words)
     seeds = config.eval.seeds
-    ok = bool(seeds) and all(isinstance(s, int) and 0 <= s <= MAX_SEED for s in seeds)
-    require(ok, "eval.seeds", f"one or more integers {words}")
+    require(bool(seeds) and all(map(is_seed, seeds)), "eval.seeds", f"one or more integers {words}")
+    words = "the name of a data set"
+    require(bool(_DATA_NAME.fullmatch(config.data.name)), "data.name", words)
     if not config.train.max_steps:
         require(config.train.epochs > 0, "train.epochs", "positive, unless train.max_steps is set")

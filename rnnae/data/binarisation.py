@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnae.config.validation import check_seed
 from rnnae.data.images import ImageArray
 
 # The second word of the Philox key of `binarise_once`. A change would change every reported number.
@@ -52,10 +53,11 @@ def binarise(x_BHWC: jax.Array, key_B: jax.Array) -> jax.Array:
 
 def binarise_once(images: np.ndarray, seed: int) -> np.ndarray:
     """uint8 0 or 255, drawn from Bernoulli(intensity); always the same for a seed, on any machine.
+    ConfigError for a seed that is not an integer from 0 to MAX_SEED.
 
     A pixel of 0 always gives 0, and one of 255 always gives 255.
     """
     # It uses the raw words of Philox, because NumPy may change the methods of its Generator.
-    raw = np.random.Philox(key=[seed, _PHILOX_STREAM]).random_raw(images.size)
+    raw = np.random.Philox(key=[check_seed(seed), _PHILOX_STREAM]).random_raw(images.size)
     uniform = (raw >> 11).reshape(images.shape) * 2.0**-53
     return np.where(uniform * 255 < images, np.uint8(255), np.uint8(0))

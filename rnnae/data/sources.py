@@ -181,8 +181,14 @@ def _download(url: str, path: Path) -> None:
     """Downloads `url` to `path` with a progress bar. Raises OSError or HTTPException."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
+    from rnnae.console import Console
+
     columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with _connect(url) as answer, path.open("wb") as out, Progress(*columns) as progress:
+    with (
+        _connect(url) as answer,
+        path.open("wb") as out,
+        Progress(*columns, console=Console()) as progress,
+    ):
         total = int(answer.headers.get("Content-Length") or 0) or None
         task = progress.add_task(path.name, total=total)
         while block := answer.read(1 << 16):

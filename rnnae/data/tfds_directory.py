@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,7 @@ def open_split(
         DataError: the examples have no uint8 images, or the directory is damaged.
     """
     path = Path(path)
+    check_features(path)
     tfds = _tfds()
     builder = _builder(path)
     with _quiet():
@@ -78,8 +80,46 @@ def open_split(
     )
 
 
+_FEATURES = "features.json"
+_OF_TFDS = re.compile(r"tensorflow_datasets\.core\.features\.\w+\.\w+")
+
+
+def check_features(path: Path) -> None:
+    """DataError unless all features of the TFDS directory `path` are TFDS's own classes.
+
+    TFDS imports the module of each class that features.json names. The directory may come from
+    somebody else, and so could run their code.
+    """
+    classes = set()
+
+    def collect(pairs: list[tuple[str, Any]]) -> None:
+        """Also sees a key that is there twice, and JSON in a string, which TFDS reads too."""
+        for key, value in pairs:
+            if key in ("pythonClassName", "python_class_name", "type"):  # type: of old versions
+                classes.add(value if isinstance(value, str) else "")
+            if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+                with contextlib.suppress(ValueError):  # it only looks like JSON
+                    json.loads(value, object_pairs_hook=collect)
+
+    try:
+        text = (path / _FEATURES).read_text(encoding="utf-8")
+        json.loads(text, object_pairs_hook=collect)
+    except FileNotFoundError:
+        return  # TFDS says so itself
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path / _FEATURES} is damaged: remove {path}") from error
+    for name in sorted(classes):
+        # Without a dot it is no class that could be imported, and TFDS refuses it.
+        if "." in name and not _OF_TFDS.fullmatch(name):
+            raise DataError(
+                f"{path / _FEATURES} names the class {name!r}, which is not of TFDS: its code "
+                "would be run; remove the directory, or prepare the data set again"
+            )
+
+
 def split_sizes(path: str | Path) -> dict[str, int]:
     """The number of examples in each split of a TFDS directory."""
+    check_features(Path(path))
     info = _builder(Path(path)).info
     return {name: split.num_examples for name, split in info.splits.items()}
 

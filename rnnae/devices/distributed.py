@@ -23,12 +23,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from rnnae.devices import joining
 from rnnae.errors import ConfigError, ProcessError, RnnaeError, one_line
 
 T = TypeVar("T")
 
 _HEARTBEAT_SECONDS = 30  # seconds without a heartbeat after which a process counts as gone
-_JOIN_SECONDS = 300  # seconds that processes wait for each other at the start
+_LATER_SECONDS = 60  # by which the limit of jax is later than ours: jax aborts the process at it
 _LINGER_SECONDS = 5  # seconds that process 0, which coordinates, outlives an error
 # Words in errors of the connection, as opposed to errors of the program.
 _CONNECTION_WORDS = (
@@ -42,7 +43,13 @@ _CONNECTION_WORDS = (
 )
 
 
-def connect(address: str | None, count: int | None, index: int | None, detect: bool) -> int:
+def connect(
+    address: str | None,
+    count: int | None,
+    index: int | None,
+    detect: bool,
+    seconds: float = 300,
+) -> int:
     """Joins the processes of a run, before anything else uses jax.
 
     The processes find each other in one of three ways. They may be given the address of process 0
@@ -51,14 +58,17 @@ def connect(address: str | None, count: int | None, index: int | None, detect: b
     is 1, this process trains by itself, whatever the environment says.
 
     Returns the number of processes, or 1 where jax finds it out later (`detect`). Raises
-    ConfigError if only some of address, count and index are given, and ProcessError if the other
-    processes do not come.
+    ConfigError if only some of address, count and index are given or do not fit, and ProcessError
+    if the processes cannot find each other. If the others do not come within `seconds`, this
+    process exits with the code of ProcessError, because jax cannot be interrupted here.
     """
     given = [value is not None for value in (address, count, index)]
     if count == 1 and sum(given) == 1 and not detect:
         return 1
     if any(given) and not all(given):
         raise ConfigError("--coordinator, --processes and --process_id go together")
+    if all(given):
+        joining.check_address(address, count, index)
     count = count or count_in(os.environ)
     if count == 1 and not any(given) and not detect:
         return 1
@@ -66,17 +76,17 @@ def connect(address: str | None, count: int | None, index: int | None, detect: b
     # in each process; those that do not match then wait for half an hour.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
-        jax.distributed.initialize(
-            address,
-            count if any(given) else None,
-            index,
-            initialization_timeout=_JOIN_SECONDS,
-            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
-        )
+        with joining.waiting(address or "the coordinator", count, index, seconds):
+            jax.distributed.initialize(
+                address,
+                count if any(given) else None,
+                index,
+                initialization_timeout=int(seconds) + _LATER_SECONDS,
+                heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+            )
     except (RuntimeError, ValueError) as error:
         raise ProcessError(
-            f"the processes did not find each other ({one_line(error)}); name them by "
-            "--coordinator=HOST:PORT --processes=N --process_id=I"
+            f"the processes did not find each other ({one_line(error)}); {joining.NAME_THEM}"
         ) from error
     if sys.platform == "linux":
         _exit_instead_of_abort()
@@ -227,11 +237,11 @@ def check_shared(directory: Path) -> None:
 
     def write():
         directory.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid.uuid4().hex)
-        return path.read_text()
+        path.write_text(uuid.uuid4().hex, encoding="utf-8")
+        return path.read_text(encoding="utf-8")
 
     text = on_primary(write)
-    missing = maximum(not path.is_file() or path.read_text() != text)
+    missing = maximum(not path.is_file() or path.read_text(encoding="utf-8") != text)
     on_primary(lambda: path.unlink(missing_ok=True))
     if missing:
         raise ProcessError(

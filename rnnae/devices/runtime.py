@@ -1,12 +1,26 @@
 """Settings of the process, applied once before jax starts its devices."""
 
+import contextlib
 import ctypes
+import glob
 import os
 import platform
+import re
+import tempfile
+import time
+import warnings
 from pathlib import Path
 
 import jax
 
+from rnnae import files
+from rnnae.errors import ConfigError, one_line
+
+_MOST_DEVICES = 64  # virtual CPU devices, on a machine with fewer cores
+# What jax says of an entry of the compilation cache, with the name of the program.
+_CACHE_WARNING = re.compile(
+    r"Error (reading|writing) persistent compilation cache entry for '(.*?)': (.*)", re.DOTALL
+)
 _MIN_SHARD = 16  # examples per virtual CPU device; smaller shards were not measured
 
 # Constants of <malloc.h> and <sys/mman.h> of glibc on Linux.
@@ -24,19 +38,80 @@ def setup(*, compilation_cache: str, devices: int, batch_size: int, keep_memory:
     one matmul split in two (two cores: 1.1 times as fast for LSTMs of width 512 and the sweeps,
     1.5 times for width 128, 1.4 times for DRAW with shards of 128). `devices`, or the XLA flag
     --xla_force_host_platform_device_count, overrides it.
+
+    Raises ConfigError for more `devices` than any machine has. A compilation cache that cannot be
+    used is left out, with one printed line.
     """
+    most = max(_cores(), _MOST_DEVICES)
+    if devices > most:
+        raise ConfigError(
+            f"config.devices={devices:,}, but this machine has {_cores()} cores and can use at "
+            f"most {most} devices; use 0 to choose automatically"
+        )
     if compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", str(Path(compilation_cache).expanduser()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        _use_cache(compilation_cache)
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", devices or _cpu_devices(batch_size))
     if keep_memory and _keep_memory():
         print("freed memory stays in the process, in huge pages (off: --config.keep_memory=False)")
 
 
-def _cpu_devices(batch_size: int) -> int:
+def _use_cache(directory: str) -> None:
+    """Keeps compiled programs in `directory`, if files can be written there."""
+    try:
+        path = files.expand(directory)
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(bytes(4096))  # a full disk has no room for it
+        for entry in path.glob("*-cache"):  # empty if the disk was full: jax would keep it
+            if not entry.stat().st_size:
+                entry.unlink(missing_ok=True)
+    except (OSError, ConfigError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        print(
+            f"no compilation cache in {directory} ({reason}): programs are compiled at every start "
+            "(another directory: --config.compilation_cache)",
+            flush=True,
+        )
+        return
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    _report_cache_errors(path)
+
+
+def _report_cache_errors(path: Path) -> None:
+    """Replaces jax's warning for each entry of the cache in `path` that cannot be read or written
+    by one line for all, and removes such entries: jax would neither use nor replace them."""
+    show, begin, said = warnings.showwarning, time.time(), set()
+
+    def showwarning(message, *arguments, **options):
+        found = _CACHE_WARNING.match(str(message))
+        if not found:
+            show(message, *arguments, **options)
+            return
+        verb, program, reason = found.groups()
+        for entry in path.glob(f"{glob.escape(program)}-*-cache"):
+            with contextlib.suppress(OSError):
+                if verb == "reading" or entry.stat().st_mtime >= begin:
+                    entry.unlink()
+        if verb not in said:
+            said.add(verb)
+            print(
+                f"{verb} the compilation cache in {path} failed ({one_line(OSError(reason))}): "
+                "programs are compiled instead",
+                flush=True,
+            )
+
+    warnings.showwarning = showwarning
+
+
+def _cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    most = max(1, min(cores or 1, batch_size // _MIN_SHARD))
+    return cores or 1
+
+
+def _cpu_devices(batch_size: int) -> int:
+    most = max(1, min(_cores(), batch_size // _MIN_SHARD))
     return next(count for count in range(most, 0, -1) if batch_size % count == 0)
 
 

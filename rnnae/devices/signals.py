@@ -10,7 +10,8 @@ always immediate. Where several processes train one model, a signal to one of th
 same step, so there signals are always deferred.
 
 Signal handlers belong to the process, and so does the state of this module: `check` may be called
-anywhere, and does nothing outside `handled`.
+anywhere, and does nothing outside `handled`. `command` handles signals before; its thread also ends
+the process where native code, such as a compilation, keeps an immediate signal from being seen.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
+from rnnae import command
 from rnnae.devices import distributed
 from rnnae.errors import Stopped
 
@@ -40,7 +42,8 @@ def handled() -> Iterator[None]:
     Only the main thread can receive signals. In another thread, as in some notebooks, nothing is
     installed and no signal is ever seen.
     """
-    _state.received, _state.immediate = 0, True
+    _state.received = 0
+    _set_immediate(True)
     previous = {}
     if threading.current_thread() is threading.main_thread():
         ignored = [n for n in _UNLESS_IGNORED if signal.getsignal(n) == signal.SIG_IGN]
@@ -52,16 +55,17 @@ def handled() -> Iterator[None]:
         for number, handler in previous.items():
             signal.signal(number, handler)
         _state.received = 0
+        command.set_may_exit(True)
 
 
 def defer() -> None:
     """From here on signals are deferred: they wait for `check`."""
-    _state.immediate = False
+    _set_immediate(False)
 
 
 def stop_immediately(where: str) -> None:
     """From here on signals are immediate; one that has come already stops the run now."""
-    _state.immediate = True
+    _set_immediate(True)
     check(where)
 
 
@@ -85,8 +89,14 @@ def check_single_process(where: str) -> None:
         _stop(_state.received, where)
 
 
+def _set_immediate(value: bool) -> None:
+    _state.immediate = value
+    command.set_may_exit(value and not distributed.several())
+
+
 def _handle(number: int, frame) -> None:
     del frame
+    command.mark_answered()
     again, _state.received = received(), number
     if again or (_state.immediate and not distributed.several()):
         _stop(number, "at once")

@@ -24,6 +24,7 @@ def evaluate(
     weights, the KL of each step of the latent, and the machine and versions. Without `out` that is
     `workdir`/evaluation.json; if it cannot be written there, a printed line says so.
     """
+    workdir = files.expand(workdir)
     run, splits = trained_run.load_with_splits(config, workdir)
     check_protocol(run.model, splits.test, config.data.binarise)
     devices = parallel.choose_devices(config.devices)
@@ -44,7 +45,7 @@ def evaluate(
             result[f"{split}/kl_by_step"] = kl_T.tolist()
     # Only now, so that an evaluation that is interrupted does not replace a complete one.
     text = json.dumps(result, indent=2) + "\n"
-    path = Path(out or Path(workdir) / files.EVALUATION)
+    path = files.expand(out) if out else workdir / files.EVALUATION
     try:
         files.replace_text(path, text)
     except OSError as error:
@@ -57,7 +58,7 @@ def evaluate(
 
 def sample(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
     """Draws new images and reconstructions of test images into `workdir`/samples."""
-    workdir = Path(workdir)
+    workdir = files.expand(workdir)
     run, splits = trained_run.load_with_splits(config, workdir)
     components = config.eval.mixture_components
     size = figures.MixtureSize(figures.MIXTURE_IMAGES, components)

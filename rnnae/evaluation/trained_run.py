@@ -21,7 +21,7 @@ from rnnae import config as config_lib
 from rnnae.config import saved_config
 from rnnae.data import binarisation, pipeline
 from rnnae.data.images import ImageArray
-from rnnae.devices import parallel
+from rnnae.devices import memory, parallel
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.evaluation.mixture import Mixture, digest
 from rnnae.records.checkpoint import Checkpoints
@@ -36,7 +36,8 @@ class TrainedRun:
     """A model with the parameters of one step.
 
     Images are uint8 (N, H, W, C), and only 0 and 255 where the run was trained on binarised images;
-    latents are float32 (N, Z). Other arrays raise ConfigError.
+    latents are float32 (N, Z). Other arrays raise ConfigError, and so does a seed that is not an
+    integer from 0 to MAX_SEED.
     """
 
     model: nn.Module
@@ -75,6 +76,7 @@ class TrainedRun:
 
     def sample_latents(self, count: int, seed: int = 0) -> np.ndarray:
         """New latents from the prior or the mixture; CheckpointError if there is neither."""
+        config_lib.check_seed(seed)
         if count < 0:
             raise ConfigError(f"the number of new images must be 0 or more, not {count}")
         if self.model.has_prior:
@@ -94,6 +96,7 @@ class TrainedRun:
         given rows: importance resampling (Rubin 1987) among `_CANDIDATES` latents. Raises
         ConfigError for a model without this capability, and for rows that end within a token.
         """
+        config_lib.check_seed(seed)
         self._check_images(images_NHWC)
         models.require_capability(self.model, "complete", "completes images")
         height, side = self.model.image_shape[0], self.model.token_height
@@ -195,7 +198,7 @@ def _to_uint8(x: np.ndarray) -> np.ndarray:
 
 def _example_keys(seed: int, count: int, stream: int = 0) -> np.ndarray:
     """The data of one key for each of `count` examples; streams are independent of each other."""
-    key = jax.random.fold_in(jax.random.key(seed), stream)
+    key = jax.random.fold_in(jax.random.key(config_lib.check_seed(seed)), stream)
     return np.asarray(jax.random.key_data(rng.example_keys(key, jnp.arange(count))))
 
 
@@ -213,8 +216,9 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> TrainedRun:
     CheckpointError if there is no checkpoint that verifies; ConfigError for another `checkpoint`,
     or if the run was saved by an incompatible version of rnnae.
     """
-    workdir = Path(workdir)
+    workdir = files.expand(workdir)
     config = saved_config.get_config(str(saved_config.find(workdir)))
+    memory.check_state(config, tuple(config.data.shape))
     model = build.build_model(config)
     optimizer, _ = build.build_optimizer(config, total_steps=1)
     like = state.create(model, optimizer, model.image_shape, config.seed)
@@ -237,7 +241,12 @@ def load_with_splits(
 ) -> tuple[TrainedRun, pipeline.Splits]:
     """The run in `workdir` and its images; ConfigError if `config` belongs to another run or names
     other images."""
-    run, splits = load(workdir, config.eval.checkpoint), build.load_splits(config)
+    workdir = files.expand(workdir)
+    run = load(workdir, config.eval.checkpoint)
+    memory.check_evaluation(config, run.model.image_shape)
+    if line := saved_config.other_data(config, workdir):
+        print(line, flush=True)
+    splits = build.load_splits(config)
     shape, fingerprint = splits.train.shape[1:], pipeline.fingerprint(splits)
     saved_config.refuse_another_run(config_lib.resolved(config, shape, fingerprint), workdir)
     return run, splits

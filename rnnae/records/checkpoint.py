@@ -159,7 +159,7 @@ class Checkpoints:
         return sorted(int(name) for name in names if name.isdigit())
 
     def _describe(self, directory: Path, signature: dict[str, str]) -> None:
-        (directory / manifest.ARRAYS).write_text(json.dumps(signature, indent=1))
+        (directory / manifest.ARRAYS).write_text(json.dumps(signature, indent=1), "utf-8")
         if self._config is not None:
             (directory / files.CONFIG).write_text(saved_config.to_text(self._config), "utf-8")
 
@@ -180,7 +180,7 @@ class Checkpoints:
 
     def _read(self, kind: str, step: int, like: Any) -> Any:
         directory = self._root / kind / str(step)
-        saved = json.loads((directory / manifest.ARRAYS).read_text())
+        saved = json.loads((directory / manifest.ARRAYS).read_text(encoding="utf-8"))
         expected = _signature(like)
         for name in sorted(saved.keys() | expected.keys()):
             if saved.get(name) != expected.get(name):

@@ -47,7 +47,12 @@ def _git(*arguments: str, cwd: Path) -> str:
     """The output of git; "" if it fails or is not installed."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=cwd, capture_output=True, text=True, timeout=10
+            ["git", *arguments],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
@@ -57,7 +62,7 @@ def _git(*arguments: str, cwd: Path) -> str:
 def processor() -> str:
     """The CPU's model and its widest vector instructions, which the model's name may not tell."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     # Reversed, so that the first core's entry wins: all cores are assumed to be alike.

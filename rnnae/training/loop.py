@@ -12,7 +12,7 @@ import numpy as np
 
 from rnnae.data import pipeline
 from rnnae.data.images import ImageArray
-from rnnae.devices import distributed, parallel, signals
+from rnnae.devices import distributed, memory, parallel, signals
 from rnnae.errors import TRAIN_ANEW, NonFiniteError
 from rnnae.records.writer import Writer
 from rnnae.state import TrainState
@@ -63,6 +63,7 @@ def updates(
                 read_oldest()
             begin = time.monotonic()
             programs[count] = call.lower(train_state, shards).compile()
+            memory.check_program(programs[count], len(devices))
             seconds = time.monotonic() - begin
             if len(programs) == 1:
                 progress.log(f"compiled in {seconds:.1f} s")

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from rnnae.console import Console
 from rnnae.objective import bits_per_dim
 
 _SECONDS_BETWEEN_LINES = 10.0

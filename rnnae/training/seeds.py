@@ -12,7 +12,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from rnnae import build, state
+from rnnae import build, files, state
 from rnnae.devices import distributed, parallel, signals
 from rnnae.errors import NonFiniteError
 from rnnae.records.checkpoint import align_checkpoints
@@ -41,7 +41,7 @@ def train_seeds(
     configs = [config.copy_and_resolve_references() for _ in seeds]
     for own, seed in zip(configs, seeds, strict=True):
         own.seed = seed
-    workdirs = [Path(workdir) / f"seed{seed}" for seed in seeds]
+    workdirs = [files.expand(workdir) / f"seed{seed}" for seed in seeds]
     if together is None:
         together = jax.default_backend() != "cpu"
     if together and len(seeds) > 1:

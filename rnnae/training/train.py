@@ -27,7 +27,7 @@ from rnnae import build, files, state
 from rnnae import config as config_lib
 from rnnae.config.saved_config import refuse_another_run
 from rnnae.data import binarisation, pipeline
-from rnnae.devices import distributed, parallel, signals
+from rnnae.devices import distributed, memory, parallel, signals
 from rnnae.evaluation.evaluate import Evaluator, check_protocol
 from rnnae.records.checkpoint import Checkpoints
 from rnnae.records.writer import Writer
@@ -46,13 +46,12 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(signals.handled())
-        devices = agree_on_devices(config, Path(workdir))
-        config, splits = load_data(config, Path(workdir))
+        workdir = files.expand(workdir)
+        devices = agree_on_devices(config, workdir)
+        config, splits = load_data(config, workdir)
         schedule = Schedule.from_config(config, len(splits.train))
         progress = stack.enter_context(make_progress(config, splits, schedule))
-        run, train_state = open_run(
-            config, Path(workdir), splits, schedule, devices, progress.log, stack
-        )
+        run, train_state = open_run(config, workdir, splits, schedule, devices, progress.log, stack)
         step = int(train_state.step)
 
         if schedule.validation_due(step):  # the run was stopped during this validation
@@ -80,12 +79,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
 
 
 def agree_on_devices(config: ml_collections.ConfigDict, workdir: Path) -> list[jax.Device]:
-    """The devices of a run, after checking that all its processes agree and that its batch divides
-    over them."""
+    """The devices of a run, after checking that all its processes agree, that its batch divides
+    over them, and that it can fit into memory."""
     devices = parallel.choose_devices(config.devices)
     distributed.check_same("the config", json.dumps(config.to_dict()))
     distributed.check_shared(workdir)
     parallel.check_batch(config.data.batch_size, devices)
+    if shape := build.image_shape(config):
+        memory.check_training(config, shape, len(devices))
     return devices
 
 
@@ -100,6 +101,8 @@ def load_data(
         log = functools.partial(print, flush=True) if primary else lambda line: None
         splits = distributed.primary_first(lambda: build.load_splits(config, log))
     fingerprint = pipeline.fingerprint(splits)
+    if not build.image_shape(config):  # the size was not known before
+        memory.check_training(config, splits.train.shape[1:], jax.local_device_count())
     config = config_lib.resolved(config, splits.train.shape[1:], fingerprint)
     refuse_another_run(config, workdir)
     check_protocol(build.build_model(config), splits.train, config.data.binarise)
@@ -130,7 +133,7 @@ def open_run(
     primary = distributed.is_primary()
     if primary:
         with files.writing("lock", workdir / ".lock"):
-            stack.enter_context(files.exclusive_lock(workdir))
+            stack.enter_context(files.exclusive_lock(workdir, log))
     model = build.build_model(config)
     optimizer, _ = build.build_optimizer(config, schedule.total)
     train_state = state.create(model, optimizer, model.image_shape, config.seed)

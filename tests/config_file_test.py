@@ -1,0 +1,41 @@
+"""A config file is a program: whatever it raises is one line with its line number, and exit 2."""
+
+import pytest
+
+from rnnae import main
+from rnnae.errors import ConfigError
+
+DEFAULT = "from rnnae.config import default\ndef get_config():\n    c = default()\n    "
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("def get_config():\n    return 1 / 0", "line 2: ZeroDivisionError: division by zero"),
+        ("def f():\n    f()\ndef get_config():\n    f()", "line 2: RecursionError: maximum"),
+        ("import sys\nsys.exit('enough')", "line 2: SystemExit: enough"),
+        ("raise BaseException('own')", "line 1: BaseException: own"),
+        ("assert False", "line 1: AssertionError"),
+        ("import no_such_module", "line 1: ModuleNotFoundError: No module named"),
+        ("x = 1\ny = (", "line 2: SyntaxError"),
+        ("x = '\0'", "null bytes"),
+        ("def get_config():\n    return 5", "get_config() must return a ConfigDict; it returned 5"),
+        (f"{DEFAULT}c.modle = 4", 'line 4: AttributeError: \'Key "modle" does not exist'),
+        (f"{DEFAULT}default('sequense')", "line 4: the model of default() must be one of"),
+        (f"{DEFAULT}c.seed = 'a'", "line 4: TypeError"),
+        (f"{DEFAULT}c.data.name = '../x'\n    return c", "config.data.name must be the name of"),
+    ],
+)
+def test_an_error_of_a_config_file_is_one_line_with_its_number(text, words, tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        main.parse(["rnnae", f"--config={file}"])
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_home_directory_in_flags_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.py").write_text(f"{DEFAULT}return c", encoding="utf-8")
+    for config in (["--config=~/own.py"], ["--config", "~/own.py"]):
+        assert main.parse(["rnnae", *config, "--workdir=~/run"])[2] == tmp_path / "run"
