@@ -195,6 +195,11 @@ def test_a_damaged_or_other_file_is_one_clear_line(content, tmp_path):
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_an_error_has_no_address_in_memory():
+    with pytest.raises(DataError, match=r"^x is not .* image .it starts like no image.: replace"):
+        images.read_image(io.BytesIO(b"hello, I am text"), SHAPE, name="x")
+
+
 def test_a_truncated_jpeg_is_refused(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3))
     path = save(tmp_path / "a.jpg", noise)

@@ -91,8 +91,8 @@ class Images:
                     images_BHWC[i] = self._decode(record["image"], indices[i])
         except (RuntimeError, OSError, ValueError) as error:  # array_record verifies checksums
             raise DataError(
-                f"{self._path} is damaged ({one_line(error)}): remove this folder, and the next "
-                f"run prepares it again"
+                f"{self._path} is damaged ({_problem(error)}): remove this folder and prepare it "
+                f"again"
             ) from error
         return images_BHWC * np.uint8(self._scale)
 
@@ -160,12 +160,17 @@ def read_image(
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise errors of many types for damaged files
-        unknown = isinstance(error, UnidentifiedImageError)  # its message has only an address
-        problem = "it starts like none of them" if unknown else one_line(error)
         raise DataError(
-            f"{name} is not a complete PNG, JPEG, WebP or BMP image ({problem}): replace or "
-            f"remove it"
+            f"{name} is not a complete PNG, JPEG, WebP or BMP image ({_problem(error)}): replace "
+            f"or remove it"
         ) from error
+
+
+def _problem(error: Exception) -> str:
+    """What Pillow or a reader of records says, on one line."""
+    if isinstance(error, UnidentifiedImageError):  # its message has only an address in memory
+        return "it starts like no image"
+    return one_line(error)
 
 
 def _open(path: Path | IO[bytes]) -> Image.Image:
