@@ -280,5 +280,5 @@ def test_a_run_of_another_version_is_refused(tmp_path):
 def test_a_mixture_is_loaded_only_with_the_weights_that_it_was_fitted_to(trained, tmp_path):
     shutil.copytree(trained / "run", tmp_path / "run")
     mixture = trained_run.load(tmp_path / "run").mixture
-    mixture.save(tmp_path / "run" / "mixture.npz", 17)
+    mixture.save(tmp_path / "run" / "mixture.npz", 17, "")
     assert trained_run.load(tmp_path / "run").mixture is None
