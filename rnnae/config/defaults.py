@@ -146,6 +146,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.eval.checkpoint = "latest"  # to evaluate and sample; best = lowest validation loss
     config.eval.mixture_components = 100  # Gaussians of the mixture fitted after training
 
+    # data.data_dir, data.source_dir and this path are never taken from the config of a saved run.
     config.compilation_cache = "~/.cache/rnnae/jax"  # directory of compiled programs; "" = off
     config.keep_memory = True  # keep freed memory in the process: faster on CPUs with glibc
     config.cpu_microbatch = 0  # on CPUs, images that go through the model at a time; 0 = all

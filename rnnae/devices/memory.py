@@ -23,7 +23,8 @@ _CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # version 2, ve
 
 
 def check_training(config: ConfigDict, shape: tuple[int, int, int], device_count: int) -> None:
-    """ConfigError if training the config's model on images of `shape` (H, W, C) cannot fit.
+    """ConfigError if training the config's model on images of `shape` (H, W, C) cannot fit on this
+    process's `device_count` devices.
 
     Nothing is computed: the shapes of parameters and optimizer come from `jax.eval_shape`.
     """

@@ -63,7 +63,7 @@ def updates(
                 read_oldest()
             begin = time.monotonic()
             programs[count] = call.lower(train_state, shards).compile()
-            memory.check_program(programs[count], len(devices))
+            memory.check_program(programs[count], len(devices) // jax.process_count())
             seconds = time.monotonic() - begin
             if len(programs) == 1:
                 progress.log(f"compiled in {seconds:.1f} s")

@@ -86,7 +86,7 @@ def agree_on_devices(config: ml_collections.ConfigDict, workdir: Path) -> list[j
     distributed.check_shared(workdir)
     parallel.check_batch(config.data.batch_size, devices)
     if shape := build.image_shape(config):
-        memory.check_training(config, shape, len(devices))
+        memory.check_training(config, shape, len(devices) // jax.process_count())
     return devices
 
 
