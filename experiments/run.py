@@ -17,10 +17,8 @@ Exit codes: 0 all runs are finished, 1 a run failed, 2 a flag is wrong or a run 
 version of the table, 129 SIGHUP, 130 SIGINT, 143 SIGTERM.
 """
 
-import argparse
 import dataclasses
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -210,9 +208,13 @@ def main(argv: list[str] | None = None) -> int:
     split = argv.index("--") if "--" in argv else len(argv)
     parser = tables.argument_parser("run", __doc__)
     parser.add_argument("--row", action="append", help="only this row; may be repeated")
-    parser.add_argument("--seeds", type=_seeds, help="other seeds than the table's", metavar="N,N")
+    parser.add_argument(
+        "--seeds", type=tables.parse_seeds, help="other seeds than the table's", metavar="N,N"
+    )
     shard_help = "only every N-th row, starting with row I"
-    parser.add_argument("--shard", default="0/1", type=_shard, metavar="I/N", help=shard_help)
+    parser.add_argument(
+        "--shard", default="0/1", type=tables.parse_shard, metavar="I/N", help=shard_help
+    )
     root_help = "directory of all runs (default: %(default)s)"
     parser.add_argument("--root", type=files.expand, default=ROOT, help=root_help)
     if settings := [word for word in argv[:split] if word.startswith("--config")]:
@@ -291,21 +293,6 @@ def execute_all(runs: list[Run], extra: list[str]) -> int:
     if failed:
         print(f"{failed} of {len(runs)} runs failed; the same command tries them again")
     return 1 if failed else 0
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    match = re.fullmatch(r"\d+(,\d+)*", text)
-    if not match or max(map(int, text.split(","))) > config_lib.MAX_SEED:
-        words = f"a list of seeds up to {config_lib.MAX_SEED:,}, such as 0,1,2"
-        raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
-    return tuple(sorted({int(seed) for seed in text.split(",")}))
-
-
-def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not int(match[1]) < int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 0 to N - 1")
-    return int(match[1]), int(match[2])
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ from experiments.tables import (
     recipe,
     scan_order,
 )
+from rnnae.config import MAX_SEED
 from rnnae.errors import ConfigError
 
 T = TypeVar("T")
@@ -154,6 +155,23 @@ def argument_parser(module: str, doc: str) -> argparse.ArgumentParser:
     sizes = "full, for an accelerator (the default), or cpu, for two cores"
     parser.add_argument("--size", choices=SIZES, default=SIZES[0], help=sizes)
     return parser
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """The seeds of a flag such as --seeds 0,1,2."""
+    match = re.fullmatch(r"\d+(,\d+)*", text)
+    if not match or max(map(int, text.split(","))) > MAX_SEED:
+        words = f"a list of seeds up to {MAX_SEED:,}, such as 0,1,2"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+    return tuple(sorted({int(seed) for seed in text.split(",")}))
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """(I, N) of a flag such as --shard 0/4."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not int(match[1]) < int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 0 to N - 1")
+    return int(match[1]), int(match[2])
 
 
 def load(name: str, size: str) -> Table:

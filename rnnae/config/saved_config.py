@@ -80,8 +80,9 @@ def read(path: Path) -> dict:
         digest = saved.pop(_DIGEST, None)
         if digest in (None, _digest(saved)):
             _check_sections(saved)
-            if saved["data"]["name"] == "folder":  # old runs split a folder by the seed of the run
-                saved["data"].setdefault("split_seed", saved["seed"])
+            data = saved.get("data", {})
+            if data.get("name") == "folder":  # old runs split a folder by the seed of the run
+                data.setdefault("split_seed", saved["seed"])
             return rename_old_keys(saved)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path) from error
