@@ -76,7 +76,7 @@ def test_two_processes_resume_bit_for_bit(tmp_path):
     assert codes == [0, 0], errors
 
     pair = start_two(tmp_path, two)
-    wait_for(pair[0], "valid")
+    wait_for(pair[0], "  valid (")
     pair[1].send_signal(signal.SIGTERM)
     codes, errors = wait_for_exit(pair)
     assert codes == [143, 143], errors
@@ -84,7 +84,7 @@ def test_two_processes_resume_bit_for_bit(tmp_path):
 
     for killed in (1, 0):
         pair = start_two(tmp_path, two)
-        wait_for(pair[0], "valid")
+        wait_for(pair[0], "  valid (")
         pair[killed].send_signal(signal.SIGKILL)
         codes, errors = wait_for_exit(pair)
         assert (codes[killed], codes[1 - killed]) == (-signal.SIGKILL, 6), errors

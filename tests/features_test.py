@@ -18,7 +18,7 @@ def prepared(tmp_path_factory):
     final = tmp_path_factory.mktemp("data") / "some" / "1.0.0"
     examples = [{"image": np.zeros((4, 4, 1), np.uint8)}] * 3
     feature = tfds_directory._tfds().features.Image(shape=(4, 4, 1))
-    tfds_directory._write(final, {"image": feature}, {"train": examples, "test": examples})
+    tfds_directory.write(final, {"image": feature}, {"train": examples, "test": examples})
     return final
 
 

@@ -17,6 +17,14 @@ from rnnae.training.train import train
 from tests import damage, runs
 
 
+@pytest.fixture(autouse=True)
+def _hangups_are_not_ignored():
+    """A command that was started by nohup ignores SIGHUP, and so would the tests."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
+
+
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("records")
@@ -30,7 +38,11 @@ def copied(directory, tmp_path):
 
 
 def config_of(workdir):
-    return saved_config.get_config(str(workdir / "config.json"))
+    config = saved_config.get_config(str(workdir / "config.json"))
+    # A saved config does not tell where the data are; it may come from somebody else.
+    record = json.loads((workdir / "config.json").read_text(encoding="utf-8"))["data"]
+    config.data.data_dir, config.data.source_dir = record["data_dir"], record["source_dir"]
+    return config
 
 
 def test_a_workdir_with_special_characters_is_continued_and_evaluated(directory, tmp_path):
@@ -191,6 +203,6 @@ def test_a_sample_of_all_damages_is_right_or_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_thousand_damages_are_right_or_refused(tmp_path):
-    _, wrong = damage.matrix(tmp_path, most=2000)
+def test_hundreds_of_damages_are_right_or_refused(tmp_path):
+    _, wrong = damage.matrix(tmp_path, most=200)
     assert not wrong

@@ -107,7 +107,7 @@ def check_features(path: Path) -> None:
     except FileNotFoundError:
         return  # TFDS says so itself
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path / _FEATURES} is damaged: remove {path}") from error
+        raise damaged(path, f"{_FEATURES}: {one_line(error)}") from error
     for name in sorted(classes):
         # Without a dot it is no class that could be imported, and TFDS refuses it.
         if "." in name and not _OF_TFDS.fullmatch(name):

@@ -155,13 +155,16 @@ class Checkpoints:
 
     def _directories(self, kind: str) -> list[int]:
         folder = self._root / kind
-        names = [p.name for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
+        # Also what is no directory, such as a link to itself: it is damage, and has to be said.
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         return sorted(int(name) for name in names if name.isdigit())
 
     def _describe(self, directory: Path, signature: dict[str, str]) -> None:
-        (directory / manifest.ARRAYS).write_text(json.dumps(signature, indent=1), "utf-8")
+        (directory / manifest.ARRAYS).write_text(json.dumps(signature, indent=1), encoding="utf-8")
         if self._config is not None:
-            (directory / files.CONFIG).write_text(saved_config.to_text(self._config), "utf-8")
+            (directory / files.CONFIG).write_text(
+                saved_config.to_text(self._config), encoding="utf-8"
+            )
 
     def _verify(self, kind: str, step: int) -> str | None:
         """Why the step cannot be trusted; None if it can."""
@@ -204,7 +207,7 @@ class Checkpoints:
 
     def _set_aside(self, kind: str, step: int) -> None:
         source = self._root / kind / str(step)
-        if not source.exists() or not distributed.is_primary():
+        if not os.path.lexists(source) or not distributed.is_primary():
             return
         target = files.free_path(self._root / "refused" / f"{kind}-{step}")
         target.parent.mkdir(parents=True, exist_ok=True)
