@@ -57,5 +57,5 @@ def test_a_description_names_versions_and_devices():
     ],
 )
 def test_the_processor_has_its_name_and_its_widest_vector_instructions(monkeypatch, text, expected):
-    monkeypatch.setattr(Path, "read_text", lambda path, encoding: text)
+    monkeypatch.setattr(Path, "read_text", lambda path, **_: text)
     assert provenance.processor() == expected
