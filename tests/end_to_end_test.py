@@ -133,19 +133,19 @@ def test_a_run_stopped_during_evaluations_resumes_bit_for_bit(
 ):
     config = runs.config(directory)
     scores = Evaluator.scores
-    for at, number in ((6, signal.SIGTERM), (12, signal.SIGINT)):
+    for nth, number, recorded in ((1, signal.SIGTERM, []), (2, signal.SIGINT, [6])):
+        starts = iter(range(1, 9))
 
-        def stopping(self, *args, number=number, **kwargs):
-            os.kill(os.getpid(), number)
+        def stopping(self, *args, nth=nth, number=number, starts=starts, **kwargs):
+            if next(starts) == nth:
+                os.kill(os.getpid(), number)
             return scores(self, *args, **kwargs)
 
         with monkeypatch.context() as patch:
             patch.setattr(Evaluator, "scores", stopping)
-            with pytest.raises(Stopped, match="during an evaluation|at once"):
+            with pytest.raises(Stopped, match="during an evaluation"):
                 train(config, tmp_path)
-        assert [r["step"] for r in read_metrics(tmp_path) if "valid/mse" in r] == list(
-            range(6, at, 6)
-        )
+        assert [r["step"] for r in read_metrics(tmp_path) if "valid/mse" in r] == recorded
     train(config, tmp_path)
     runs.assert_same(runs.outcome(tmp_path, config), unbroken)
 
