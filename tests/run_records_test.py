@@ -16,6 +16,8 @@ from rnnae.training import loop
 from rnnae.training.train import train
 from tests import damage, runs
 
+pytestmark = pytest.mark.slow  # about thirty short trainings
+
 
 @pytest.fixture(autouse=True)
 def _hangups_are_not_ignored():
