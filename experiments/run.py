@@ -39,7 +39,7 @@ ROOT = Path("runs/tables")
 # Signal received -> signal passed on to the training process. A closed terminal (SIGHUP) stops the
 # training in the same way as SIGTERM.
 _PASSED_ON = {n: n for n in (signal.SIGINT, signal.SIGTERM)} | {signal.SIGHUP: signal.SIGTERM}
-_LAST_FIGURE = Path(files.FIGURES) / "curves.png"
+_LAST_FIGURE = Path(files.FIGURES) / files.LAST_FIGURE
 _RECORDS = (files.CONFIG, files.METRICS, files.TIMING, files.STARTS)
 
 

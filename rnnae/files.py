@@ -31,6 +31,7 @@ MIXTURE = "mixture.npz"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 FIGURES = "pictures"
+LAST_FIGURE = "curves.png"  # in FIGURES, written last: when it is there, all figures are
 SAMPLES = "samples"
 
 STALE_SECONDS = 86_400.0  # temporary files older than this were left by a process that was killed

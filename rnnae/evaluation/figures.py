@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
+from rnnae import files
 from rnnae.data import pipeline
 from rnnae.data.images import ImageArray
 from rnnae.devices import signals
@@ -15,7 +16,6 @@ from rnnae.evaluation.mixture import digest
 from rnnae.evaluation.trained_run import TrainedRun, eval_subset
 from rnnae.models import Autoencoder
 
-LAST_FIGURE = "curves.png"  # written last: when it is there, all figures are
 MIXTURE_IMAGES = 50_000  # at most so many training images give the latents of the final mixture
 
 
@@ -57,7 +57,9 @@ def with_prior(run: TrainedRun, splits: pipeline.Splits, size: MixtureSize) -> T
 def write_figures(
     run: TrainedRun, images: ImageArray, records: Sequence[dict], directory: Path, where: str = ""
 ) -> None:
-    """Writes the figures of a run from held-out images and its metrics so far, `LAST_FIGURE` last.
+    """Writes the figures of a run from held-out images and its metrics so far.
+
+    `files.LAST_FIGURE` is written last.
 
     A signal stops it between two figures; `where` completes the message.
     """
@@ -68,7 +70,7 @@ def write_figures(
         write(run, images_NHWC, directory)
     if records:
         signals.check_single_process(where)
-        curves.loss_curves(directory / LAST_FIGURE, records)
+        curves.loss_curves(directory / files.LAST_FIGURE, records)
 
 
 def _generated(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:

@@ -114,7 +114,7 @@ def finish(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, fl
     Test metrics that were recorded before are returned and not measured again.
     """
     result = distributed.on_primary(lambda: _test_metrics(run.writer, step))
-    last = run.workdir / files.FIGURES / figures.LAST_FIGURE
+    last = run.workdir / files.FIGURES / files.LAST_FIGURE
     if result:
         means = {name.removeprefix("test/"): value for name, value in result.items()}
         run.log(f"already trained; test: {format_metrics(means)}")
