@@ -200,7 +200,7 @@ class TableFile:
     def _read_pictures(self) -> None:
         with Image.open(self._png) as image:
             sheet, layout = np.asarray(image.convert("RGB")), image.text.get(_LAYOUT, "[]")
-        for place in json.loads(layout):
+        for place in files.parse_json(layout):
             bottom = place["top"] + place["height"]
             picture = sheet[place["top"] : bottom, : place["width"]]
             self.pictures[slug(place["row"]), place["seed"]] = picture
@@ -266,7 +266,7 @@ def _to_json(value, levels: int, indent: str = "") -> str:
 
 def _read_json(path: Path) -> dict:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = files.read_json(path)
     except ValueError as error:
         raise _damaged(path) from error
     if not isinstance(content, dict):

@@ -188,7 +188,7 @@ def save_evaluation(run: Run, seconds: float) -> bool:
     Returns:
       False if the result beside the weights was made with other settings.
     """
-    result = json.loads((run.weights_dir / files.EVALUATION).read_text(encoding="utf-8"))
+    result = files.read_json(run.weights_dir / files.EVALUATION)
     settings, overrides = config_lib.flat({"eval": result["eval"]}), run.row.overrides
     if any(settings.get(key) != value for key, value in config_lib.flat(overrides).items()):
         return False

@@ -5,6 +5,7 @@ A reader, or a run that continues after a kill, sees either the old file or the 
 
 import contextlib
 import errno
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rnnae.errors import CheckpointError, ConfigError, one_line
 
@@ -73,6 +75,20 @@ def replace_file(path: str | Path, write: Callable[[Path], None]) -> None:
 def replace_text(path: str | Path, text: str) -> None:
     """`replace_file` with UTF-8 text."""
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def parse_json(text: str | bytes, **options: Any) -> Any:
+    """`json.loads`, which raises ValueError also for text that is nested too deeply."""
+    try:
+        return json.loads(text, **options)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises OSError if it cannot be read, ValueError if it is no JSON
+    in UTF-8."""
+    return parse_json(path.read_text(encoding="utf-8"))
 
 
 def free_path(path: Path) -> Path:

@@ -76,7 +76,7 @@ def read(path: Path) -> dict:
     older versions have no digest.
     """
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = files.read_json(path)
         digest = saved.pop(_DIGEST, None)
         if digest in (None, _digest(saved)):
             _check_sections(saved)
@@ -84,7 +84,7 @@ def read(path: Path) -> dict:
             if data.get("name") == "folder":  # old runs split a folder by the seed of the run
                 data.setdefault("split_seed", saved["seed"])
             return rename_old_keys(saved)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path) from error
     raise _damaged(path)
 

@@ -48,7 +48,7 @@ def of_files(paths: Iterable[Path], memory: Path) -> list[str]:
 
 def _recall(memory: Path) -> dict[str, _Entry]:
     try:
-        content = json.loads(memory.read_text(encoding="utf-8"))
+        content = files.read_json(memory)
         known = content["files"]
         return known if content["sha256"] == of_json(known) else {}
     except (OSError, ValueError, LookupError, TypeError):

@@ -73,7 +73,7 @@ def damage(directory: Path) -> str:
 def _read(directory: Path) -> dict[str, Any] | None:
     """The content of the manifest without its own digest; None if it is damaged or not there."""
     try:
-        content = json.loads((directory / NAME).read_text(encoding="utf-8"))
+        content = files.read_json(directory / NAME)
         digest = content.pop("sha256")
         return content if digest == digests.of_json(content) else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

@@ -7,7 +7,6 @@ any other TFDS directory in that format. This is the only file that imports tens
 
 import contextlib
 import io
-import json
 import os
 import re
 import tempfile
@@ -99,14 +98,14 @@ def check_features(path: Path) -> None:
                 classes.add(value if isinstance(value, str) else "")
             if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
                 with contextlib.suppress(ValueError):  # it only looks like JSON
-                    json.loads(value, object_pairs_hook=collect)
+                    files.parse_json(value, object_pairs_hook=collect)
 
     try:
         text = (path / _FEATURES).read_text(encoding="utf-8")
-        json.loads(text, object_pairs_hook=collect)
+        files.parse_json(text, object_pairs_hook=collect)
     except FileNotFoundError:
         return  # TFDS says so itself
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise damaged(path, f"{_FEATURES}: {one_line(error)}") from error
     for name in sorted(classes):
         # Without a dot it is no class that could be imported, and TFDS refuses it.
@@ -144,7 +143,7 @@ def is_prepared(path: Path) -> bool:
     Raises DataError for a directory that is damaged or has another format.
     """
     try:
-        info = json.loads((path / "dataset_info.json").read_text(encoding="utf-8"))
+        info = files.read_json(path / "dataset_info.json")
         file_format = info.get("fileFormat", "tfrecord")
     except (FileNotFoundError, NotADirectoryError):
         return False

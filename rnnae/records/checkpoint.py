@@ -183,7 +183,7 @@ class Checkpoints:
 
     def _read(self, kind: str, step: int, like: Any) -> Any:
         directory = self._root / kind / str(step)
-        saved = json.loads((directory / manifest.ARRAYS).read_text(encoding="utf-8"))
+        saved = files.read_json(directory / manifest.ARRAYS)
         expected = _signature(like)
         for name in sorted(saved.keys() | expected.keys()):
             if saved.get(name) != expected.get(name):

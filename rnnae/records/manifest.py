@@ -38,7 +38,7 @@ def why_refused(directory: Path, config: dict | None) -> str | None:
     except OSError as error:
         return f"{MANIFEST} cannot be read ({error.strerror})"
     try:
-        expected = json.loads(text)
+        expected = files.parse_json(text)
     except ValueError:  # not JSON, or not even text
         return f"{MANIFEST} is damaged"
     if not isinstance(expected, dict) or ARRAYS not in expected or len(expected) < 3:

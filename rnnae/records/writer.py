@@ -260,11 +260,11 @@ def _parse(path: Path) -> tuple[list[dict], list[int]]:
     *lines, torn = path.read_bytes().split(b"\n")
     for number, line in enumerate([*lines, torn] if torn else lines, start=1):
         try:
-            record = json.loads(line)
+            record = files.parse_json(line)
             if not isinstance(record, dict) or type(record["step"]) is not int:
                 raise ValueError("not a record")
             records.append(record)
-        except (ValueError, KeyError, RecursionError):
+        except (ValueError, KeyError):
             if number <= len(lines):
                 damaged.append(number)
     return records, damaged
