@@ -1,10 +1,13 @@
-"""Damages every kind of file of a run, and checks what is made of it. `python -m tests.damage 500`
+"""Damages every kind of file of a run and of a prepared data set, and checks what is made of it.
 
-Each input is one damage to one file or directory of a small run. Then the run is opened to continue
-it, to evaluate it, and to sample from it. Each of these must be right or be refused in one line:
+    python -m tests.damage 500
+
+Each input is one damage to one file or directory. Then a run is opened to continue it, to evaluate
+it, and to sample from it; a data set is opened to read its images. Each of these must be right or
+be refused in one line:
 
     right      the weights, latents and records are those of the run, or of an older step of it and
-               a line says so
+               a line says so; the images are those that were prepared
     refused    an error of rnnae or of the operating system, whose message is one line
     wrong      anything else
 
@@ -39,31 +42,71 @@ from tests import runs
 _FORMS = ("", "[]", "{}", '"x"', "null", "5", '{"model": 5}', "[" * 5000)
 
 
+class Prepared:
+    """A prepared folder, one of other images under the same name, and the images of the first."""
+
+    def __init__(self, directory: Path):
+        self.files, self.other = directory / "set", directory / "other_set"
+        self.config = runs.config(directory, data__data_dir=str(self.files))
+        self.images, memory = self._open(), _prepared_folder(self.files)
+        images = sorted((directory / "images").glob("*.png"))
+        contents = [path.read_bytes() for path in images]
+        for path, content in zip(images, contents[1:] + contents[:1], strict=True):
+            path.write_bytes(content)
+        self.config.data.data_dir = str(self.other)
+        assert self._open() != self.images
+        _prepared_folder(self.other).rename(self.other / memory.name)
+        for path, content in zip(images, contents, strict=True):
+            path.write_bytes(content)
+
+    @property
+    def actions(self) -> tuple[Callable[[Path], None], ...]:
+        return (self.open,)
+
+    def open(self, data_dir: Path) -> None:
+        """Opens the images as training does; AssertionError if they are others."""
+        self.config.data.data_dir = str(data_dir)
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert self._open() == self.images, "other images"
+
+    def _open(self) -> list[bytes]:
+        return [np.asarray(images[:]).tobytes() for images in build.load_splits(self.config)]
+
+
+def _prepared_folder(data_dir: Path) -> Path:
+    (prepared,) = data_dir.glob("folder_*")
+    return prepared
+
+
 class Trained:
     """A run, another one that differs by its seed, and what is right for the first."""
 
     def __init__(self, directory: Path):
-        self.run, self.other = directory / "run", directory / "other"
-        for seed, workdir in enumerate((self.run, self.other)):
+        self.files, self.other = directory / "run", directory / "other"
+        for seed, workdir in enumerate((self.files, self.other)):
             with contextlib.redirect_stdout(io.StringIO()):
                 train(runs.config(directory, seed=seed, train__tensorboard=False), workdir)
-        self.config = saved_config.get_config(str(self.run / files.CONFIG))
+        self.config = saved_config.get_config(str(self.files / files.CONFIG))
         model, (optimizer, _) = (
             build.build_model(self.config),
             build.build_optimizer(self.config, 1),
         )
         self.like = state.create(model, optimizer, model.image_shape, self.config.seed)
-        with Checkpoints(self.run) as checkpoints:
+        with Checkpoints(self.files) as checkpoints:
             latest, best = (checkpoints.restore(self.like, kind) for kind in ("latest", "best"))
             self.newest = int(latest.step)
-            shutil.copytree(self.run, directory / "older")
+            shutil.copytree(self.files, directory / "older")
             shutil.rmtree(directory / f"older/checkpoints/latest/{self.newest}")
         with Checkpoints(directory / "older") as checkpoints:
             older = checkpoints.restore(self.like)
         self.states = {int(s.step): _bytes(s) for s in (latest, best, older)}
         self.weights = {int(s.step): _bytes(s.ema) for s in (latest, best, older)}
-        self.latents = trained_run.load(self.run).sample_latents(4, seed=1)
-        self.metrics = read_metrics(self.run)
+        self.latents = trained_run.load(self.files).sample_latents(4, seed=1)
+        self.metrics = read_metrics(self.files)
+
+    @property
+    def actions(self) -> tuple[Callable[[Path], None], ...]:
+        return self.evaluate, self.sample, self.resume
 
     def resume(self, workdir: Path) -> None:
         """Opens the run as training does; AssertionError if the result is wrong."""
@@ -161,24 +204,24 @@ def outcome(action: Callable[[Path], None], workdir: Path) -> str:
 def matrix(directory: Path, most: int | None, seed: int = 0) -> tuple[collections.Counter, list]:
     """(count by result, the wrong ones) of at most `most` inputs, drawn at random."""
     generator = random.Random(seed)
-    trained = Trained(directory)
-    inside = sorted(p for p in trained.run.rglob("*") if ".lock" not in p.name)
     inputs = [
-        (path, name)
-        for path in inside
-        if not {"pictures", "tensorboard"} & {*path.relative_to(trained.run).parts}
+        (subject, path, name)
+        for subject in (Trained(directory), Prepared(directory))
+        for path in sorted(subject.files.rglob("*"))
+        if ".lock" not in path.name
+        and not {"pictures", "tensorboard"} & {*path.relative_to(subject.files).parts}
         for name in damages(path, path, generator)
     ]
     generator.shuffle(inputs)
     counts, wrong = collections.Counter(), []
-    for path, name in inputs[:most]:
-        relative = path.relative_to(trained.run)
-        for action in (trained.evaluate, trained.sample, trained.resume):
-            workdir = directory / "damaged"
-            shutil.rmtree(workdir, ignore_errors=True)
-            shutil.copytree(trained.run, workdir)
-            damages(workdir / relative, trained.other / relative, generator)[name]()
-            result = outcome(action, workdir)
+    for subject, path, name in inputs[:most]:
+        relative = path.relative_to(subject.files)
+        for action in subject.actions:
+            copy = directory / "damaged"
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(subject.files, copy)
+            damages(copy / relative, subject.other / relative, generator)[name]()
+            result = outcome(action, copy)
             counts[result if result in ("right", "refused") else "wrong"] += 1
             if result not in ("right", "refused"):
                 wrong.append(f"{relative}: {name}: {action.__name__}: {result}")

@@ -142,6 +142,19 @@ def test_images_over_a_background_are_another_set(tmp_path):
         folder_in(tmp_path, options=ReadOptions("blackish"))
 
 
+def test_a_copy_of_another_data_set_is_prepared_again(tmp_path, capsys):
+    make_images(tmp_path / "images")
+    path, _ = folder_in(tmp_path)
+    expected = read(path, "train")
+    Image.new("RGB", (9, 9)).save(tmp_path / "images" / "more.png")
+    other, _ = folder_in(tmp_path)
+    (tmp_path / "images" / "more.png").unlink()
+    shutil.rmtree(path)
+    shutil.copytree(other, path)
+    assert (read(folder_in(tmp_path)[0], "train") == expected).all()
+    assert f"it is a copy of the data set {other.parent.name})" in capsys.readouterr().out
+
+
 def flip(path, position):
     content = bytearray(path.read_bytes())
     content[position % len(content)] ^= 4

@@ -123,7 +123,7 @@ def _is_intact(path: Path) -> bool:
     written: it is not replaced.
     """
     if manifest.exists(path):
-        problem = manifest.damage(path)
+        problem = tfds_directory.problem(path)
         if problem:
             print(f"{path} is damaged ({problem}): it is prepared again", flush=True)
         return not problem

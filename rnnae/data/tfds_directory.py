@@ -132,9 +132,9 @@ def _builder(path: Path):
         raise damaged(path, one_line(error)) from error
 
 
-def damaged(path: Path, problem: str) -> DataError:
+def damaged(path: Path, reason: str) -> DataError:
     """The error for a prepared directory that cannot be prepared again."""
-    return DataError(f"{path} is damaged ({problem}): remove this folder and prepare it again")
+    return DataError(f"{path} is damaged ({reason}): remove this folder and prepare it again")
 
 
 def is_prepared(path: Path) -> bool:
@@ -142,19 +142,37 @@ def is_prepared(path: Path) -> bool:
 
     Raises DataError for a directory that is damaged or has another format.
     """
-    try:
-        info = files.read_json(path / "dataset_info.json")
-        file_format = info.get("fileFormat", "tfrecord")
-    except (FileNotFoundError, NotADirectoryError):
+    info = _read_info(path)
+    if info is None:
         return False
-    except (OSError, ValueError, AttributeError) as error:
-        raise damaged(path, f"dataset_info.json: {one_line(error)}") from error
+    file_format = info.get("fileFormat", "tfrecord")
     if file_format != "array_record":
         raise DataError(
             f"{path} is stored as {file_format}, which needs TensorFlow: "
             f"prepare it with file_format='array_record' or set another --config.data.data_dir"
         )
     return True
+
+
+def problem(path: Path) -> str:
+    """What is wrong with the TFDS directory `path`, which has a manifest; "" if nothing is."""
+    found = manifest.damage(path)
+    if not found and (name := (_read_info(path) or {}).get("name")) != path.parent.name:
+        found = f"it is a copy of the data set {name}"
+    return found
+
+
+def _read_info(path: Path) -> dict[str, Any] | None:
+    """The content of dataset_info.json; None if it is not there, DataError if it is damaged."""
+    try:
+        info = files.read_json(path / "dataset_info.json")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise damaged(path, f"dataset_info.json: {one_line(error)}") from error
+    if not isinstance(info, dict):
+        raise damaged(path, "dataset_info.json: it holds no object")
+    return info
 
 
 def features_of(dataset: Dataset) -> dict[str, Any]:
@@ -218,7 +236,7 @@ def write(
             builder.download_and_prepare(download_dir=temporary, download_config=config)
         manifest.write(Path(builder.data_dir), about)
         final.parent.mkdir(exist_ok=True)
-        if manifest.exists(final) and manifest.damage(final):
+        if manifest.exists(final) and problem(final):
             with contextlib.suppress(FileNotFoundError):  # another run has been quicker
                 os.rename(final, Path(temporary, "damaged"))
         try:
