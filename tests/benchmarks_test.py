@@ -67,6 +67,7 @@ def test_a_table_has_speeds_ratios_shares_and_failures(tmp_path):
     assert (tmp_path / "chart.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_a_contender_that_fails_does_not_stop_the_others():
     tiny = {"steps": 3, "width": 2, "batch": 2}
     targets = {"bad": ("peers_flax.nothing", tiny), "good": ("peers_flax.linear", tiny)}
@@ -75,6 +76,7 @@ def test_a_contender_that_fails_does_not_stop_the_others():
     assert len(results["good"]["seconds"]) == 1 and results["good"]["memory"] > 2**20
 
 
+@pytest.mark.slow
 def test_a_contender_that_is_killed_between_its_turns_does_not_stop_the_others(monkeypatch):
     tiny = {"steps": 3, "width": 2, "batch": 2}
     measure, calls = turns.Contender.measure, []

@@ -14,6 +14,7 @@ from rnnae.records.writer import read_metrics, read_starts
 from rnnae.training import loop
 from rnnae.training.train import train
 from tests import runs
+from tests.tiny import slow
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def stop_in_training(monkeypatch, step, number):
     "steps_per_call, stops",
     [
         (1, [(1, signal.SIGTERM), (7, signal.SIGINT)]),
-        (4, [(4, signal.SIGINT), (6, signal.SIGTERM)]),
+        slow(4, [(4, signal.SIGINT), (6, signal.SIGTERM)]),
     ],
     ids=["first step, second epoch", "mid-epoch, epoch end"],
 )

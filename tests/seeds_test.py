@@ -43,10 +43,12 @@ def separate(directory):
     return directory / "separate"
 
 
+@pytest.mark.slow
 def test_each_seed_writes_the_records_of_a_separate_run(together, separate):
     runs.assert_close(read_metrics(together / f"seed{SEEDS[1]}"), read_metrics(separate))
 
 
+@pytest.mark.slow
 def test_seeds_are_different_runs_that_share_the_time(together):
     first, second = (read_metrics(together / f"seed{seed}") for seed in SEEDS)
     assert first[0]["train/loss"] != second[0]["train/loss"]
@@ -106,6 +108,7 @@ def trained(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_seeds_at_different_steps_train_one_by_one(separate, tmp_path, trained, capsys):
     shutil.copytree(separate, tmp_path / f"seed{SEEDS[1]}")
     seeds.train_seeds(runs.config(tmp_path), tmp_path, SEEDS, together=True)

@@ -64,6 +64,7 @@ def test_one_batch_can_be_overfitted(name):
     assert 1 < means["kl"][-200:].mean() < 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "key, value",
     [

@@ -11,7 +11,7 @@ from rnnae.errors import ConfigError
 from rnnae.nn.cells import CELLS
 from rnnae.nn.sweeps import GridSweep
 from tests import tiny
-from tests.tiny import apply
+from tests.tiny import apply, slow
 
 LINEAR = ["min_gru", "min_lstm", "rg_lru", "lru"]
 GRID, WIDTH, INPUT = (4, 6), 4, 3
@@ -133,11 +133,11 @@ def test_a_segment_limits_the_context():
     "changes",
     [
         {},
-        {"cell": "lstm", "blocks": 1},
-        {"sweeps_above": "backward", "sweep_row": False},
-        {"sweeps_above": "none", "sweep_down": False},
-        {"segment": 2, "patch": 1, "likelihood__block": 1, "blocks": 1},
-        {"patch": 1, "likelihood__name": "bernoulli", "condition": "add", "blocks": 1},
+        slow({"cell": "lstm", "blocks": 1}),
+        slow({"sweeps_above": "backward", "sweep_row": False}),
+        slow({"sweeps_above": "none", "sweep_down": False}),
+        slow({"segment": 2, "patch": 1, "likelihood__block": 1, "blocks": 1}),
+        slow({"patch": 1, "likelihood__name": "bernoulli", "condition": "add", "blocks": 1}),
         {"patch": 1, "likelihood__name": "logistic_mixture", "blocks": 1},
     ],
 )

@@ -118,6 +118,7 @@ def test_a_table_has_a_title_a_question_and_a_protocol(name):
     assert all(isinstance(node, data) for node in tree.body), "a table contains only data"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, first, tolerance", [("cells", "LSTM", 0.02), ("depth", "1 layer", 0.03)]
 )

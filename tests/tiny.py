@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rnnae import build as rnnae_build
 from rnnae.config import default
@@ -16,6 +17,11 @@ _SMALL = {
     "sweep": {"width": 4, "blocks": 2, "encoder_blocks": 1, "token_latent_width": 2},
     "draw": {"width": 4, "steps": 3, "read_size": 2, "write_size": 3, "canvas": 3},
 }
+
+
+def slow(*values):
+    """A case of `pytest.mark.parametrize` that only runs with the slow tests."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def config(name="sequence", shape=SHAPE, **changes):
