@@ -89,10 +89,12 @@ def default(model: str = "sequence") -> ConfigDict:
     config.data.skip_bad_images = False  # leave out images of a folder that cannot be used
     config.data.max_megapixels = 200.0  # larger images of a folder are refused
     config.data.fingerprint = ""  # hash of the images, filled in by the run; leave it empty
+    config.data.class_names = ()  # names of the classes, filled in by the run; leave it empty
     config.data.batch_size = 256  # images per step, over all devices
     config.data.train_on_all = False  # also train on the validation images, and do not validate
     config.data.train_images = 0  # train on the first n images only; 0 = all
     config.data.in_memory_gib = 4.0  # splits larger than this are read from disk batch by batch
+    config.data.label_dropout = 0.1  # fraction of visits whose class is unknown (model.classes > 0)
     config.data.binarise = "none"  # dynamic: pixels ~ Bernoulli(intensity) at every visit
 
     config.model = ConfigDict(hyperparameters())

@@ -21,19 +21,26 @@ _MAY_CHANGE = (
 )
 
 
-def resolved(config: ConfigDict, image_shape: tuple[int, ...], fingerprint: str = "") -> ConfigDict:
-    """A copy of the config with the shape and the fingerprint of the images that were loaded."""
+def resolved(
+    config: ConfigDict,
+    image_shape: tuple[int, ...],
+    fingerprint: str = "",
+    class_names: tuple[str, ...] = (),
+) -> ConfigDict:
+    """A copy of the config with the shape, the fingerprint and the classes of the images that were
+    loaded."""
     config = config.copy_and_resolve_references()
     config.data.shape, config.data.fingerprint = tuple(image_shape), fingerprint
+    config.data.class_names = tuple(class_names)
     return config
 
 
 def changes(old: dict, new: dict) -> list[tuple[str, object, object]]:
     """(key, old value, new value) of every difference that makes `new` another run than `old`."""
     old, new = flat(old), flat(new)
-    # A key that the old version did not have was at its default; images had no fingerprint then.
+    # A key that the old version did not have was at its default; the run itself fills in these two.
     before = flat(default(old["model.name"]).to_dict())
-    before |= {"data.fingerprint": new["data.fingerprint"]} | old
+    before |= {key: new[key] for key in ("data.fingerprint", "data.class_names")} | old
     return [
         (key, before.get(key), new.get(key))
         for key in sorted(before.keys() | new.keys())

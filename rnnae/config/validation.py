@@ -123,6 +123,7 @@ def check(config: ConfigDict) -> None:
             values = get(path)
             for value in (values,) if isinstance(values, str) else values:
                 check_choice(choices, f"config.{path}", value)
+    require(0 <= config.data.label_dropout <= 1, "data.label_dropout", "from 0 to 1")
     words = f"from 0 to {MAX_SEED:,}"
     for path in ("seed", "data.split_seed"):
         require(is_seed(get(path)), path, words)

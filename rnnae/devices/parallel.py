@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rnnae.errors import ConfigError, ProcessError
 from rnnae.state import TrainState
+from rnnae.types import Batch
 
 _AXIS = "data"
 
@@ -53,10 +54,12 @@ def check_batch(size: int, devices: Sequence[jax.Device]) -> None:
 
 
 def train_call(step: Callable, devices: Sequence[jax.Device]) -> Callable:
-    """K training steps as one program: (state, images_NKBHWC) -> (state, metrics stacked over K).
-    The images of several seeds that train together have one more axis: images_NKSBHWC.
+    """K training steps as one program: (state, batches) -> (state, metrics stacked over K).
 
-    `step(state, image_BHWC, positions_B, average)` is one pure step on one shard. `positions_B` are
+    `batches` is a Batch with the axes N and K before B, for N devices; those of several seeds that
+    train together have the axes N, K and S.
+
+    `step(state, batch, positions_B, average)` is one pure step on one shard. `positions_B` are
     the positions of its examples in the global batch, so that the random numbers of an example do
     not depend on the number of devices. `average` takes the mean over devices. The state is
     donated.
@@ -65,11 +68,11 @@ def train_call(step: Callable, devices: Sequence[jax.Device]) -> Callable:
     def average(tree):
         return jax.lax.pmean(tree, _AXIS)
 
-    def call(state: TrainState, images: jax.Array):
-        shard = images.shape[-4]
+    def call(state: TrainState, batches: Batch):
+        shard = batches.label_B.shape[-1]
         positions_B = jax.lax.axis_index(_AXIS) * shard + jnp.arange(shard)
         return jax.lax.scan(
-            lambda state, image: step(state, image, positions_B, average), state, images
+            lambda state, batch: step(state, batch, positions_B, average), state, batches
         )
 
     return jax.pmap(
@@ -98,17 +101,21 @@ def replicate(train_state: TrainState, devices: Sequence[jax.Device]) -> TrainSt
     return jax.tree.map(put, train_state)
 
 
-def shard_batches(images: np.ndarray, devices: Sequence[jax.Device]) -> jax.Array:
-    """Puts this process's slice of K batches, (K, B, H, W, C), on its devices.
+def shard_batches(batches: Batch, devices: Sequence[jax.Device]) -> Batch:
+    """Puts this process's slice of K batches, with the axes K and B, on its devices.
 
-    The result is the global array (N, K, B / N, H, W, C) for N devices in all. Consecutive examples
-    stay together. There may be more axes before B.
+    The result has the axes N, K and B / N for N devices in all. Consecutive examples stay together.
+    There may be more axes before B.
     """
-    *before, size, height, width, channels = images.shape
+    axis = batches.label_B.ndim - 1
     own = len(devices) // jax.process_count()
-    shards = images.reshape(*before, own, size // own, height, width, channels)
     sharding = _sharding(devices, PartitionSpec(_AXIS))
-    return jax.make_array_from_process_local_data(sharding, np.moveaxis(shards, len(before), 0))
+
+    def shard(x):
+        shards = x.reshape(*x.shape[:axis], own, x.shape[axis] // own, *x.shape[axis + 1 :])
+        return jax.make_array_from_process_local_data(sharding, np.moveaxis(shards, axis, 0))
+
+    return jax.tree.map(shard, batches)
 
 
 def map_examples(function: Callable, devices: Sequence[jax.Device]) -> Callable:

@@ -60,41 +60,79 @@ class Evaluator:
             functools.partial(_add_weights, model, limit), devices
         )
 
-    def __call__(self, params: Any, images: ImageArray, *, full: bool = False) -> Report:
-        """The metrics of a split.
+    def __call__(
+        self,
+        params: Any,
+        images: ImageArray,
+        label_N: np.ndarray | None = None,
+        *,
+        full: bool = False,
+    ) -> Report:
+        """The metrics of a split. A conditional model is given the labels of its images.
 
         `loss` is the negative ELBO, or the exact negative log-likelihood of a model without a
         latent, in nats. The image metrics compare an image in [0, 1] with the one that is decoded
         from its mean latent, without the true pixels: the mean image, or a sample if the mean has
         no closed form. `full` averages over all of `config.eval.seeds` instead of the first only,
-        and adds the importance-weighted estimate with its standard error over images.
+        and adds the importance-weighted estimate with its standard error over images. For a
+        conditional model it also adds the likelihood of the image alone, and the accuracy of Bayes'
+        rule (`class_metrics`).
         """
         seeds = self._eval.seeds if full else self._eval.seeds[:1]
         samples = self._eval.importance_samples if full else 0
         all_scores = []
         for seed in seeds:
             held_out = binarisation.evaluation_images(images, self._binarise, seed)
-            all_scores.append(self.scores(params, held_out, seed=seed, samples=samples))
+            scores = self.scores(params, held_out, label_N, seed=seed, samples=samples)
+            if full and self.model.classes and self.model.has_prior:
+                by_class = self._scores_by_class(params, held_out, seed, samples)
+                scores.per_image.update(class_metrics(by_class, label_N))
+            all_scores.append(scores)
         protocol = binarisation.protocol(images, self._binarise)
         kl_T = np.mean([scores.kl_T for scores in all_scores], axis=0)
         return Report(self._named(all_scores, seeds, protocol, samples), kl_T)
 
-    def scores(self, params: Any, images: ImageArray, *, seed: int = 0, samples: int = 0) -> Scores:
+    def _scores_by_class(
+        self, params: Any, images: ImageArray, seed: int, samples: int
+    ) -> dict[int, np.ndarray]:
+        """The negative log-likelihood of each image given each class, and -1 for no class: exact,
+        or the estimate from importance samples, or the bound if there are none."""
+        found = {}
+        for label in (-1, *range(self.model.classes)):
+            label_N = np.full(len(images), label, np.int32)
+            per_image = self.scores(params, images, label_N, seed=seed, samples=samples).per_image
+            found[label] = per_image.get("nll", per_image["loss"])
+        return found
+
+    def scores(
+        self,
+        params: Any,
+        images: ImageArray,
+        label_N: np.ndarray | None = None,
+        *,
+        seed: int = 0,
+        samples: int = 0,
+    ) -> Scores:
         """Scores of images without further binarisation, with `samples` importance samples
         (0: none)."""
+        if label_N is None:
+            label_N = np.full(len(images), -1, np.int32)
         parts = []
         variational = self.model.latent.variational
         for image_BHWC, position_B in pipeline.padded_batches(images, self._size):
             signals.check("during an evaluation")
             mask_B = position_B < len(images)
-            part = self._pass((params, np.int32(seed)), (image_BHWC, position_B))
+            # The padding repeats the last label.
+            label_B = label_N[np.minimum(position_B, len(images) - 1)]
+            examples = (image_BHWC, position_B, label_B)
+            part = self._pass((params, np.int32(seed)), examples)
             if samples and variational:
                 total_B = np.full(self._size, -np.inf, np.float32)
                 for start in range(0, samples, _CHUNK):
                     signals.check("during an evaluation")
                     ks = np.arange(start, start + _CHUNK, dtype=np.int32)
                     shared = (params, np.int32(seed), ks, np.int32(samples))
-                    total_B = self._add_weights(shared, (image_BHWC, position_B, total_B))
+                    total_B = self._add_weights(shared, (*examples, total_B))
                 part["nll"] = math.log(samples) - total_B
             parts.append({name: value_B[mask_B] for name, value_B in part.items()})
         per_image = {

@@ -20,11 +20,13 @@ from rnnae.files import replace_file
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """M Gaussians over Z dimensions with full covariances."""
+    """M Gaussians over Z dimensions with full covariances. Those of a mixture that was fitted to
+    each class belong to a class each."""
 
     weights_M: np.ndarray
     means_MZ: np.ndarray
     factors_MZZ: np.ndarray  # lower Cholesky factors of the covariances
+    label_M: np.ndarray | None = None  # class of each component
 
     @classmethod
     def fit(cls, latents_NZ: np.ndarray, components: int, seed: int) -> "Mixture":
@@ -55,13 +57,51 @@ class Mixture:
         weights = model.weights_.astype(np.float64)
         return cls(weights / weights.sum(), model.means_ * scale_Z, factors * scale_Z[:, None])
 
-    def sample(self, count: int, seed: int) -> np.ndarray:
-        """`count` latents, float32 (count, Z), a function of the seed."""
+    @classmethod
+    def fit_classes(
+        cls, latents_NZ: np.ndarray, label_N: np.ndarray, components: int, seed: int
+    ) -> "Mixture":
+        """A mixture fitted to the latents of each class, with an equal share of `components` each.
+        A class has the weight of its share of the latents; unknown labels (-1) are left out."""
+        labels, counts = np.unique(label_N[label_N >= 0], return_counts=True)
+        each = max(1, components // len(labels))
+        parts = [cls.fit(latents_NZ[label_N == label], each, seed) for label in labels]
+        shares = counts / counts.sum()
+        return cls(
+            np.concatenate([n * part.weights_M for n, part in zip(shares, parts, strict=True)]),
+            np.concatenate([part.means_MZ for part in parts]),
+            np.concatenate([part.factors_MZZ for part in parts]),
+            np.repeat(labels, [len(part.weights_M) for part in parts]),
+        )
+
+    def sample(
+        self,
+        count: int,
+        seed: int,
+        label_N: np.ndarray | None = None,
+        temperature: float = 1.0,
+    ) -> np.ndarray:
+        """`count` latents, float32 (count, Z), a function of the arguments.
+
+        `label_N` is the class of each, -1 for any; it needs a mixture that was fitted to classes.
+        `temperature` scales the distance of a latent from the mean of its component.
+        """
         generator = np.random.Generator(np.random.Philox(key=[seed, 0]))
-        chosen = generator.choice(len(self.weights_M), count, p=self.weights_M)
+        if label_N is None:
+            chosen = generator.choice(len(self.weights_M), count, p=self.weights_M)
+        else:
+            chosen = self._components_of(label_N, generator.random(count))
         noise_NZ = generator.standard_normal((count, self.means_MZ.shape[1]))
+        if temperature != 1:
+            noise_NZ *= temperature
         offsets_NZ = np.einsum("nij,nj->ni", self.factors_MZZ[chosen], noise_NZ)
         return (self.means_MZ[chosen] + offsets_NZ).astype(np.float32)
+
+    def _components_of(self, label_N: np.ndarray, uniform_N: np.ndarray) -> np.ndarray:
+        """A component of each class, chosen by its weight within the class."""
+        possible_NM = (self.label_M == label_N[:, None]) | (label_N < 0)[:, None]
+        cumulative_NM = np.cumsum(possible_NM * self.weights_M, axis=1)
+        return np.argmax(cumulative_NM > uniform_N[:, None] * cumulative_NM[:, -1:], axis=1)
 
     def log_prob(self, latents_NZ: np.ndarray) -> np.ndarray:
         """Log-density of each latent in nats, (N,)."""
@@ -78,7 +118,8 @@ class Mixture:
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:
-                np.savez(file, step=step, weights=weights, **dataclasses.asdict(self))
+                arrays = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+                np.savez(file, step=step, weights=weights, **arrays)
 
         replace_file(path, write)
 
@@ -108,6 +149,8 @@ class Mixture:
         shapes = self.weights_M.shape, self.factors_MZZ.shape
         if shapes != ((count,), (count, size, size)) or not abs(self.weights_M.sum() - 1) < 1e-6:
             raise ValueError("these are not the arrays of a mixture")
+        if self.label_M is not None and self.label_M.shape != (count,):
+            raise ValueError("these are not the classes of its components")
         if not all(np.isfinite(x).all() for x in (self.means_MZ, self.factors_MZZ)):
             raise ValueError("some numbers are not finite")
 

@@ -11,20 +11,21 @@ import jax
 import numpy as np
 
 from rnnae.data import pipeline
-from rnnae.data.images import ImageArray
 from rnnae.devices import distributed, memory, parallel, signals
 from rnnae.errors import TRAIN_ANEW, NonFiniteError
 from rnnae.records.writer import Writer
 from rnnae.state import TrainState
 from rnnae.training.progress import Progress, Reading
 from rnnae.training.schedule import Schedule
+from rnnae.types import Batch
 
 
-def batches(images: ImageArray, schedule: Schedule, step: int, seed: int) -> Iterator[np.ndarray]:
-    """This process's slice of the batches of each program call from `step` on, uint8
-    (K, B, H, W, C)."""
+def batches(splits: pipeline.Splits, schedule: Schedule, step: int, seed: int) -> Iterator[Batch]:
+    """This process's slice of the training batches of each program call from `step` on, with the
+    axes K and B."""
     return pipeline.stream(
-        images,
+        splits.train,
+        splits.labels.train,
         schedule.calls(step),
         seed=seed,
         batch_size=schedule.batch_size,
@@ -36,7 +37,7 @@ def updates(
     step: int,
     train_state: TrainState,
     call: Callable,
-    batches: Iterator[np.ndarray],
+    batches: Iterator[Batch],
     devices: Sequence[jax.Device],
     sync: "SyncPolicy",
     meter: "ThroughputMeter",
@@ -54,9 +55,9 @@ def updates(
         progress.update(meter.read(*unread.pop(0)))
 
     meter.start()
-    for images in batches:
-        count = len(images)
-        shards = parallel.shard_batches(images, devices)
+    for call_batches in batches:
+        count = len(call_batches.label_B)
+        shards = parallel.shard_batches(call_batches, devices)
         if count not in programs:  # calls at the ends of epochs and of the run may be shorter
             # Finish earlier calls first: their time must not be excluded as compilation time.
             while unread:

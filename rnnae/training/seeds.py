@@ -22,6 +22,7 @@ from rnnae.training.progress import Reading
 from rnnae.training.schedule import Schedule
 from rnnae.training.step import make_train_step
 from rnnae.training.train import agree_on_devices, load_data, make_progress, open_run, train
+from rnnae.types import Batch
 
 
 def train_seeds(
@@ -119,23 +120,25 @@ def train_together(
 
 
 def vmap_over_seeds(train_step: Callable) -> Callable:
-    """`train_step` of one seed -> that of S seeds: states and images have an axis of seeds."""
+    """`train_step` of one seed -> that of S seeds: states and batches have an axis of seeds."""
 
-    def steps(train_state, image_SBHWC, positions_B, average):
-        def one_seed(own, image_BHWC):
-            return train_step(own, image_BHWC, positions_B, average)
+    def steps(train_state, batches, positions_B, average):
+        def one_seed(own, batch):
+            return train_step(own, batch, positions_B, average)
 
-        return jax.vmap(one_seed)(train_state, image_SBHWC)
+        return jax.vmap(one_seed)(train_state, batches)
 
     return steps
 
 
 def _stacked_batches(
     runs: Sequence[milestones.TrainingRun], schedule: Schedule, step: int
-) -> Iterator[np.ndarray]:
-    """uint8 (K, S, B, H, W, C) for each call from `step` on: each seed has its own data order."""
-    streams = [batches(run.splits.train, schedule, step, run.config.seed) for run in runs]
-    return (np.stack(images, axis=1) for images in zip(*streams, strict=True))
+) -> Iterator[Batch]:
+    """Batches with the axes K, S and B for each call from `step` on: each seed has its own data
+    order."""
+    streams = [batches(run.splits, schedule, step, run.config.seed) for run in runs]
+    for of_seeds in zip(*streams, strict=True):
+        yield Batch(*(np.stack(parts, axis=1) for parts in zip(*of_seeds, strict=True)))
 
 
 class SeedMeters:

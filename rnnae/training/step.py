@@ -13,11 +13,14 @@ from rnnae import build, objective, rng, state
 from rnnae.data import binarisation
 from rnnae.devices import microbatch as microbatch_lib
 from rnnae.state import TrainState
+from rnnae.types import Batch
+
+_LABEL_STREAM = 0x6C61  # names the random numbers that drop labels
 
 
 def train_step(
     train_state: TrainState,
-    image_BHWC: jax.Array,
+    batch: Batch,
     positions_B: jax.Array,
     average: Callable,
     *,
@@ -26,28 +29,34 @@ def train_step(
     learning_rate: optax.Schedule,
     ema_decay: float,
     binarise: str,
+    label_dropout: float,
     kl_weight: Callable[[jax.Array], jax.Array],
     free_bits: float,
     microbatch: int,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update from one device's shard of a batch: (new state, metrics of the step).
 
-    `image_BHWC` is uint8; `positions_B` are the positions of the images in the global batch, and
-    `average` is the mean over devices (see `parallel.train_call`). At most `microbatch` images go
-    through the model at a time; 0 means all.
+    `positions_B` are the positions of the images in the global batch, and `average` is the mean
+    over devices (see `parallel.train_call`). A conditional model sees the label of each image
+    except in a fraction `label_dropout` of the visits, in which the class is unknown. At most
+    `microbatch` images go through the model at a time; 0 means all.
     """
-    x_BHWC = binarisation.to_unit(image_BHWC)
+    x_BHWC = binarisation.to_unit(batch.image_BHWC)
     step_key = jax.random.fold_in(train_state.key, train_state.step)
-    pixels_key_B, latent_key_B = rng.split(rng.example_keys(step_key, positions_B))
+    key_B = rng.example_keys(step_key, positions_B)
+    pixels_key_B, latent_key_B = rng.split(key_B)
     if binarise == "dynamic":
         x_BHWC = binarisation.binarise(x_BHWC, pixels_key_B)
+    examples = (x_BHWC, latent_key_B)
+    if model.classes:
+        examples += (drop_labels(batch.label_B, key_B, label_dropout),)
     weight = kl_weight(train_state.step)
 
     def terms(params, part):
         return model.apply({"params": params}, *part)
 
     def mean(function):
-        return average(microbatch_lib.mean(function, (x_BHWC, latent_key_B), microbatch))
+        return average(microbatch_lib.mean(function, examples, microbatch))
 
     # Free bits compare with the KL over the whole batch. That takes one more forward pass, of which
     # the compiler drops whatever only the reconstruction needs.
@@ -78,6 +87,14 @@ def train_step(
     return new_state, metrics
 
 
+def drop_labels(label_B: jax.Array, key_B: jax.Array, fraction: float) -> jax.Array:
+    """The labels, of which each is replaced by -1 (unknown) with probability `fraction`."""
+    # `rng.split` gives the other keys of an example, which are not among those of `fold_in`.
+    key_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, _LABEL_STREAM)
+    dropped_B = jax.vmap(lambda key: jax.random.bernoulli(key, fraction))(key_B)
+    return jnp.where(dropped_B, -1, label_B)
+
+
 def make_train_step(
     config: ml_collections.ConfigDict,
     optimizer: optax.GradientTransformation,
@@ -97,6 +114,7 @@ def make_train_step(
         learning_rate=learning_rate,
         ema_decay=config.optim.ema,
         binarise=config.data.binarise,
+        label_dropout=config.data.label_dropout,
         kl_weight=kl_weight,
         free_bits=config.objective.free_bits,
         microbatch=microbatch_lib.limit(config.cpu_microbatch, device),

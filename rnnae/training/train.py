@@ -63,7 +63,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
             step,
             train_state,
             parallel.train_call(train_step, devices),
-            batches(splits.train, schedule, step, config.seed),
+            batches(splits, schedule, step, config.seed),
             devices,
             SyncPolicy(schedule, config.train.checkpoint_every_seconds),
             ThroughputMeter(schedule, run.writer),

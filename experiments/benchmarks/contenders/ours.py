@@ -21,6 +21,7 @@ from rnnae.nn.matmul import MATMUL_DTYPES, Dense
 from rnnae.nn.recurrence import Stack
 from rnnae.nn.sweeps import GridSweep
 from rnnae.training.step import make_train_step
+from rnnae.types import Batch
 
 VERSIONS = {name: importlib.metadata.version(name) for name in ("jax", "flax")}
 _STEPS = 4  # training steps per program call, as in a run
@@ -226,7 +227,8 @@ def _calls(
 ) -> Program:
     """Training calls of K steps each over all devices, as in a run."""
     call = parallel.train_call(step, devices)
-    shards = parallel.shard_batches(images_KBHWC, devices)
+    unlabelled = np.full(images_KBHWC.shape[:2], -1, np.int32)
+    shards = parallel.shard_batches(Batch(images_KBHWC, unlabelled), devices)
 
     def run(steps: int) -> None:
         nonlocal train_state
