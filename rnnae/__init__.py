@@ -10,7 +10,7 @@ The order below is the import order: a file imports only files above it, also wi
 `tests/imports_test.py` reads this list and enforces it.
 
     errors                   errors that a user can act on, their exit codes and wording
-    types                    letters of axes in names; Terms
+    types                    letters of axes in names; Batch, Terms
     command                  streams, signals and exit codes of a command
     console                  the console of everything that rich prints
     files                    names of a run's files, ~, atomic replacement, the lock of a directory

@@ -23,13 +23,15 @@ from rnnae.training.schedule import Schedule
 def batches(images: ImageArray, schedule: Schedule, step: int, seed: int) -> Iterator[np.ndarray]:
     """This process's slice of the batches of each program call from `step` on, uint8
     (K, B, H, W, C)."""
-    return pipeline.stream(
+    stream = pipeline.stream(
         images,
+        None,
         schedule.calls(step),
         seed=seed,
         batch_size=schedule.batch_size,
         local_slice=distributed.local_slice(schedule.batch_size),
     )
+    return (batch.image_BHWC for batch in stream)
 
 
 def updates(
