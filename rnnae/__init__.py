@@ -10,7 +10,7 @@ The order below is the import order: a file imports only files above it, also wi
 `tests/imports_test.py` reads this list and enforces it.
 
     errors                   errors that a user can act on, their exit codes and wording
-    types                    letters of axes in names; Terms
+    types                    letters of axes in names; Batch, Terms
     command                  streams, signals and exit codes of a command
     console                  the console of everything that rich prints
     files                    names of a run's files, ~, atomic replacement, the lock of a directory
@@ -21,6 +21,7 @@ The order below is the import order: a file imports only files above it, also wi
     config/resume            what may change when a run continues
     config/options           options that the chosen likelihood or latent does not have
     config/saved_config      the config that a run saves
+    config/config_file       errors about a config file, on one line
     config/reference         the text of --helpfull
     data/sources             published files: finding, downloading, verifying
     data/parsers             formats of published files
@@ -79,6 +80,8 @@ The order below is the import order: a file imports only files above it, also wi
     evaluation/evaluate      every image of a split once; the only source of reported numbers
     evaluation/flops         arithmetic of a model
     evaluation/mixture       density over the latents, fitted after training
+    evaluation/labels        the class that a user asks for
+    evaluation/batched       a method of a model for any number of examples
     evaluation/trained_run   TrainedRun: encode, decode, sample, complete
     evaluation/image_grids   grids of images as PNG and GIF
     evaluation/curves        plots of a run

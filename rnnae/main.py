@@ -3,7 +3,8 @@
     python -m rnnae.main --config configs/mnist.py                     train, or continue
     python -m rnnae.main --config configs/mnist.py --config.model.width=256 --workdir runs/wide
     python -m rnnae.main --mode evaluate --workdir runs/mnist          validation and test metrics
-    python -m rnnae.main --mode sample --workdir runs/mnist            new images
+    python -m rnnae.main --mode sample --workdir runs/mnist            new images and figures
+    python -m rnnae.main --mode sample --workdir runs/mnist --label 7 --count 64 --out sevens.png
     python -m rnnae.main --config configs/mnist_vae.py --seeds=0,1,2   a run for each seed
 
 The same command in the same workdir continues a stopped run. Without --config, the modes evaluate
@@ -39,8 +40,8 @@ from ml_collections import ConfigDict, config_flags
 
 from rnnae import command, files
 from rnnae import config as config_lib
-from rnnae.config import reference, saved_config
-from rnnae.errors import ConfigError, RnnaeError, did_you_mean, one_line
+from rnnae.config import config_file, reference, saved_config
+from rnnae.errors import ConfigError, did_you_mean, one_line
 
 _MODES = ("train", "evaluate", "sample")
 
@@ -56,8 +57,25 @@ _WORKDIR = flags.DEFINE_string(
 )
 _MODE = flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
 _OUT = flags.DEFINE_string(
-    "out", None, "File for the numbers of --mode evaluate. Default: WORKDIR/evaluation.json."
+    "out",
+    None,
+    "File for the numbers of --mode evaluate (default: WORKDIR/evaluation.json), or .png or .npy "
+    "file for the new images of --mode sample (default: WORKDIR/samples, with all figures).",
 )
+_LABEL = flags.DEFINE_string(
+    "label", None, "Class of the new images of --mode sample, by name or by number. Default: any."
+)
+_COUNT = flags.DEFINE_integer("count", 64, "Number of new images.", lower_bound=1)
+_DRAW_SEED = flags.DEFINE_integer(
+    "draw_seed", None, "Seed of the new images. Default: the seed of the run."
+)
+_TEMPERATURE = flags.DEFINE_float(
+    "temperature", 1.0, "Below 1, new images are drawn from a sharper distribution.", lower_bound=0
+)
+_GUIDANCE = flags.DEFINE_float(
+    "guidance", 0.0, "Above 0, new images resemble their class more than the model's do."
+)
+_OF_SAMPLE = (_LABEL, _COUNT, _DRAW_SEED, _TEMPERATURE, _GUIDANCE)
 _SEEDS = flags.DEFINE_list(
     "seeds", None, "Seeds, as 0,1,2: train a run with each, in WORKDIR/seed0 and so on."
 )
@@ -114,21 +132,32 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
         config_lib.check(config)
     except flags.Error as error:
         if "whilst parsing config file" in str(error):  # so ml_collections wraps a TypeError
-            raise ConfigError(_explain_config(_inside(path, error), path)) from error
+            raise ConfigError(config_file.explain(config_file.inside(path, error), path)) from error
         raise ConfigError(_explain_flag(error)) from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a config file is a program, and may raise anything
-        raise ConfigError(_explain_config(error, path)) from error
+        raise ConfigError(config_file.explain(error, path)) from error
     if len(rest) > 1:
         raise ConfigError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
     _check_seeds(_MODE.value, _SEEDS.value)
-    if _OUT.value and _MODE.value != "evaluate":
-        raise ConfigError("--out is for --mode evaluate")
+    _check_mode_flags(_MODE.value)
     workdir = files.expand(_WORKDIR.value or Path("runs") / path.stem)
     if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"--workdir={workdir} is a file, not a directory")
     return _MODE.value, config, workdir
+
+
+def _check_mode_flags(mode: str) -> None:
+    """ConfigError for a flag that the mode has no use for."""
+    if _OUT.value and mode == "train":
+        raise ConfigError("--out is for --mode evaluate and --mode sample")
+    if mode != "sample":
+        for flag in _OF_SAMPLE:
+            if flag.value != flag.default:
+                raise ConfigError(f"--{flag.name} is for --mode sample, which draws new images")
+    elif _OUT.value and Path(_OUT.value).suffix not in (".png", ".npy"):
+        raise ConfigError(f"--out={_OUT.value} must end in .png or .npy")
 
 
 def _check_seeds(mode: str, seeds: list[str] | None) -> None:
@@ -181,40 +210,6 @@ def _explain_flag(error: Exception) -> str:
     return f"there is no flag --{name}{did_you_mean('--{}'.format, name, known)}"
 
 
-def _explain_config(error: BaseException, path: Path) -> str:
-    """An error of ml_collections about a key, or of the config file, on one line."""
-    text = one_line(error)
-    unknown = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', text)
-    if unknown:
-        return f"the config has no key {unknown[2]!r}; did you mean {unknown[1]!r}?"
-    line = _line_in(path, error)
-    where = f"line {line}: " if line else ""
-    if isinstance(error, RnnaeError):
-        return f"{path}, {where}{text}" if line else str(error)
-    name = type(error).__name__
-    text = text if text == name else f"{name}: {text}"
-    return f"cannot make a config of {path} and the flags: {where}{text}"
-
-
-def _inside(path: Path, error: BaseException) -> BaseException:
-    """The error of the chain that ends in `error` which arose in the config file, if one did."""
-    own = error
-    while own is not None and not _line_in(path, own):
-        own = own.__context__
-    return own or error
-
-
-def _line_in(path: Path, error: BaseException) -> int | None:
-    """The line of the config file where the error arose, or which called what raised it."""
-    own = path.resolve()
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == own:
-        return error.lineno
-    # After a RecursionError the stack is long, and its beginning is enough.
-    frames = traceback.extract_tb(error.__traceback__, limit=100)
-    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == own]
-    return lines[-1] if lines and own != Path(saved_config.__file__) else None
-
-
 def run(mode: str, config: ConfigDict, workdir: Path) -> None:
     """Runs a mode. Its imports are slow, and come only after the flags have been checked."""
     command.check_address_space()
@@ -251,7 +246,8 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
         if mode == "evaluate":
             modes.evaluate(config, workdir, _OUT.value)
         else:
-            modes.sample(config, workdir)
+            flags_of_images = (flag.value for flag in _OF_SAMPLE)
+            modes.sample(config, workdir, modes.NewImages(*flags_of_images), _OUT.value)
 
 
 def main(argv: list[str] | None = None) -> int:

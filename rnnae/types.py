@@ -22,6 +22,16 @@ from typing import NamedTuple
 import jax
 
 
+class Batch(NamedTuple):
+    """Images and the classes that they belong to; other axes may come before B.
+
+    A label is the index of a class, from 0. It is -1 where the class is not known, as in TFDS.
+    """
+
+    image_BHWC: jax.Array  # uint8
+    label_B: jax.Array  # int32
+
+
 class Terms(NamedTuple):
     """The terms of the objective for each example, at one draw of its latent; unreduced, in nats.
 

@@ -70,7 +70,7 @@ class Prepared:
             assert self._open() == self.images, "other images"
 
     def _open(self) -> list[bytes]:
-        return [np.asarray(images[:]).tobytes() for images in build.load_splits(self.config)]
+        return [np.asarray(images[:]).tobytes() for images in build.load_splits(self.config).images]
 
 
 def _prepared_folder(data_dir: Path) -> Path:

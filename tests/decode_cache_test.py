@@ -49,7 +49,7 @@ def test_images_are_decoded_once(tmp_path, monkeypatch):
 
 def test_one_bit_of_a_cached_file_is_enough_to_decode_again(tmp_path, monkeypatch):
     fake_published.install(monkeypatch, "mnist", tmp_path)
-    first = load(tmp_path)
+    first = load(tmp_path).images
     paths = sorted((tmp_path / "data").rglob("*.pixels"))
     assert len(paths) == 3
     for path in paths:
@@ -58,7 +58,7 @@ def test_one_bit_of_a_cached_file_is_enough_to_decode_again(tmp_path, monkeypatc
             changed = bytearray(content)
             changed[position] ^= 1
             path.write_bytes(changed)
-            again = load(tmp_path)
+            again = load(tmp_path).images
             assert path.read_bytes() == content
             assert all((x == y).all() for x, y in zip(first, again, strict=True))
 
@@ -66,7 +66,7 @@ def test_one_bit_of_a_cached_file_is_enough_to_decode_again(tmp_path, monkeypatc
 @pytest.mark.parametrize("change", ["other split", "more", "empty", "directory"])
 def test_a_cached_file_with_other_content_is_not_used(change, tmp_path, monkeypatch):
     fake_published.install(monkeypatch, "mnist", tmp_path)
-    first = load(tmp_path)
+    first = load(tmp_path).images
     paths = sorted((tmp_path / "data").rglob("*.pixels"), key=lambda path: path.stat().st_size)
     content = paths[0].read_bytes()
     if change == "directory":
@@ -75,7 +75,7 @@ def test_a_cached_file_with_other_content_is_not_used(change, tmp_path, monkeypa
     else:
         other = {"other split": paths[1].read_bytes(), "more": content + b"x", "empty": b""}
         paths[0].write_bytes(other[change])
-    again = load(tmp_path)
+    again = load(tmp_path).images
     assert all((x == y).all() for x, y in zip(first, again, strict=True))
     assert change == "directory" or paths[0].read_bytes() == content
 

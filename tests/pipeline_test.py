@@ -20,13 +20,19 @@ def numbered(n: int) -> np.ndarray:
     return np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, 2, 3, 1))
 
 
+def batch(images, step, seed=0, batch_size=8) -> np.ndarray:
+    """uint8 image_BHWC of `step`."""
+    sizes = {"seed": seed, "step": step, "batch_size": batch_size}
+    return pipeline.batch(images, None, **sizes).image_BHWC
+
+
 def as_set(images) -> set[bytes]:
     return set(map(bytes, images[:]))
 
 
 def test_a_data_set_without_validation_holds_out_the_end_of_train(tmp_path, monkeypatch):
     fake_published.install(monkeypatch, "mnist", tmp_path)
-    train, valid, test = load(tmp_path)
+    train, valid, test = load(tmp_path).images
     assert [x.shape for x in (train, valid, test)] == [
         (25, 28, 28, 1),
         (5, 28, 28, 1),  # a sixth
@@ -41,7 +47,7 @@ def test_a_data_set_without_validation_holds_out_the_end_of_train(tmp_path, monk
 
 def test_a_data_set_with_validation_keeps_its_splits(tmp_path, monkeypatch):
     fake_published.install(monkeypatch, "binarized_mnist", tmp_path)
-    train, valid, test = load(tmp_path, name="binarized_mnist")
+    train, valid, test = load(tmp_path, name="binarized_mnist").images
     assert [len(x) for x in (train, valid, test)] == [30, 12, 12]
     assert set(np.unique(train)) == {0, 255}
     everything = load(tmp_path, name="binarized_mnist", train_on_all=True)
@@ -88,8 +94,8 @@ def test_images_on_disk_give_the_same_batches_as_in_memory(tmp_path, monkeypatch
     assert pipeline.fingerprint(memory) == pipeline.fingerprint(disk)
     for step in (0, 3, 50):
         np.testing.assert_array_equal(
-            pipeline.batch(memory.train, seed=1, step=step, batch_size=16),
-            pipeline.batch(disk.train, seed=1, step=step, batch_size=16),
+            pipeline.batch(memory.train, None, seed=1, step=step, batch_size=16).image_BHWC,
+            pipeline.batch(disk.train, None, seed=1, step=step, batch_size=16).image_BHWC,
         )
 
 
@@ -97,8 +103,8 @@ def test_load_splits_a_folder(tmp_path):
     for i in range(10):
         Image.new("L", (9, 9), color=i).save(tmp_path / f"{i}.png")
     splits = load(tmp_path, name="folder", shape=(4, 4, 1))
-    assert [len(s) for s in splits] == [8, 1, 1]
-    assert {int(i) for s in splits for i in s[:, 0, 0, 0]} == set(range(10))
+    assert [len(s) for s in splits.images] == [8, 1, 1]
+    assert {int(i) for s in splits.images for i in s[:, 0, 0, 0]} == set(range(10))
 
 
 def folder_config(tmp_path):
@@ -143,7 +149,7 @@ def test_what_is_loaded_is_said(tmp_path, monkeypatch):
 def test_every_epoch_visits_every_image_once(n, size):
     images, epochs = numbered(n), 4
     steps = pipeline.epoch_end(epochs, n, size)
-    batches = [pipeline.batch(images, seed=0, step=s, batch_size=size) for s in range(steps)]
+    batches = [batch(images, s, batch_size=size) for s in range(steps)]
     seen = np.concatenate(batches)
     seen = seen[: epochs * n, 0, 0, 0].reshape(epochs, n)
     np.testing.assert_array_equal(np.sort(seen, axis=1), np.tile(np.arange(n), (epochs, 1)))
@@ -152,20 +158,18 @@ def test_every_epoch_visits_every_image_once(n, size):
 
 def test_a_batch_is_a_pure_function_of_seed_and_step():
     images = numbered(50)
-    forward = [pipeline.batch(images, seed=3, step=s, batch_size=8) for s in range(20)]
+    forward = [batch(images, s, seed=3) for s in range(20)]
     pipeline._permutation.cache_clear()
     for step in (19, 0, 7, 6):
-        np.testing.assert_array_equal(
-            pipeline.batch(images, seed=3, step=step, batch_size=8), forward[step]
-        )
-    assert not np.array_equal(pipeline.batch(images, seed=4, step=0, batch_size=8), forward[0])
+        np.testing.assert_array_equal(batch(images, step, seed=3), forward[step])
+    assert not np.array_equal(batch(images, 0, seed=4), forward[0])
     assert forward[0].dtype == np.uint8 and forward[0].shape == (8, 2, 3, 1)
 
 
 def test_a_committed_batch_is_reproduced():
     """A change of the order of the images would break the resumption of every saved run."""
-    batch = pipeline.batch(numbered(50), seed=0, step=6, batch_size=8)
-    assert batch[:, 0, 0, 0].tolist() == [36, 27, 41, 34, 9, 28, 40, 1]
+    image_BHWC = batch(numbered(50), step=6)
+    assert image_BHWC[:, 0, 0, 0].tolist() == [36, 27, 41, 34, 9, 28, 40, 1]
 
 
 @pytest.mark.parametrize(
@@ -175,17 +179,22 @@ def test_epoch_end_is_the_number_of_steps_of_the_epochs(epoch, n, size, step):
     assert pipeline.epoch_end(epoch, n, size) == step
 
 
+def stream(images, calls, **kwargs):
+    """The images (K, B, H, W, C) of each call."""
+    batches = pipeline.stream(images, None, calls, seed=0, batch_size=8, **kwargs)
+    return (batch.image_BHWC for batch in batches)
+
+
 def test_stream_equals_batches():
     images = numbered(30)
     calls = [(0, 3), (3, 1), (4, 2), (100, 2)]
-    streamed = list(pipeline.stream(images, calls, seed=0, batch_size=8))
+    streamed = list(stream(images, calls))
     assert [part.shape for part in streamed] == [(k, 8, 2, 3, 1) for _, k in calls]
     for (first, count), part in zip(calls, streamed, strict=True):
         for i in range(count):
-            expected = pipeline.batch(images, seed=0, step=first + i, batch_size=8)
-            np.testing.assert_array_equal(part[i], expected)
-    assert list(pipeline.stream(images, [], seed=0, batch_size=8)) == []
-    own = pipeline.stream(images, calls, seed=0, batch_size=8, local_slice=slice(2, 5))
+            np.testing.assert_array_equal(part[i], batch(images, first + i))
+    assert list(stream(images, [])) == []
+    own = stream(images, calls, local_slice=slice(2, 5))
     for part, whole in zip(own, streamed, strict=True):
         np.testing.assert_array_equal(part, whole[:, 2:5])
 
@@ -211,7 +220,7 @@ class Watched:
 def test_stream_loads_one_call_ahead_in_another_thread():
     images = Watched()
     calls = ((step, 1) for step in itertools.count())
-    stream = pipeline.stream(images, calls, seed=0, batch_size=8)
+    stream = pipeline.stream(images, None, calls, seed=0, batch_size=8)
     next(stream)
     deadline = time.monotonic() + 5
     while len(images.readers) < 2 and time.monotonic() < deadline:
@@ -226,7 +235,7 @@ def test_stream_loads_one_call_ahead_in_another_thread():
 
 def test_closing_a_stream_ends_its_thread():
     calls = ((step, 1) for step in itertools.count())
-    stream = pipeline.stream(numbered(30), calls, seed=0, batch_size=8)
+    stream = pipeline.stream(numbered(30), None, calls, seed=0, batch_size=8)
     next(stream)
     stream.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("data")]
@@ -245,13 +254,13 @@ def test_padded_batches_cover_every_image_once_in_order(size):
 
 def test_a_fingerprint_changes_with_every_pixel_and_split():
     images = np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8, 1)
-    splits = pipeline.Splits(images, images[:2], images[2:])
     other = images.copy()
     other[3, 7, 7, 0] ^= 1
-    prints = {
-        pipeline.fingerprint(splits),
-        pipeline.fingerprint(splits._replace(train=other)),
-        pipeline.fingerprint(splits._replace(valid=images[:1])),
-        pipeline.fingerprint(splits._replace(valid=images[:3], test=images[3:])),
-    }
-    assert len(prints) == 4 and pipeline.fingerprint(splits) in prints
+    parts = [
+        (images, images[:2], images[2:]),
+        (other, images[:2], images[2:]),
+        (images, images[:1], images[2:]),
+        (images, images[:3], images[3:]),
+    ]
+    prints = {pipeline.fingerprint(pipeline.Splits(*images)) for images in parts}
+    assert len(prints) == 4 and pipeline.fingerprint(pipeline.Splits(*parts[0])) in prints

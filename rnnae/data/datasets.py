@@ -43,6 +43,15 @@ class Dataset:
     has_id: bool = False
     white: int = 255
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, their numbers if they have no names, () if there are none."""
+        return (
+            tuple(map(str, range(self.classes)))
+            if isinstance(self.classes, int)
+            else (self.classes or ())
+        )
+
 
 def _idx_files(*sha256: str) -> dict[str, tuple[int, str]]:
     """The four files of MNIST and of data sets in its format, with these checksums."""

@@ -1,7 +1,7 @@
 """The splits of a data set, and the batches of a run: a batch depends only on (seed, step).
 
 Images stay uint8 on the host until a batch reaches the device; see `binarisation` for what happens
-to them there.
+to them there. Labels are int32: the index of a class, or -1 where the class is not known.
 """
 
 import functools
@@ -16,16 +16,54 @@ from rnnae.data import decode_cache, tfds_directory
 from rnnae.data.images import ImageArray, ReadOptions
 from rnnae.data.prepare import prepare
 from rnnae.errors import ConfigError, DataError
+from rnnae.types import Batch
 
 VALIDATION_IMAGES = 10_000  # held out at the end of train, for sets without a validation split
 
 
-class Splits(NamedTuple):
-    """uint8 images (N, H, W, C). When a run trains on all images, `valid` is a part of `train`."""
+class Labels(NamedTuple):
+    """int32 labels (N,) of the images of each split, in their order; -1 is an unknown class."""
 
-    train: ImageArray
-    valid: ImageArray
-    test: ImageArray
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+class Splits:
+    """The images of a data set, and the classes that they belong to.
+
+    Attributes:
+        train, valid, test: uint8 images (N, H, W, C). When a run trains on all images, `valid` is a
+            part of `train`.
+        class_names: the names of the classes, in the order of the labels; () if there are none.
+    """
+
+    def __init__(
+        self,
+        train: ImageArray,
+        valid: ImageArray,
+        test: ImageArray,
+        labels: Labels | Callable[[], Labels] | None = None,
+        class_names: tuple[str, ...] = (),
+    ):
+        """`labels` may be a function, which is called when the labels are asked for first. Without
+        `labels`, all are -1."""
+        self.train, self.valid, self.test = train, valid, test
+        self.class_names = class_names
+        self._given_labels = labels
+
+    @property
+    def images(self) -> tuple[ImageArray, ImageArray, ImageArray]:
+        """Those of train, valid and test."""
+        return self.train, self.valid, self.test
+
+    @functools.cached_property
+    def labels(self) -> Labels:
+        """The label of every image. DataError if the records on disk are damaged."""
+        given = self._given_labels
+        if given is None:
+            return Labels(*(np.full(len(images), -1, np.int32) for images in self.images))
+        return given() if callable(given) else given
 
 
 def load(
@@ -104,18 +142,42 @@ def load(
     )
 
 
-def fingerprint(splits: Splits) -> str:
+def fingerprint(splits: Splits, with_labels: bool = False) -> str:
     """16 hexadecimal digits that identify the images of a run.
 
     They change with the number and shape of the images and with any pixel of up to 1,000 images
-    of each split, which are evenly spaced.
+    of each split, which are evenly spaced. With `with_labels` they also change with any label and
+    with the names of the classes.
     """
     digest = hashlib.sha256()
-    for images in splits:
+    for images in splits.images:
         digest.update(repr(images.shape).encode())
         some = np.linspace(0, len(images) - 1, min(len(images), 1000)).astype(int)
         digest.update(np.ascontiguousarray(images[some]))
+    if with_labels:
+        digest.update(repr(splits.class_names).encode())
+        for label_N in splits.labels:
+            digest.update(np.ascontiguousarray(label_N, np.int32))
     return digest.hexdigest()[:16]
+
+
+def labels_for(splits: Splits, split: str, classes: int) -> np.ndarray | None:
+    """The labels of `split` (train, valid or test) for a model of `classes` classes; None for a
+    model that is told no class."""
+    return getattr(splits.labels, split) if classes else None
+
+
+def check_classes(splits: Splits, classes: int) -> None:
+    """ConfigError unless a model of `classes` classes can be trained on the labels of the splits. A
+    model without classes (0) can be trained on any."""
+    if classes and classes != len(splits.class_names):
+        there = len(splits.class_names)
+        has = f"have {there}: set config.model.classes={there}" if there else "have no labels"
+        raise ConfigError(f"config.model.classes={classes}, but these images {has}, or 0 for none")
+    if classes and any((label_N < 0).any() for label_N in splits.labels):
+        raise ConfigError(
+            f"config.model.classes={classes}, but the class of some images is unknown: use 0"
+        )
 
 
 def _split_names(name: str, sizes: dict[str, int]) -> tuple[str, str, str]:
@@ -156,13 +218,21 @@ def _batch_indices(n: int, *, seed: int, step: int, batch_size: int) -> np.ndarr
     return np.concatenate(pieces)
 
 
-def batch(images: ImageArray, *, seed: int, step: int, batch_size: int) -> np.ndarray:
-    """uint8 image_BHWC of `step`.
+def batch(
+    images: ImageArray, label_N: np.ndarray | None, *, seed: int, step: int, batch_size: int
+) -> Batch:
+    """The batch of `step`.
 
     Every epoch has every image once. A batch may have the last images of one epoch and the first of
-    the next.
+    the next. Without `label_N`, all labels are -1.
     """
-    return images[_batch_indices(len(images), seed=seed, step=step, batch_size=batch_size)]
+    indices = _batch_indices(len(images), seed=seed, step=step, batch_size=batch_size)
+    return Batch(images[indices], _labels_at(label_N, indices))
+
+
+def _labels_at(label_N: np.ndarray | None, indices: np.ndarray) -> np.ndarray:
+    """The labels of these images, -1 if there are no labels."""
+    return np.full(indices.shape, -1, np.int32) if label_N is None else label_N[indices]
 
 
 def epoch_end(epoch: int, n: int, batch_size: int) -> int:
@@ -172,32 +242,37 @@ def epoch_end(epoch: int, n: int, batch_size: int) -> int:
 
 def stream(
     images: ImageArray,
+    label_N: np.ndarray | None,
     calls: Iterable[tuple[int, int]],
     *,
     seed: int,
     batch_size: int,
     local_slice: slice = slice(None),
-) -> Iterator[np.ndarray]:
+) -> Iterator[Batch]:
     """The batches of each program call, loaded one call ahead in a background thread.
 
     Args:
         images: the training images.
+        label_N: their labels; None if no class is known.
         calls: (first step, number of steps K) of each call.
         seed: of the permutations.
         batch_size: images in a batch, over all processes.
         local_slice: the part of each batch that this process trains on; by default all of it.
 
     Yields:
-        uint8 (K, B, H, W, C) for each call, where B is the size of `local_slice` of a batch.
+        For each call its images (K, B, H, W, C) and labels (K, B), where B is the size of
+        `local_slice` of a batch.
     """
 
-    def load_call(first_step: int, count: int) -> np.ndarray:
+    def load_call(first_step: int, count: int) -> Batch:
         steps = range(first_step, first_step + count)
         indices = [
             _batch_indices(len(images), seed=seed, step=step, batch_size=batch_size)[local_slice]
             for step in steps
         ]
-        return images[np.concatenate(indices)].reshape(count, -1, *images.shape[1:])
+        indices_KB = np.stack(indices)
+        image_KBHWC = images[indices_KB.reshape(-1)].reshape(*indices_KB.shape, *images.shape[1:])
+        return Batch(image_KBHWC, _labels_at(label_N, indices_KB))
 
     with ThreadPoolExecutor(1, thread_name_prefix="data") as executor:
         ahead = None

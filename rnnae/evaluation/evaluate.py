@@ -21,7 +21,13 @@ from rnnae.data import binarisation, pipeline
 from rnnae.data.images import ImageArray
 from rnnae.devices import microbatch, parallel, signals
 from rnnae.errors import ConfigError
-from rnnae.evaluation.metrics import IMAGE_METRICS, SPLIT_METRICS, Measured
+from rnnae.evaluation.metrics import (
+    CLASS_METRICS,
+    IMAGE_METRICS,
+    SPLIT_METRICS,
+    Measured,
+    class_metrics,
+)
 from rnnae.models import Autoencoder
 
 _CHUNK = 8  # importance samples in one program, after which a signal is noticed
@@ -85,24 +91,11 @@ class Evaluator:
             held_out = binarisation.evaluation_images(images, self._binarise, seed)
             scores = self.scores(params, held_out, label_N, seed=seed, samples=samples)
             if full and self.model.classes and self.model.has_prior:
-                by_class = self._scores_by_class(params, held_out, seed, samples)
-                scores.per_image.update(class_metrics(by_class, label_N))
+                scores.per_image.update(self._by_class(params, held_out, label_N, seed, samples))
             all_scores.append(scores)
         protocol = binarisation.protocol(images, self._binarise)
         kl_T = np.mean([scores.kl_T for scores in all_scores], axis=0)
         return Report(self._named(all_scores, seeds, protocol, samples), kl_T)
-
-    def _scores_by_class(
-        self, params: Any, images: ImageArray, seed: int, samples: int
-    ) -> dict[int, np.ndarray]:
-        """The negative log-likelihood of each image given each class, and -1 for no class: exact,
-        or the estimate from importance samples, or the bound if there are none."""
-        found = {}
-        for label in (-1, *range(self.model.classes)):
-            label_N = np.full(len(images), label, np.int32)
-            per_image = self.scores(params, images, label_N, seed=seed, samples=samples).per_image
-            found[label] = per_image.get("nll", per_image["loss"])
-        return found
 
     def scores(
         self,
@@ -115,18 +108,31 @@ class Evaluator:
     ) -> Scores:
         """Scores of images without further binarisation, with `samples` importance samples
         (0: none)."""
+        per_image = self._per_image(params, images, label_N, seed, samples)
+        latent_NZ, kl_NT = per_image.pop("latent"), per_image.pop("kl_by_step")
+        split_metrics = {}
+        if self.model.latent.variational:
+            measured = Measured(self.model, params, images, latent_NZ, seed, self._eval)
+            for name, metric in SPLIT_METRICS.items():
+                signals.check("during an evaluation")
+                split_metrics[name] = metric.function(measured)
+        found = {name: value for name, value in split_metrics.items() if value is not None}
+        return Scores(per_image, kl_NT.mean(axis=0), found)
+
+    def _per_image(
+        self, params: Any, images: ImageArray, label_N: np.ndarray | None, seed: int, samples: int
+    ) -> dict[str, np.ndarray]:
+        """float64 (N, ...) of every image given its label; `nll` needs importance samples."""
         if label_N is None:
             label_N = np.full(len(images), -1, np.int32)
         parts = []
-        variational = self.model.latent.variational
         for image_BHWC, position_B in pipeline.padded_batches(images, self._size):
             signals.check("during an evaluation")
-            mask_B = position_B < len(images)
             # The padding repeats the last label.
             label_B = label_N[np.minimum(position_B, len(images) - 1)]
             examples = (image_BHWC, position_B, label_B)
             part = self._pass((params, np.int32(seed)), examples)
-            if samples and variational:
+            if samples and self.model.latent.variational:
                 total_B = np.full(self._size, -np.inf, np.float32)
                 for start in range(0, samples, _CHUNK):
                     signals.check("during an evaluation")
@@ -134,20 +140,25 @@ class Evaluator:
                     shared = (params, np.int32(seed), ks, np.int32(samples))
                     total_B = self._add_weights(shared, (*examples, total_B))
                 part["nll"] = math.log(samples) - total_B
+            mask_B = position_B < len(images)
             parts.append({name: value_B[mask_B] for name, value_B in part.items()})
-        per_image = {
+        return {
             name: np.concatenate([part[name] for part in parts]).astype(np.float64)
             for name in parts[0]
         }
-        latent_NZ, kl_NT = per_image.pop("latent"), per_image.pop("kl_by_step")
-        split_metrics = {}
-        if variational:
-            measured = Measured(self.model, params, images, latent_NZ, seed, self._eval)
-            for name, metric in SPLIT_METRICS.items():
-                signals.check("during an evaluation")
-                split_metrics[name] = metric.function(measured)
-        found = {name: value for name, value in split_metrics.items() if value is not None}
-        return Scores(per_image, kl_NT.mean(axis=0), found)
+
+    def _by_class(
+        self, params: Any, images: ImageArray, label_N: np.ndarray, seed: int, samples: int
+    ) -> dict[str, np.ndarray]:
+        """`class_metrics` of each image: from exact negative log-likelihoods, from the estimates
+        with importance samples, or from the bounds if there are none."""
+        nll_by_label = {}
+        for label in (-1, *range(self.model.classes)):
+            given_N = np.full(len(images), label, np.int32)
+            per_image = self._per_image(params, images, given_N, seed, samples)
+            nll_by_label[label] = per_image.get("nll", per_image["loss"])
+        unlabelled_N = nll_by_label.pop(-1)
+        return class_metrics(np.stack([*nll_by_label.values()], axis=1), unlabelled_N, label_N)
 
     def _named(
         self, all_scores: list[Scores], seeds: Sequence[int], protocol: str, samples: int
@@ -157,14 +168,11 @@ class Evaluator:
             name: np.mean([scores.per_image[name] for scores in all_scores], axis=0)
             for name in all_scores[0].per_image
         }
-        named = {name: float(v.mean()) for name, v in values.items() if name != "nll"}
+        unnamed = ("nll", *CLASS_METRICS)
+        named = {name: float(v.mean()) for name, v in values.items() if name not in unnamed}
         if not self.model.has_prior:
             return named
-        exact = not self.model.latent_dimensions
-        reported = {f"nll_{protocol}" if exact else f"bound_{protocol}": "loss"}
-        if "nll" in values:
-            reported[f"nll_{protocol}_is{samples}"] = "nll"
-        for name, key in reported.items():
+        for name, key in self._reported(values, protocol, samples).items():
             named[name] = float(values[key].mean())
             count = len(values[key])
             if count > 1:
@@ -172,7 +180,8 @@ class Evaluator:
             if len(seeds) > 1:
                 for seed, scores in zip(seeds, all_scores, strict=True):
                     named[f"{name}_seed{seed}"] = float(scores.per_image[key].mean())
-            if protocol == "8bit" and self.model.likelihood.discrete:
+            in_bits = protocol == "8bit" and self.model.likelihood.discrete
+            if in_bits and key != "bayes_accuracy":
                 dimensions = math.prod(self.model.image_shape)
                 bits = name.replace("bound", "bits_per_dim").replace("nll", "bits_per_dim")
                 named[bits] = objective.bits_per_dim(named[name], dimensions)
@@ -182,20 +191,40 @@ class Evaluator:
             named[name] = float(np.mean([scores.split_metrics[name] for scores in all_scores]))
         return named
 
+    def _reported(self, values, protocol: str, samples: int) -> dict[str, str]:
+        """Reported name -> key of `values`, for everything that has a standard error.
+
+        Of a conditional model, `nll` is that of the image alone, and the numbers that know the
+        class have `given_class` in their name.
+        """
+        estimate = f"{protocol}_is{samples}" if "nll" in values else protocol
+        given = "_given_class" if self.model.classes else ""
+        exact = not self.model.latent_dimensions
+        reported = {f"{'nll' if exact else 'bound'}{given}_{protocol}": "loss"}
+        if "nll" in values:
+            reported[f"nll{given}_{estimate}"] = "nll"
+        if "nll_alone" in values:
+            kind = "nll" if exact or "nll" in values else "bound"
+            reported[f"{kind}_{estimate}"] = "nll_alone"
+            reported[f"{kind}_unlabelled_{estimate}"] = "nll_unlabelled"
+            reported[f"bayes_accuracy_{estimate}"] = "bayes_accuracy"
+        return reported
+
 
 def _example_keys(seed: jax.Array, position_B: jax.Array) -> jax.Array:
     return rng.example_keys(jax.random.key(seed), position_B)
 
 
 def _per_image(model: Autoencoder, limit: int, shared, examples) -> dict[str, jax.Array]:
-    (params, seed), (image_BHWC, position_B) = shared, examples
+    (params, seed), (image_BHWC, position_B, label_B) = shared, examples
     apply = functools.partial(model.apply, {"params": params})
     x_BHWC, key_B = binarisation.to_unit(image_BHWC), _example_keys(seed, position_B)
+    label = (label_B,) if model.classes else ()
 
     def measure(part):  # in one program, so that the encoder runs once for both
         return apply(*part), apply(part[0], method="encode")
 
-    terms, z_BZ = microbatch.concatenated(measure, (x_BHWC, key_B), limit)
+    terms, z_BZ = microbatch.concatenated(measure, (x_BHWC, key_B, *label), limit)
     values = {
         **objective.per_example(terms),
         "latent": z_BZ,
@@ -203,7 +232,7 @@ def _per_image(model: Autoencoder, limit: int, shared, examples) -> dict[str, ja
     }
     if model.latent_dimensions:
         method = "decode_mean" if model.has_mean else "decode_sample"
-        reconstruction_BHWC = apply(z_BZ, key_B, method=method)
+        reconstruction_BHWC = apply(z_BZ, key_B, *label, method=method)
         for name, metric in IMAGE_METRICS.items():
             values[name] = metric.function(x_BHWC, reconstruction_BHWC)
     return values
@@ -211,22 +240,23 @@ def _per_image(model: Autoencoder, limit: int, shared, examples) -> dict[str, ja
 
 def _add_weights(model: Autoencoder, limit: int, shared, examples) -> jax.Array:
     """log-sum-exp of `total_B` and the log importance weights of the samples `ks`."""
-    (params, seed, ks, samples), (image_BHWC, position_B, total_B) = shared, examples
+    (params, seed, ks, samples), (image_BHWC, position_B, label_B, total_B) = shared, examples
     apply = functools.partial(model.apply, {"params": params})
 
     def add(part):
-        x_BHWC, key_B, total_B = part
+        x_BHWC, key_B, total_B, *label = part
         posterior = apply(x_BHWC, method="posterior")
 
         def log_weight(k):
             # Keys other than the bound's, so that its sample and these are independent.
             draw_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, k + 1)
-            terms = apply(posterior, x_BHWC, draw_B, method="terms")
+            terms = apply(posterior, x_BHWC, draw_B, *label, method="terms")
             return terms.log_prob_B + terms.log_ratio_B
 
         return objective.add_importance_weights(total_B, log_weight, ks, samples)
 
     examples = (binarisation.to_unit(image_BHWC), _example_keys(seed, position_B), total_B)
+    examples += (label_B,) if model.classes else ()
     return microbatch.concatenated(add, examples, limit)
 
 
@@ -249,7 +279,7 @@ def format_metrics(means: dict[str, float]) -> str:
     words = []
     for name, value in means.items():
         if f"{name}_se" in means:
-            digits = 4 if name.startswith("bits_per_dim") else 2
+            digits = 4 if name.startswith(("bits_per_dim", "bayes_accuracy")) else 2
             words.append(f"{name} {value:.{digits}f} ± {means[f'{name}_se']:.{digits}f}")
     split_metrics = [
         f"{name.replace('_', ' ')} {means[name]:.{metric.digits}f}"

@@ -24,6 +24,7 @@ class MixtureSize(NamedTuple):
 
     images: int  # training images, at most
     components: int
+    by_class: bool  # also fit one to each class, if the classes are known
 
 
 def write_training_figures(
@@ -35,23 +36,37 @@ def write_training_figures(
     records: Sequence[dict],
     directory: Path,
     mixture: MixtureSize,
-    mixture_path: Path | None = None,
+    workdir: Path | None = None,
 ) -> None:
     """Writes the figures of a run that is being trained, from its weights after `step` steps.
 
-    A model without a prior gets a mixture first, which is saved to `mixture_path` if that is given.
+    A model without a prior gets its mixtures first, which are saved in `workdir` if that is given.
     """
     run = with_prior(TrainedRun(model, params, config, step), splits, mixture)
-    if run.mixture is not None and mixture_path is not None:
-        run.mixture.save(mixture_path, step, digest(params))
+    if workdir is not None:
+        own = ((files.MIXTURE, run.mixture), (files.CLASS_MIXTURE, run.class_mixture))
+        for name, found in own:
+            if found is not None:
+                found.save(workdir / name, step, digest(params))
     write_figures(run, splits.valid, records, directory, f"while figures of step {step} were drawn")
 
 
+def has_prior(run: TrainedRun, of_class: bool) -> bool:
+    """Whether the run has what its new images, or those of a class, are decoded from."""
+    if run.model.has_prior:
+        return True
+    wanted = run.class_mixture if of_class and not run.model.classes else run.mixture
+    return wanted is not None
+
+
 def with_prior(run: TrainedRun, splits: pipeline.Splits, size: MixtureSize) -> TrainedRun:
-    """The run, with a mixture fitted to the latents of training images if it has no prior."""
-    if run.model.has_prior or run.mixture is not None:
+    """The run, with mixtures fitted to the latents of training images if it has no prior."""
+    by_class = size.by_class and bool(splits.class_names)
+    if run.model.has_prior or (run.mixture and (run.class_mixture or not by_class)):
         return run
-    return run.with_mixture(eval_subset(splits.train, size.images, run.config), size.components)
+    images_NHWC = eval_subset(splits.train, size.images, run.config)
+    label_N = splits.labels.train[: len(images_NHWC)] if by_class else None
+    return run.with_mixture(images_NHWC, size.components, label_N)
 
 
 def write_figures(
@@ -75,6 +90,16 @@ def write_figures(
 
 def _generated(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:
     image_grids.generated(directory / "generated.png", run.sample(10, run.config.seed))
+
+
+def _classes(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:
+    """A row of new images for each class, of at most 20 classes."""
+    if run.makes_classes:
+        classes = min(len(run.class_names), 20)
+        label_N = np.repeat(np.arange(classes), 10)
+        images = run.sample(len(label_N), run.config.seed, label=label_N)
+        strips = images.reshape(classes, 10, *run.model.image_shape)
+        image_grids.strips(directory / "classes.png", strips)
 
 
 def _reconstructions(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:
@@ -120,4 +145,12 @@ def _frames(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:
 
 
 # Each writes its figure from (run, held-out images, directory), if the model can.
-_WRITERS = (_generated, _reconstructions, _interpolation, _completions, _same_latent, _frames)
+_WRITERS = (
+    _generated,
+    _classes,
+    _reconstructions,
+    _interpolation,
+    _completions,
+    _same_latent,
+    _frames,
+)

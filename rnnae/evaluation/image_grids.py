@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from rnnae.files import replace_file
 
@@ -11,9 +12,16 @@ _GUTTER = 4  # pixels between images
 _SIDE = 84  # pixels of an image's longer side, which is enlarged by a whole factor to at most that
 
 
-def grid(path: str | Path, images_NHWC: np.ndarray, rows: int, columns: int) -> None:
-    """`rows` x `columns` images, the first in the upper left corner."""
-    _save(path, _tile(images_NHWC[: rows * columns], columns))
+def grid(
+    path: str | Path,
+    images_NHWC: np.ndarray,
+    rows: int,
+    columns: int,
+    about: dict[str, object] | None = None,
+) -> None:
+    """`rows` x `columns` images, the first in the upper left corner. `about` becomes text chunks of
+    the PNG file."""
+    _save(path, _tile(images_NHWC[: rows * columns], columns), about)
 
 
 def generated(path: str | Path, images_NHWC: np.ndarray) -> None:
@@ -115,5 +123,8 @@ def _labelled(rows: list[np.ndarray], labels: list[str]) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _save(path: str | Path, picture: np.ndarray) -> None:
-    replace_file(path, lambda temporary: Image.fromarray(picture).save(temporary, format="PNG"))
+def _save(path: str | Path, picture: np.ndarray, about: dict[str, object] | None = None) -> None:
+    text = PngInfo()
+    for key, value in (about or {}).items():
+        text.add_itxt(key, str(value))
+    replace_file(path, lambda file: Image.fromarray(picture).save(file, format="PNG", pnginfo=text))

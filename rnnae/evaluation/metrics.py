@@ -5,6 +5,7 @@ evaluation then records and prints it.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -101,6 +102,28 @@ def _mutual_information(model: Autoencoder) -> Callable:
         return objective.mutual_information(log_posterior, count)
 
     return estimate
+
+
+CLASS_METRICS = ("nll_alone", "nll_unlabelled", "bayes_accuracy")
+
+
+def class_metrics(
+    nll_NY: np.ndarray, unlabelled_N: np.ndarray, label_N: np.ndarray
+) -> dict[str, np.ndarray]:
+    """CLASS_METRICS of each image, (N,), from its negative log-likelihood given each class y.
+
+    Args:
+        nll_NY: -log p(x | y), nats.
+        unlabelled_N: -log p(x) of the same model when it is told no class, nats.
+        label_N: the true classes.
+
+    `nll_alone` is that of the image without its label, when all classes are equally likely:
+    -log mean over y of p(x | y). `bayes_accuracy` is 1 where argmax over y of p(x | y) is the true
+    class, else 0.
+    """
+    mean_N = np.logaddexp.reduce(-nll_NY, axis=1) - math.log(nll_NY.shape[1])
+    right_N = np.argmin(nll_NY, axis=1) == label_N
+    return dict(zip(CLASS_METRICS, (-mean_N, unlabelled_N, right_N.astype(float)), strict=True))
 
 
 class SplitMetric(NamedTuple):

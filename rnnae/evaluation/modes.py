@@ -1,15 +1,18 @@
 """`--mode evaluate` and `--mode sample`: what is done with a trained run from the command line."""
 
 import json
+import math
 from pathlib import Path
+from typing import NamedTuple
 
 import ml_collections
 import numpy as np
 
 from rnnae import files
+from rnnae.data import pipeline
 from rnnae.devices import parallel
 from rnnae.errors import one_line
-from rnnae.evaluation import figures, image_grids, trained_run
+from rnnae.evaluation import figures, image_grids, labels, trained_run
 from rnnae.evaluation.evaluate import Evaluator, check_protocol, format_metrics
 from rnnae.records import provenance
 from rnnae.records.writer import read_metrics
@@ -37,7 +40,8 @@ def evaluate(
             print("valid: no images, because the run was trained on them too")
             continue
         images = getattr(splits, split)
-        means, kl_T = evaluator(run.params, images, full=True)
+        label_N = pipeline.labels_for(splits, split, run.model.classes)
+        means, kl_T = evaluator(run.params, images, label_N, full=True)
         metrics = format_metrics(means)
         print(f"{split} ({len(images):,} images, weights of step {run.step:,}): {metrics}")
         result |= {f"{split}/{name}": value for name, value in means.items()}
@@ -56,21 +60,77 @@ def evaluate(
     return result
 
 
-def sample(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
-    """Draws new images and reconstructions of test images into `workdir`/samples."""
+class NewImages(NamedTuple):
+    """What `--mode sample` draws; see `TrainedRun.sample`."""
+
+    label: str | None = None  # the name or the number of a class
+    count: int = 64
+    seed: int | None = None  # None: that of the run
+    temperature: float = 1.0
+    guidance: float = 0.0
+
+
+def sample(
+    config: ml_collections.ConfigDict,
+    workdir: str | Path,
+    wanted: NewImages = NewImages(),  # noqa: B008
+    out: str | Path | None = None,
+) -> None:
+    """Draws new images: a PNG with all of them in a grid, or an array uint8 (N, H, W, C) in an .npy
+    file with its description beside it.
+
+    With `out`, the name of such a file, nothing else is written, and the data set is not needed.
+    Without it, both files and all figures go to `workdir`/samples. A missing mixture is fitted
+    again, which needs the data set.
+    """
     workdir = files.expand(workdir)
-    run, splits = trained_run.load_with_splits(config, workdir)
     components = config.eval.mixture_components
-    size = figures.MixtureSize(figures.MIXTURE_IMAGES, components)
-    if not run.model.has_prior and run.mixture is None:
-        print("fitting a mixture of Gaussians to the latents of the training images", flush=True)
-    run = figures.with_prior(run, splits, size)
+    size = figures.MixtureSize(figures.MIXTURE_IMAGES, components, by_class=True)
+    run, splits = trained_run.load(workdir, config.eval.checkpoint), None
+    if out is None or not figures.has_prior(run, wanted.label is not None):
+        run, splits = trained_run.load_with_splits(config, workdir)
+        if not run.model.has_prior and run.mixture is None:
+            print(
+                "fitting a mixture of Gaussians to the latents of the training images", flush=True
+            )
+        run = figures.with_prior(run, splits, size)
+    label = None if wanted.label is None else labels.parse(wanted.label, run.class_names)
+    seed = config.seed if wanted.seed is None else wanted.seed
+    images = run.sample(
+        wanted.count,
+        seed,
+        label=label,
+        temperature=wanted.temperature,
+        guidance=wanted.guidance,
+    )
+    about = {
+        "run": str(workdir),
+        "step": run.step,
+        "seed": seed,
+        "class": None if label is None else run.class_names[label],
+        "temperature": wanted.temperature,
+        "guidance": wanted.guidance,
+    }
+    if out is not None:
+        _save_images(files.expand(out), images, about)
+        print(f"{len(images)} new images in {out}")
+        return
     directory = workdir / files.SAMPLES
     figures.write_figures(run, splits.test, read_metrics(workdir), directory)
-    images = run.sample(64, config.seed)
-    image_grids.grid(directory / "samples_8x8.png", images, 8, 8)
-    files.replace_file(directory / "samples_8x8.npy", lambda path: _save_array(path, images))
+    for ending in (".png", ".npy"):
+        _save_images(directory / f"samples{ending}", images, about)
     print(f"figures in {directory}")
+
+
+def _save_images(path: Path, images_NHWC: np.ndarray, about: dict[str, object]) -> None:
+    """Writes the images to a .png or an .npy file."""
+    if path.suffix == ".npy":
+        files.replace_file(path, lambda temporary: _save_array(temporary, images_NHWC))
+        files.replace_text(path.with_name(path.name + ".json"), json.dumps(about, indent=2) + "\n")
+    else:
+        columns = math.ceil(math.sqrt(len(images_NHWC)))
+        rows = -(-len(images_NHWC) // columns)
+        image_grids.grid(path, images_NHWC, rows, columns, about)
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:

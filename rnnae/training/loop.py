@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
+import ml_collections
 import numpy as np
 
 from rnnae.data import pipeline
@@ -20,14 +21,16 @@ from rnnae.training.schedule import Schedule
 from rnnae.types import Batch
 
 
-def batches(splits: pipeline.Splits, schedule: Schedule, step: int, seed: int) -> Iterator[Batch]:
+def batches(
+    splits: pipeline.Splits, config: ml_collections.ConfigDict, schedule: Schedule, step: int
+) -> Iterator[Batch]:
     """This process's slice of the training batches of each program call from `step` on, with the
     axes K and B."""
     return pipeline.stream(
         splits.train,
-        splits.labels.train,
+        pipeline.labels_for(splits, "train", config.model.classes),
         schedule.calls(step),
-        seed=seed,
+        seed=config.seed,
         batch_size=schedule.batch_size,
         local_slice=distributed.local_slice(schedule.batch_size),
     )

@@ -24,7 +24,7 @@ from rnnae.state import TrainState
 from rnnae.training.schedule import Schedule
 
 # Mixture of Gaussians behind the new images in the figures of a run that is not finished.
-_PREVIEW = figures.MixtureSize(images=2000, components=10)
+_PREVIEW = figures.MixtureSize(images=2000, components=10, by_class=False)
 
 
 class TrainingRun(NamedTuple):
@@ -92,7 +92,7 @@ def validate(run: TrainingRun, step: int, train_state: TrainState) -> None:
     done = {r["step"]: r["valid/loss"] for r in run.writer.metrics() if "valid/loss" in r}
     if distributed.on_primary(lambda: step in done):
         return
-    means = run.evaluator(train_state.ema, run.splits.valid).means
+    means = _measure(run, train_state, "valid")
     if distributed.on_primary(lambda: means["loss"] < min(done.values(), default=math.inf)):
         run.checkpoints.save("best", step, train_state)
     _record(run, "valid", step, means)
@@ -119,7 +119,7 @@ def finish(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, fl
         means = {name.removeprefix("test/"): value for name, value in result.items()}
         run.log(f"already trained; test: {format_metrics(means)}")
     else:
-        means = run.evaluator(train_state.ema, run.splits.test, full=True).means
+        means = _measure(run, train_state, "test", full=True)
         result = {f"test/{name}": value for name, value in means.items()}
         if distributed.is_primary():
             with contextlib.suppress(NotADirectoryError):
@@ -131,9 +131,9 @@ def finish(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, fl
         if not run.evaluator.model.has_prior:
             run.log("fitting a mixture of Gaussians to the latents of the training images")
         components = run.config.eval.mixture_components
-        size = figures.MixtureSize(figures.MIXTURE_IMAGES, components)
+        size = figures.MixtureSize(figures.MIXTURE_IMAGES, components, by_class=True)
         with files.writing("figures", last.parent):
-            _write_figures(run, step, train_state, size, mixture_path=run.workdir / files.MIXTURE)
+            _write_figures(run, step, train_state, size, workdir=run.workdir)
         run.log(f"figures in {last.parent}")
     distributed.wait_for_all()  # a process that exited early would look as if it had been lost
     return result
@@ -151,11 +151,21 @@ def _test_metrics(writer: Writer, step: int) -> dict[str, float] | None:
 
 
 def _mixture_is_there(run: TrainingRun, step: int, train_state: TrainState) -> bool:
-    """Whether the mixture of these weights is on disk, or none is needed."""
+    """Whether the mixtures of these weights are on disk, or none is needed."""
     if run.evaluator.model.has_prior:
         return True
     weights = mixture.digest(jax.device_get(train_state.ema))
-    return mixture.Mixture.load(run.workdir / files.MIXTURE, step, weights) is not None
+    names = [files.MIXTURE] + [files.CLASS_MIXTURE] * bool(run.splits.class_names)
+    return all(mixture.Mixture.load(run.workdir / name, step, weights) for name in names)
+
+
+def _measure(
+    run: TrainingRun, train_state: TrainState, split: str, full: bool = False
+) -> dict[str, float]:
+    """The metrics of the averaged weights on a split."""
+    images = getattr(run.splits, split)
+    label_N = pipeline.labels_for(run.splits, split, run.config.model.classes)
+    return run.evaluator(train_state.ema, images, label_N, full=full).means
 
 
 def _record(run: TrainingRun, split: str, step: int, means: dict[str, float]) -> None:
@@ -170,7 +180,7 @@ def _write_figures(
     step: int,
     train_state: TrainState,
     size: figures.MixtureSize,
-    mixture_path: Path | None = None,
+    workdir: Path | None = None,
 ) -> None:
     figures.write_training_figures(
         run.evaluator.model,
@@ -181,5 +191,5 @@ def _write_figures(
         run.writer.metrics(),
         run.workdir / files.FIGURES,
         size,
-        mixture_path,
+        workdir,
     )

@@ -136,7 +136,7 @@ def _stacked_batches(
 ) -> Iterator[Batch]:
     """Batches with the axes K, S and B for each call from `step` on: each seed has its own data
     order."""
-    streams = [batches(run.splits, schedule, step, run.config.seed) for run in runs]
+    streams = [batches(run.splits, run.config, schedule, step) for run in runs]
     for of_seeds in zip(*streams, strict=True):
         yield Batch(*(np.stack(parts, axis=1) for parts in zip(*of_seeds, strict=True)))
 

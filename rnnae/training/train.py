@@ -63,7 +63,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
             step,
             train_state,
             parallel.train_call(train_step, devices),
-            batches(splits, schedule, step, config.seed),
+            batches(splits, config, schedule, step),
             devices,
             SyncPolicy(schedule, config.train.checkpoint_every_seconds),
             ThroughputMeter(schedule, run.writer),
@@ -100,12 +100,14 @@ def load_data(
         primary = distributed.is_primary()
         log = functools.partial(print, flush=True) if primary else lambda line: None
         splits = distributed.primary_first(lambda: build.load_splits(config, log))
-    fingerprint = pipeline.fingerprint(splits)
+    fingerprint = pipeline.fingerprint(splits, with_labels=bool(config.model.classes))
     if not build.image_shape(config):  # the size was not known before
         memory.check_training(config, splits.train.shape[1:], jax.local_device_count())
-    config = config_lib.resolved(config, splits.train.shape[1:], fingerprint)
+    shape = splits.train.shape[1:]
+    config = config_lib.resolved(config, shape, fingerprint, splits.class_names)
     refuse_another_run(config, workdir)
     check_protocol(build.build_model(config), splits.train, config.data.binarise)
+    pipeline.check_classes(splits, config.model.classes)
     return config, splits
 
 

@@ -1,0 +1,104 @@
+"""A method of a model for any number of examples, a fixed number at a time, over all devices."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from rnnae import config as config_lib
+from rnnae import rng
+from rnnae.data import binarisation
+from rnnae.devices import parallel
+from rnnae.errors import ConfigError
+
+_CHUNK = 512  # examples at a time, so that one compiled shape serves any number
+_PAD = 32  # small numbers of examples are padded to a multiple of this; a power of two
+_CONVERT = {"uint8": binarisation.to_unit, "uint32": jax.random.wrap_key_data}
+
+
+def apply(
+    model: nn.Module,
+    params: Any,
+    method: str,
+    inputs_N: Sequence[np.ndarray],
+    *,
+    last: tuple = (),
+    label_N: np.ndarray | None = None,
+    most: int = 0,
+    **options,
+) -> np.ndarray:
+    """The results of a method of the model for every example, (N, ...).
+
+    Args:
+        inputs_N: arrays with a leading axis of examples. Images may be uint8, and random keys their
+            data.
+        last: static arguments that follow the arrays.
+        label_N: int32, the argument `label_B` of the method; None leaves it out.
+        most: the most devices to use; 0 for all of this process.
+        options: further static arguments by name.
+    """
+    program = _over_devices(model, method, last, tuple(options.items()), most)
+    examples = {"inputs": list(inputs_N)}
+    if label_N is not None:
+        examples["label"] = label_N
+    count, outputs = len(inputs_N[0]), []
+    for start in range(0, max(count, 1), _CHUNK):
+        rows = min(count - start, _CHUNK)
+        size = _CHUNK if count > _CHUNK else -(-max(rows, 1) // _PAD) * _PAD
+        # The padding repeats the last example; its results are dropped.
+        index = np.minimum(np.arange(start, start + size), max(count - 1, 0))
+        chosen = jax.tree.map(functools.partial(_rows, index=index), examples)
+        outputs.append(program(params, chosen)[:rows])
+    return np.concatenate(outputs)
+
+
+@functools.lru_cache(maxsize=8)
+def _over_devices(
+    model: nn.Module, method: str, last: tuple, options: tuple, most: int
+) -> Callable:
+    """The compiled method, over a power of two of this process's devices. Modules are hashable by
+    their fields."""
+
+    def call(params, examples):
+        inputs = [_CONVERT.get(x.dtype.name, lambda x: x)(x) for x in examples["inputs"]]
+        label = {"label_B": examples["label"]} if "label" in examples else {}
+        return model.apply(
+            {"params": params}, *inputs, *last, **label, **dict(options), method=method
+        )
+
+    devices = jax.local_devices()[: most or None]
+    return parallel.map_examples(call, devices[: 1 << min(len(devices), _PAD).bit_length() - 1])
+
+
+def _rows(x: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """The rows `index` of x; zeros if x has no rows."""
+    if len(x):
+        return x[np.minimum(index, len(x) - 1)]
+    return np.zeros((len(index), *x.shape[1:]), x.dtype)
+
+
+def check_array(what: str, x: np.ndarray, dtype: type, shape: tuple[int, ...]) -> None:
+    """ConfigError unless x is an array of that type of shape (N, *shape)."""
+    if not isinstance(x, np.ndarray | jax.Array):
+        has = f"a {type(x).__name__}"
+    elif x.dtype != dtype or x.shape[1:] != shape or not x.ndim:
+        has = f"{x.dtype} {x.shape}"
+    else:
+        return
+    sides = ", ".join(map(str, shape))
+    raise ConfigError(f"{what} must be {np.dtype(dtype)} of shape (N, {sides}), not {has}")
+
+
+def to_uint8(x: np.ndarray) -> np.ndarray:
+    """Intensities from 0 to 1 as levels from 0 to 255."""
+    return np.round(255 * x).astype(np.uint8)
+
+
+def example_keys(seed: int, count: int, stream: int = 0) -> np.ndarray:
+    """The data of one key for each of `count` examples; streams are independent of each other."""
+    key = jax.random.fold_in(jax.random.key(config_lib.check_seed(seed)), stream)
+    return np.asarray(jax.random.key_data(rng.example_keys(key, jnp.arange(count))))
