@@ -113,7 +113,7 @@ def split_at_random(paths: list[Path], seed: int) -> dict[str, list[Path]]:
 def _depths_of_split_folders(folders: dict[Path, tuple[str, ...]]) -> dict[Path, int]:
     """The depth of the folder called train, val or test that an image is in, for those in one.
 
-    `folders` has the parts of each image's folder. A folder of such a name counts if one for training
+    `folders` has the parts of each image's folder. Folders of these names count if one for training
     and another one stand side by side, at any depth.
     """
     beside: dict[tuple[str, ...], set[str]] = collections.defaultdict(set)

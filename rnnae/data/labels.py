@@ -14,7 +14,7 @@ from rnnae.data import decode_cache, tfds_directory
 from rnnae.errors import one_line
 
 _RECORDS_AT_ONCE = 4096  # their encoded images would not all fit in memory
-# An integer above is an identifier, not a class.
+# With integers from here on, labels are identifiers, not classes.
 _MOST_CLASSES = 10_000
 
 
@@ -65,11 +65,13 @@ def _valid(label_N: np.ndarray, count: int) -> bool:
 def _read(path: Path, split: str, size: int) -> np.ndarray:
     """The labels of a split from its records. What is no int32 from -2 on becomes the nearest."""
     records = tfds_directory.open_records(path, split)
-    values: list[int] = []
+    values: list[int | None] = []
     try:
         for start in range(0, size, _RECORDS_AT_ONCE):
             indices = range(start, min(start + _RECORDS_AT_ONCE, size))
-            values += (int(record["label"]) for record in records.__getitems__(indices))
+            values += (record["label"] for record in records.__getitems__(indices))
     except (RuntimeError, OSError, ValueError) as error:  # array_record verifies checksums
         raise tfds_directory.damaged(path, one_line(error)) from error
+    if None in values:  # a file that was cut off may give empty records
+        raise tfds_directory.damaged(path, f"{split} has a record without a label")
     return np.clip(np.array(values, object), -2, np.iinfo(np.int32).max).astype(np.int32)
