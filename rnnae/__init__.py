@@ -29,11 +29,13 @@ The order below is the import order: a file imports only files above it, also wi
     data/digests             SHA-256 of files, remembered
     data/manifest            whether a prepared directory is damaged
     data/walk                image files of a folder, and what is left out
+    data/class_folders       subfolders as classes
     data/folder              a user's own folder of images
     data/datasets            DATASETS: files, checksums, parser and features of each data set
     data/tfds_directory      TFDS directories, written and read; the only tfds import
     data/prepare             published files or a folder -> a TFDS directory
-    data/decode_cache        images decoded once
+    data/decode_cache        images decoded once, labels read once
+    data/labels              the classes of a TFDS directory
     data/binarisation        protocols: static, dynamic, 8bit
     data/pipeline            splits, and batches as a pure function of (seed, step)
     scan_order               ORDERS: image <-> tokens, exact inverses

@@ -72,7 +72,8 @@ def test_subfolders_called_train_val_and_test_are_the_splits(val, tmp_path):
     for split, paths in found.splits.items():
         words = {"train"} if split == "train" else {"test"} if split == "test" else {val}
         assert {path.relative_to(tmp_path).parts[0] for path in paths} == words
-    first, second = folder.describe(found, 3)
+    first, no_classes, second = folder.describe(found, 3)
+    assert no_classes.startswith("no classes: 7 of 14 images are in no subfolder of their split")
     assert f"validation from {val} (4); test from test (3)" in first
     assert "14 images in" in first and "train from train (7)" in first
     assert "images outside of the split folders: stray.png" in second
@@ -99,7 +100,8 @@ def test_split_folders_are_found_below_other_folders(tmp_path):
 def test_a_folder_called_train_alone_is_like_any_other(tmp_path):
     found = folder.find(make(tmp_path, *numbered("train", 6), *numbered("plane", 6), "a.png"))
     assert found.at_random and sum(map(len, found.splits.values())) == 13
-    (line,) = folder.describe(found, 5)
+    line, no_classes = folder.describe(found, 5)
+    assert no_classes.startswith("no classes: 1 of 13 images")
     words = "split at random by config.data.split_seed=5: from . (1), plane (6), train (6)"
     assert line.endswith(words) and line.startswith("13 images in ")
 

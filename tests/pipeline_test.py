@@ -263,4 +263,5 @@ def test_a_fingerprint_changes_with_every_pixel_and_split():
         (images, images[:3], images[3:]),
     ]
     prints = {pipeline.fingerprint(pipeline.Splits(*images)) for images in parts}
-    assert len(prints) == 4 and pipeline.fingerprint(pipeline.Splits(*parts[0])) in prints
+    # The value of earlier versions: runs that they have saved can be continued.
+    assert len(prints) == 4 and "217ebb54ca368e66" in prints

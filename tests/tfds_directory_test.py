@@ -94,7 +94,7 @@ class TestOtherDirectories:
         def write(name, shape, images, version="1.2.0"):
             final = tmp_path / name / version
             examples = {"train": [{"image": i} for i in images]}
-            features = tfds_directory.image_feature(shape)
+            features = tfds_directory.image_features(shape)
             tfds_directory.write(final, features, examples)
             (final / manifest.NAME).unlink()  # other programs write none
             return final

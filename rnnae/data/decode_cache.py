@@ -1,17 +1,19 @@
-"""A cache of decoded images beside the records that they were decoded from.
+"""A cache of decoded images and of labels beside the records that they were read from.
 
-Decoding the 70,000 small PNGs of MNIST takes four seconds at every start. A cached file belongs to
-the present names, sizes and modification times of the records. It starts with a digest of its shape
-and pixels, and is written again if that does not fit. If nothing can be written, the images are
-decoded every time.
+Decoding the 70,000 small PNGs of MNIST takes four seconds at every start, and reading their labels
+three. A cached file belongs to the present names, sizes and modification times of the records. It
+starts with a digest of its shape and content, and is written again if that does not fit. If nothing
+can be written, the records are read every time.
 """
 
 import contextlib
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from rnnae import files
 from rnnae.data import manifest
@@ -25,33 +27,47 @@ def load(images: Images, split: str, directory: Path) -> np.ndarray:
 
     `split` is the name of the split, such as train[:50000], and `directory` its TFDS directory.
     """
-    path = directory / "decoded" / f"{_fingerprint(images, split, directory)}.pixels"
-    cached = _read(path, images.shape)
+    name = f"{_fingerprint([split, images.shape, images.options], directory)}.pixels"
+    return _load(directory / "decoded" / name, images.shape, np.uint8, lambda: images[:])
+
+
+def load_labels(
+    read: Callable[[], np.ndarray], count: int, split: str, directory: Path
+) -> np.ndarray:
+    """The int32 labels (count,) of a split, from the cache if they are there, else from `read`."""
+    name = f"{_fingerprint([split, count, 'labels'], directory)}.labels"
+    return _load(directory / "decoded" / name, (count,), np.int32, read)
+
+
+def _load(
+    path: Path, shape: tuple[int, ...], dtype: DTypeLike, read: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """The array in the cached file `path`. If it is not valid, what `read` returns is saved."""
+    cached = _read(path, shape, dtype)
     if cached is not None:
         return cached
-    images_NHWC = images[:]
+    array = read()
     with contextlib.suppress(OSError):  # for example a disk that is full or read-only
-        _save(path, images_NHWC)
-    return images_NHWC
+        _save(path, array)
+    return array
 
 
-def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The images of a cached file; None if it is not there, or not what was written."""
+def _read(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray | None:
+    """The array in a cached file; None if it is not there, or not what was written."""
     try:
         with path.open("rb") as file:
             digest = file.read(_DIGEST_BYTES)
-            images_NHWC = np.fromfile(file, np.uint8)
-        images_NHWC = images_NHWC.reshape(shape)
+            array = np.fromfile(file, np.uint8).view(dtype).reshape(shape)
     except (OSError, ValueError):
         return None
-    return images_NHWC if digest == _digest(images_NHWC) else None
+    return array if digest == _digest(array) else None
 
 
-def _save(path: Path, images_NHWC: np.ndarray) -> None:
+def _save(path: Path, array: np.ndarray) -> None:
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            file.write(_digest(images_NHWC))
-            images_NHWC.tofile(file)
+            file.write(_digest(array))
+            array.tofile(file)
 
     path.parent.mkdir(exist_ok=True)
     files.remove_stale(path.parent, ".*.tmp")
@@ -60,16 +76,16 @@ def _save(path: Path, images_NHWC: np.ndarray) -> None:
     files.replace_file(path, write)
 
 
-def _digest(images_NHWC: np.ndarray) -> bytes:
-    """SHA-256 of the shape and the pixels."""
-    digest = hashlib.sha256(repr(images_NHWC.shape).encode())
-    digest.update(np.ascontiguousarray(images_NHWC))
+def _digest(array: np.ndarray) -> bytes:
+    """SHA-256 of the shape and the content."""
+    digest = hashlib.sha256(repr(array.shape).encode())
+    digest.update(np.ascontiguousarray(array))
     return digest.digest()
 
 
-def _fingerprint(images: Images, split: str, directory: Path) -> str:
-    """16 hexadecimal digits that change with the records, the split, or how images are read."""
+def _fingerprint(what: list, directory: Path) -> str:
+    """16 hexadecimal digits that change with the records, or with what of them is cached."""
     records = [p for p in sorted(directory.iterdir()) if p.is_file() and p.name != manifest.NAME]
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in records]
-    text = json.dumps([split, images.shape, images.options, states])
+    text = json.dumps([*what, states])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """A user's own folder of images: how its files are split, and which of them cannot be used.
 
 A folder that has subfolders called train and test (or val) has these splits. Any other folder is
-split at random.
+split at random. Subfolders of a split are classes, see `class_folders`.
 """
 
 import collections
@@ -11,11 +11,11 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnae.data import digests, walk
+from rnnae.data import class_folders, digests, walk
 from rnnae.data.images import ReadOptions, read_image
 from rnnae.errors import DataError
 
@@ -43,11 +43,13 @@ class Folder(NamedTuple):
         splits: name -> image files. Without a validation split, it is cut off the training split
             later, as for any data set.
         at_random: whether the split is a random one, not one of subfolders.
+        classes: the classes of the images in `splits`.
     """
 
     found: walk.Found
     splits: dict[str, list[Path]]
     at_random: bool
+    classes: class_folders.Classes
 
 
 def find(source_dir: str, seed: int = 0) -> Folder:
@@ -71,16 +73,24 @@ def find(source_dir: str, seed: int = 0) -> Folder:
             f"no image in {source_dir} or its subfolders: files are found by their ending, which "
             f"may be {', '.join(walk.SUFFIXES)}" + (f" (left out: {left_out})" if left_out else "")
         )
-    splits = _split_by_folder(found)
-    if splits is None:
-        return Folder(found, split_at_random(found.images, seed), at_random=True)
+    folders = {path: path.relative_to(root).parts[:-1] for path in found.images}
+    depths = _depths_of_split_folders(folders)
+    below = {path: parts[depths.get(path, -1) + 1 :] for path, parts in folders.items()}
+    subfolders = {path: parts[0] if parts else "" for path, parts in below.items()}
+    if not depths:
+        splits = split_at_random(found.images, seed)
+        return Folder(found, splits, True, class_folders.find(splits, subfolders))
+    paths_of = collections.defaultdict(list)
+    for path, depth in depths.items():
+        paths_of[SPLIT_FOLDERS[folders[path][depth].lower()]].append(path)
+    splits = {name: paths_of[name] for name in SPLITS if name in paths_of}
     used = set(itertools.chain(*splits.values()))
     outside = [path.relative_to(root).as_posix() for path in found.images if path not in used]
     if outside:
         found = found._replace(left_out=found.left_out | {OUTSIDE: outside})
     if len(splits) < len(SPLITS) and len(splits["train"]) < 2:
         raise DataError(f"{source_dir} has only one training image: at least 2 are needed")
-    return Folder(found, splits, at_random=False)
+    return Folder(found, splits, False, class_folders.find(splits, subfolders))
 
 
 def split_at_random(paths: list[Path], seed: int) -> dict[str, list[Path]]:
@@ -100,29 +110,30 @@ def split_at_random(paths: list[Path], seed: int) -> dict[str, list[Path]]:
     return {name: [paths[i] for i in part] for name, part in zip(SPLITS, parts, strict=True)}
 
 
-def _split_by_folder(found: walk.Found) -> dict[str, list[Path]] | None:
-    """The images below folders that are called train, val and test; None if there are no such.
+def _depths_of_split_folders(folders: dict[Path, tuple[str, ...]]) -> dict[Path, int]:
+    """The depth of the folder called train, val or test that an image is in, for those in one.
 
-    The folders count if one for training and another one stand side by side, at any depth.
+    `folders` has the parts of each image's folder. Folders of these names count if one for training
+    and another one stand side by side, at any depth.
     """
     beside: dict[tuple[str, ...], set[str]] = collections.defaultdict(set)
-    folders = {path: path.relative_to(found.root).parts[:-1] for path in found.images}
     for parts in set(folders.values()):
         for depth, part in enumerate(parts):
             if split := SPLIT_FOLDERS.get(part.lower()):
                 beside[parts[:depth]].add(split)
     where = {above for above, names in beside.items() if "train" in names and len(names) > 1}
-    splits = collections.defaultdict(list)
+    depths = {}
     for path, parts in folders.items():
         for depth, part in enumerate(parts):
             if parts[:depth] in where and part.lower() in SPLIT_FOLDERS:
-                splits[SPLIT_FOLDERS[part.lower()]].append(path)
+                depths[path] = depth
                 break
-    return {name: splits[name] for name in SPLITS if name in splits} or None
+    return depths
 
 
 def describe(folder: Folder, seed: int) -> list[str]:
-    """Lines that say how many images of which folders are used, and what was left out."""
+    """Lines that say how many images of which folders are used, their classes, and what was left
+    out."""
     root = folder.found.root
     if folder.at_random:
         how = f"split at random by config.data.split_seed={seed}"
@@ -137,6 +148,7 @@ def describe(folder: Folder, seed: int) -> list[str]:
         parts.append(f"{split} " * bool(split) + f"from {', '.join(names[:_FOLDERS])}{more}")
     number = sum(map(len, folder.splits.values()))
     lines = [f"{number:,} images in {walk.shown(root)}, {how}: {'; '.join(parts)}"]
+    lines += class_folders.describe(folder.classes)
     if folder.found.links:
         lines.append(f"links to folders that are followed: {walk.listed(folder.found.links)}")
     if left_out := walk.describe(folder.found):
@@ -169,12 +181,15 @@ def fingerprint(
 ) -> str:
     """16 hexadecimal digits that identify the images that are prepared from a folder.
 
-    They change with the content of a file and its place in the splits, with the shape that images
-    are resized to and with how they are read. Names, dates and the place of the folder do not
-    matter.
+    They change with the content of a file and its place in the splits, with its class and the names
+    of the classes, with the shape that images are resized to and with how they are read. Other
+    names, dates and the place of the folder do not matter.
     """
     splits = [(name, [content[path] for path in paths]) for name, paths in folder.splits.items()]
     text = repr((splits, tuple(shape), tuple(options)))
+    if folder.classes.names:  # else as in versions that knew no classes
+        labels = [[folder.classes.label_of[path] for path in p] for p in folder.splits.values()]
+        text += repr((folder.classes.names, labels))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -184,7 +199,7 @@ def read_splits(
     shape: tuple[int, int, int],
     options: ReadOptions,
     skip_bad: bool,
-) -> tuple[dict[str, Iterator[dict[str, np.ndarray]]], list[str]]:
+) -> tuple[dict[str, Iterator[dict[str, Any]]], list[str]]:
     """(the examples of each split, what is wrong with each bad image).
 
     The second one is filled while the examples are read. The iterators raise a DataError that names
@@ -192,11 +207,12 @@ def read_splits(
     """
     bad: list[str] = []
     order = list(itertools.chain(*folder.splits.values()))
+    label_of = folder.classes.label_of
 
     def read(path: Path) -> np.ndarray:
         return read_file(path, content[path], shape, options)
 
-    def examples(split: str, paths: list[Path]) -> Iterator[dict[str, np.ndarray]]:
+    def examples(split: str, paths: list[Path]) -> Iterator[dict[str, Any]]:
         good = 0
         for path in paths:
             try:
@@ -208,7 +224,7 @@ def read_splits(
                     raise refusal(sorted([*bad, *_bad_images(rest, read)])) from error
                 continue
             good += 1
-            yield {"image": image}
+            yield {"image": image} | ({"label": label_of[path]} if label_of else {})
         if not good:
             raise DataError(f"no image of the {split} split can be used; the first: {bad[-1]}")
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnae.data import decode_cache, tfds_directory
+from rnnae.data import decode_cache, labels, tfds_directory
 from rnnae.data.images import ImageArray, ReadOptions
 from rnnae.data.prepare import prepare
 from rnnae.errors import ConfigError, DataError
@@ -118,6 +118,8 @@ def load(
     splits = [
         tfds_directory.open_split(path, split, shape=shape, options=options) for split in names
     ]
+    sizes = [(split, len(images)) for split, images in zip(names, splits, strict=True)]
+    read_labels, class_names = labels.open_labels(path, sizes)
     if train_images:
         if not 0 < train_images <= len(splits[0]):
             raise ConfigError(
@@ -132,14 +134,21 @@ def load(
         f"{numbers[2]} for testing"
     )
     limit = in_memory_gib * 2**30
-    return Splits(
-        *(
-            decode_cache.load(images, split, path)
-            if np.prod(images.shape, dtype=float) <= limit
-            else images
-            for images, split in zip(splits, names, strict=True)
-        )
+    images = (
+        decode_cache.load(images, split, path)
+        if np.prod(images.shape, dtype=float) <= limit
+        else images
+        for images, split in zip(splits, names, strict=True)
     )
+    if read_labels is None:
+        return Splits(*images)
+    count = len(splits[0])
+
+    def load_labels() -> Labels:
+        train, valid, test = read_labels()
+        return Labels(train[:count], valid, test)
+
+    return Splits(*images, load_labels, class_names)
 
 
 def fingerprint(splits: Splits, with_labels: bool = False) -> str:

@@ -85,7 +85,7 @@ def _prepare_folder(
         if line := _older_copies(data_dir):
             log(line)
         examples, bad = folder.read_splits(images, content, shape, options, skip_bad_images)
-        features = tfds_directory.image_feature(shape)
+        features = tfds_directory.image_features(shape, images.classes.names)
         about = {"source_dir": walk.shown(place), "bad_images": bad}
         tfds_directory.write(final, features, examples, about)
     bad = manifest.about(final).get("bad_images", [])

@@ -10,7 +10,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +45,16 @@ def open_split(
         DataError: the examples have no uint8 images, or the directory is damaged.
     """
     path = Path(path)
-    check_features(path)
-    tfds = _tfds()
+    image = feature(path, "image")
     builder = _builder(path)
-    with _quiet():
-        feature = dict(builder.info.features).get("image")
-        if not isinstance(feature, tfds.features.Image) or feature.np_dtype != np.uint8:
-            names = ", ".join(builder.info.features)
-            raise DataError(
-                f"{path} cannot be used: its examples need a feature called image with uint8 "
-                f"images, and their features are {names}"
-            )
-        # Images are decoded in `Images`: TFDS is slower, and uses OpenCV if it is installed.
-        decoders = {"image": tfds.decode.SkipDecoding()}
-        records = builder.as_data_source(split=split, decoders=decoders)
-    stored_shape = tuple(feature.shape)
+    if not isinstance(image, _tfds().features.Image) or image.np_dtype != np.uint8:
+        names = ", ".join(builder.info.features)
+        raise DataError(
+            f"{path} cannot be used: its examples need a feature called image with uint8 "
+            f"images, and their features are {names}"
+        )
+    records = open_records(path, split)
+    stored_shape = tuple(image.shape)
     if None in stored_shape:
         check_shape(builder.name, shape)
     elif any(shape) and tuple(shape) != stored_shape:
@@ -77,6 +72,26 @@ def open_split(
         scale=scale,
         options=options,
     )
+
+
+def feature(path: Path, name: str) -> Any | None:
+    """The TFDS feature `name` of the examples in the TFDS directory `path`; None if there is none.
+
+    Raises DataError if the directory is damaged.
+    """
+    check_features(path)
+    return dict(_builder(path).info.features).get(name)
+
+
+def open_records(path: Path, split: str) -> Sequence[dict[str, Any]]:
+    """The examples of one split, a TFDS data source, whose `image` is an encoded image.
+
+    Images are decoded in `Images`: TFDS is slower, and uses OpenCV if it is installed.
+    """
+    builder = _builder(path)
+    with _quiet():
+        decoders = {"image": _tfds().decode.SkipDecoding()}
+        return builder.as_data_source(split=split, decoders=decoders)
 
 
 _FEATURES = "features.json"
@@ -188,9 +203,14 @@ def features_of(dataset: Dataset) -> dict[str, Any]:
     return features
 
 
-def image_feature(shape: tuple[int, int, int]) -> dict[str, Any]:
-    """The TFDS features of an example that is only an image of this shape."""
-    return {"image": _tfds().features.Image(shape=shape)}
+def image_features(
+    shape: tuple[int, int, int], class_names: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The TFDS features of an example that is an image of this shape, with a label if there are
+    classes."""
+    tfds = _tfds()
+    label = {"label": tfds.features.ClassLabel(names=class_names)} if class_names else {}
+    return {"image": tfds.features.Image(shape=shape)} | label
 
 
 def write(
