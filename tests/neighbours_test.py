@@ -37,6 +37,14 @@ def test_a_copied_training_image_has_distance_and_percentile_zero():
     np.testing.assert_allclose(quarters, 0.25, atol=0.1)
 
 
+def test_distances_that_a_matrix_product_cannot_tell_apart():
+    """The squared norms are 1e12, and the squared distances from 1e-10."""
+    reference_ND = 1e6 + np.array([[4e-5], [-2e-5], [1e-5], [-3e-5]])
+    found = neighbours.nearest(np.array([[1e6]]), reference_ND, k=3)
+    assert found.index_NK.tolist() == [[2, 1, 3]]
+    np.testing.assert_allclose(found.distance_NK, [[1e-5, 2e-5, 3e-5]], rtol=1e-4)
+
+
 def test_equal_reference_images_are_ordered_by_index():
     reference_ND = normal(9)[[4, 0, 4, 1]]
     found = neighbours.nearest(normal(9)[[4]], reference_ND, k=2)
