@@ -230,6 +230,8 @@ def measure(real_ND: np.ndarray, new_ND: np.ndarray, features: str) -> dict[str,
         NonFiniteError: features are infinite or NaN.
         ValueError: the arrays are not (N, D) with one D.
     """
+    # A limit holds only for libraries that are loaded before it is set.
+    import sklearn.neighbors  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     values = {}
