@@ -79,6 +79,9 @@ The order below is the import order: a file imports only files above it, also wi
     records/checkpoint       save, verify, restore; the only orbax import
     records/provenance       date, commit, versions, machine
     evaluation/metrics       metrics of images and of splits
+    evaluation/neighbours    nearest training images of new images
+    evaluation/sample_metrics  metrics of a set of new images against real ones
+    evaluation/fid           FID of RGB images, by torch-fidelity
     evaluation/evaluate      every image of a split once; the only source of reported numbers
     evaluation/flops         arithmetic of a model
     evaluation/mixture       density over the latents, fitted after training
