@@ -19,6 +19,7 @@ import collections
 import contextlib
 import io
 import json
+import os
 import random
 import shutil
 import sys
@@ -122,7 +123,7 @@ class Trained:
             assert "there is no checkpoint" in said.getvalue(), "starts again and says nothing"
             return
         assert _bytes(restored) == self.states[step], "another state"
-        assert step == self.newest or "falling back" in said.getvalue(), "an older state, unsaid"
+        assert self._is_right(step, workdir, said.getvalue()), "an older state, unsaid"
         missing = len([r for r in self.metrics if r["step"] <= step]) - len(records)
         assert not missing or files.METRICS in said.getvalue(), "records are missing, unsaid"
 
@@ -133,13 +134,19 @@ class Trained:
             run = self._load(workdir)
         assert run.config.to_dict() == self.config.to_dict(), "another config"
         assert _bytes(run.params) == self.weights[run.step], "other weights"
-        assert run.step == self.newest or "falling back" in said.getvalue(), "older, unsaid"
+        assert self._is_right(run.step, workdir, said.getvalue()), "older, unsaid"
 
     def sample(self, workdir: Path) -> None:
         """Draws latents; AssertionError if they are of another mixture."""
         with contextlib.redirect_stdout(io.StringIO()):
             latents = self._load(workdir).sample_latents(4, seed=1)
         assert np.array_equal(latents, self.latents), "latents of another mixture"
+
+    def _is_right(self, step: int, workdir: Path, said: str) -> bool:
+        """Whether this is the step to load, or a line says why it is an older one. Without the
+        newest step the run is simply an older one, and all commands print the step they use."""
+        newest = workdir / f"checkpoints/latest/{self.newest}"
+        return step == self.newest or "falling back" in said or not os.path.lexists(newest)
 
     def _load(self, workdir: Path) -> trained_run.TrainedRun:
         # Initialising parameters, which `load` replaces, takes most of its time.
