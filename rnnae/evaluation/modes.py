@@ -12,7 +12,7 @@ from rnnae import files
 from rnnae.data import pipeline
 from rnnae.devices import parallel
 from rnnae.errors import one_line
-from rnnae.evaluation import figures, image_grids, labels, trained_run
+from rnnae.evaluation import classes, figures, image_grids, trained_run
 from rnnae.evaluation.evaluate import Evaluator, check_protocol, format_metrics
 from rnnae.records import provenance
 from rnnae.records.writer import read_metrics
@@ -94,7 +94,7 @@ def sample(
                 "fitting a mixture of Gaussians to the latents of the training images", flush=True
             )
         run = figures.with_prior(run, splits, size)
-    label = None if wanted.label is None else labels.parse(wanted.label, run.class_names)
+    label = None if wanted.label is None else classes.parse(wanted.label, run.class_names)
     seed = config.seed if wanted.seed is None else wanted.seed
     images = run.sample(
         wanted.count,
