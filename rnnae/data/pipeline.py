@@ -1,4 +1,4 @@
-"""Loads the splits of a data set, and makes the batches of a run: a batch depends only on (seed, step).
+"""Loads the splits of a data set, and makes batches of them that depend only on (seed, step).
 
 Images stay uint8 on the host until a batch reaches the device; see `binarisation` for what happens
 to them there. Labels are int32: the index of a class, or -1 where the class is not known.
