@@ -65,6 +65,7 @@ The order below is the import order: a file imports only files above it, also wi
     models/draw              DRAW
     models/sweep_blocks      the blocks and the decoder of the sweep model
     models/sweep             recurrent sweeps over a grid of tokens
+    models/classifier        a classifier, whose features compare images
     models                   MODELS
     build                    config -> splits, model, optimizer; the only place that does
     devices/joining          how processes wait for each other at the start

@@ -67,7 +67,25 @@ def _sweep() -> dict:
     }
 
 
-MODEL_DEFAULTS = {"sequence": _sequence, "mlp": _mlp, "draw": _draw, "sweep": _sweep}
+def _classifier() -> dict:
+    return {
+        "name": "classifier",  # the model; chosen by the config file
+        "cell": "lstm",  # recurrent cell
+        "width": 64,  # D, units of each cell; each direction has its own cell
+        "layers": 1,  # recurrent layers
+        "connections": "residual",  # residual: each layer but the first adds to its input; skip:
+        # the output is the sum of all layers
+        "features": 64,  # activations before the output layer
+    }
+
+
+MODEL_DEFAULTS = {
+    "sequence": _sequence,
+    "mlp": _mlp,
+    "draw": _draw,
+    "sweep": _sweep,
+    "classifier": _classifier,
+}
 
 
 def default(model: str = "sequence") -> ConfigDict:

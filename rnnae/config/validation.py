@@ -59,6 +59,7 @@ _MODEL_POSITIVE = (
     "blocks",
     "expansion",
     "token_latent_width",
+    "features",
 )
 _MODEL_NOT_NEGATIVE = ("read_size", "write_size", "encoder_blocks", "segment")
 MAX_SEED = 2**31 - 1  # jax.random.key uses 32 bits of a larger seed, so two seeds could be equal

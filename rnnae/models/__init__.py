@@ -1,4 +1,5 @@
-"""MODELS: the autoencoders. `model(name, ...)` builds one; `autoencoder.py` has their interface.
+"""MODELS: the autoencoders, and a classifier. `model(name, ...)` builds one; `autoencoder.py` has
+their interface.
 
 To add a model, write its file with a subclass of `Autoencoder` and a dataclass of its options, add
 one line to `MODELS`, and add the defaults of the options to `config/defaults.py`.
@@ -10,6 +11,7 @@ from rnnae.errors import ConfigError, choose
 from rnnae.latents import Latent
 from rnnae.likelihoods import Likelihood
 from rnnae.models.autoencoder import Autoencoder
+from rnnae.models.classifier import Classifier
 from rnnae.models.draw import Draw
 from rnnae.models.mlp import MLP
 from rnnae.models.sequence import Sequence
@@ -22,6 +24,7 @@ MODELS: dict[str, type[Autoencoder]] = {
     "sequence": Sequence,
     "draw": Draw,
     "sweep": Sweep,
+    "classifier": Classifier,
 }
 
 
