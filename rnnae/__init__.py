@@ -58,10 +58,12 @@ The order below is the import order: a file imports only files above it, also wi
     latents/latent           posteriors, and what every latent promises
     latents/priors           priors
     latents                  LATENTS
+    models/sampling          temperature and guidance
     models/autoencoder       what every model promises
     models/mlp               the baseline
     models/sequence          recurrent encoder and decoder over tokens
     models/attention         DRAW's windows
+    models/glimpses          what DRAW keeps between glimpses, and reads without a window
     models/draw              DRAW
     models/sweep_blocks      the blocks and the decoder of the sweep model
     models/sweep             recurrent sweeps over a grid of tokens

@@ -33,7 +33,7 @@ def test_modes_agree_with_training(trained, capsys):
     assert result["test/mse"] == pytest.approx(read_metrics(workdir)[-1]["test/mse"], rel=1e-6)
     modes.sample(config, workdir)
     names = {p.name for p in (workdir / "samples").iterdir()}
-    assert {"samples_8x8.png", "samples_8x8.npy", "generated.png"} <= names
+    assert {"samples.png", "samples.npy", "samples.npy.json", "generated.png"} <= names
     assert "figures in" in capsys.readouterr().out
 
 

@@ -37,6 +37,7 @@ def setup(microbatch=0):
         learning_rate=learning_rate,
         ema_decay=0.9,
         binarise="dynamic",
+        label_dropout=0.3,
         kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=5),
         free_bits=0.1,  # below the KL of some latent dimensions, above that of others
         microbatch=microbatch,
@@ -57,7 +58,7 @@ def run(count, microbatch=0):
     devices = jax.local_devices()[:count]
     assert len(devices) == count
     call = parallel.train_call(step, devices)
-    return comparable(*call(start, parallel.shard_batches(images, devices)))
+    return comparable(*call(start, parallel.shard_batches(tiny.batch(images), devices)))
 
 
 def assert_close(ours, theirs):
@@ -79,15 +80,15 @@ def test_a_batch_in_parts_equals_the_whole_batch(devices):
 def test_pmap_equals_jit_with_named_sharding():
     step, start, images = setup()
     mesh = Mesh(np.array(jax.local_devices()[:2]), ("data",))
-    sharded = jax.device_put(images, NamedSharding(mesh, PartitionSpec(None, "data")))
+    sharded = jax.device_put(tiny.batch(images), NamedSharding(mesh, PartitionSpec(None, "data")))
     replicated = jax.device_put(start, NamedSharding(mesh, PartitionSpec()))
 
     @jax.jit
-    def call(train_state, images_KBHWC):
+    def call(train_state, batches):
         return jax.lax.scan(
-            lambda s, image: step(s, image, jnp.arange(BATCH), lambda tree: tree),
+            lambda s, batch: step(s, batch, jnp.arange(BATCH), lambda tree: tree),
             train_state,
-            images_KBHWC,
+            batches,
         )
 
     assert_close(run(2), comparable(*call(replicated, sharded)))
@@ -112,7 +113,7 @@ def test_the_state_of_one_call_feeds_the_same_program_again():
     step, start, images = setup()
     devices = jax.local_devices()[:2]
     call = parallel.train_call(step, devices)
-    shards = parallel.shard_batches(images, devices)
+    shards = parallel.shard_batches(tiny.batch(images), devices)
     program = call.lower(start, shards).compile()
     once, _ = program(start, shards)
     twice, _ = program(once, shards)
@@ -121,9 +122,9 @@ def test_the_state_of_one_call_feeds_the_same_program_again():
 
 def test_shards_have_consecutive_examples():
     images = np.arange(2 * 6).reshape(2, 6, 1, 1, 1)
-    shards = parallel.shard_batches(images, jax.local_devices()[:2])
-    assert shards.shape == (2, 2, 3, 1, 1, 1)
-    assert shards[1, :, :, 0, 0, 0].tolist() == [[3, 4, 5], [9, 10, 11]]
+    shards = parallel.shard_batches(tiny.batch(images), jax.local_devices()[:2])
+    assert shards.image_BHWC.shape == (2, 2, 3, 1, 1, 1) and shards.label_B.shape == (2, 2, 3)
+    assert shards.image_BHWC[1, :, :, 0, 0, 0].tolist() == [[3, 4, 5], [9, 10, 11]]
 
 
 def test_map_examples_keeps_the_order():

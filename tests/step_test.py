@@ -34,6 +34,7 @@ def setup(name="sequence", learning_rate=1e-2, **changes):
         learning_rate=schedule,
         ema_decay=0.9,
         binarise="none",
+        label_dropout=0.0,
         kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=0),
         free_bits=0.0,
         microbatch=0,
@@ -52,7 +53,9 @@ def test_one_batch_can_be_overfitted(name):
 
     @jax.jit
     def many(train_state):
-        return jax.lax.scan(lambda s, _: step(s, black_or_white), train_state, length=1000)
+        return jax.lax.scan(
+            lambda s, _: step(s, tiny.batch(black_or_white)), train_state, length=1000
+        )
 
     end, means = many(start)
     assert int(end.step) == 1000
@@ -93,7 +96,7 @@ def test_every_key_of_the_config_changes_the_step(key, value):
         start = state.create(model, optimizer, SHAPE, seed=0).replace(step=jnp.int32(2))
         step = make_train_step(config, optimizer, learning_rate, jax.devices()[0])
         step = functools.partial(step, positions_B=jnp.arange(4), average=lambda tree: tree)
-        new, means = jax.jit(step)(start, images())
+        new, means = jax.jit(step)(start, tiny.batch(images()))
         return means["kl_weight"], (new.ema, means["loss"], means["grad_norm"])
 
     (weight, before), (_, after) = outcome(), outcome(**{key.replace(".", "__"): value})
@@ -107,7 +110,7 @@ def test_a_committed_training_step_is_reproduced():
     step, train_state = setup()
     losses, norms = [], []
     for _ in range(3):
-        train_state, means = jax.jit(step)(train_state, images())
+        train_state, means = jax.jit(step)(train_state, tiny.batch(images()))
         losses.append(float(means["loss"]))
         norms.append(float(means["grad_norm"]))
     np.testing.assert_allclose(losses, [19.633009, 19.356693, 19.290600], rtol=1e-4)
@@ -120,7 +123,7 @@ def test_dynamic_binarisation_depends_on_the_step_and_the_example():
     grey = np.full_like(images(), 128)
 
     def loss(train_state, positions):
-        return float(step(train_state, grey, positions_B=positions)[1]["loss"])
+        return float(step(train_state, tiny.batch(grey), positions_B=positions)[1]["loss"])
 
     assert loss(start, jnp.arange(4)) == loss(start, jnp.arange(4))
     assert loss(start, jnp.arange(4)) != loss(start, jnp.arange(4, 8))
@@ -130,7 +133,7 @@ def test_dynamic_binarisation_depends_on_the_step_and_the_example():
 
 def test_the_averaged_weights_follow_and_the_key_stays():
     step, start = setup()
-    end, _ = jax.jit(step)(start, images())
+    end, _ = jax.jit(step)(start, tiny.batch(images()))
     rate = 1 - 1 / 10  # the decay of the first step
     for old, new, ema in zip(
         *(jax.tree.leaves(t) for t in (start.params, end.params, end.ema)), strict=True

@@ -9,6 +9,7 @@ import pytest
 
 from rnnae import build as rnnae_build
 from rnnae.config import default
+from rnnae.types import Batch
 
 SHAPE = (4, 6, 1)
 _SMALL = {
@@ -68,6 +69,11 @@ def images(shape=SHAPE, batch=3, seed=9):
 def binary(shape=SHAPE, batch=3, seed=9):
     """Pixels 0 and 1."""
     return jnp.round(images(shape, batch, seed))
+
+
+def batch(images, label=-1):
+    """uint8 images, with any axes before H, W, C, and the same label for all."""
+    return Batch(images, np.full(images.shape[:-3], label, np.int32))
 
 
 def keys(batch=3, seed=7):

@@ -116,6 +116,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.data.binarise = "none"  # dynamic: pixels ~ Bernoulli(intensity) at every visit
 
     config.model = ConfigDict(hyperparameters())
+    config.model.classes = 0  # classes that the decoder of any model is told; 0 = none
 
     config.latent = ConfigDict()
     config.latent.name = "deterministic"  # kind of latent, with its prior (deterministic has none)

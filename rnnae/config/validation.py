@@ -7,7 +7,7 @@ import re
 from ml_collections import ConfigDict
 
 from rnnae.config.choices import CHOICES
-from rnnae.config.defaults import MODEL_DEFAULTS
+from rnnae.config.defaults import MODEL_DEFAULTS, default
 from rnnae.errors import ConfigError, check_choice, choose
 
 _POSITIVE = (
@@ -61,7 +61,7 @@ _MODEL_POSITIVE = (
     "token_latent_width",
     "features",
 )
-_MODEL_NOT_NEGATIVE = ("read_size", "write_size", "encoder_blocks", "segment")
+_MODEL_NOT_NEGATIVE = ("classes", "read_size", "write_size", "encoder_blocks", "segment")
 MAX_SEED = 2**31 - 1  # jax.random.key uses 32 bits of a larger seed, so two seeds could be equal
 # A name of TFDS, such as imagenet_resized/32x32. It is a path below data_dir.
 _DATA_NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")
@@ -102,7 +102,8 @@ def check(config: ConfigDict) -> None:
             raise ConfigError(f"config.{path} must be {words}, not {get(path)!r}")
 
     name = config.model.name
-    unknown = config.model.keys() - choose(MODEL_DEFAULTS, "config.model.name", name)().keys()
+    choose(MODEL_DEFAULTS, "config.model.name", name)
+    unknown = config.model.keys() - default(name).model.keys()
     if unknown:
         raise ConfigError(
             f"model {name} has no {', '.join(sorted(unknown))}: config.model.name cannot be set "
@@ -117,6 +118,7 @@ def check(config: ConfigDict) -> None:
         require(get(path) >= 0, path, "0 or more")
     for path in (*positive, *not_negative):
         require(path in _MAY_BE_INFINITE or math.isfinite(get(path)), path, "finite")
+    require(config.model.classes != 1, "model.classes", "0, or 2 or more")
     for path in _DECAYS:
         require(0 <= get(path) < 1, path, "at least 0 and below 1")
     for path, choices in CHOICES.items():

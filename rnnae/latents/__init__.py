@@ -7,7 +7,7 @@ A latent is an `nn.Module` with
     kl_and_log_ratio(posterior, z_BZ, encode_features) -> (kl_BTZ, log_ratio_B), nats
     mean(posterior) -> z_BZ, one latent for each image, without randomness
     log_posterior(posterior, z_BZ) -> log q(z | x), (B,), nats
-    sample_prior(key_B, encode_features) -> z_BZ
+    sample_prior(key_B, encode_features, temperature) -> z_BZ
 
 and the class variable `variational`: whether it has a prior. `encode_features` is the encoder of
 the model, x_BHWC -> features_BD. kl_BTZ is the KL divergence by step and dimension. If the prior

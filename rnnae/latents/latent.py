@@ -100,7 +100,11 @@ class Latent(nn.Module):
         before it. kl_BTZ is None if there is no closed form."""
         raise NotImplementedError
 
-    def sample_prior(self, key_B: jax.Array, encode_features: Callable) -> jax.Array:
+    def sample_prior(
+        self, key_B: jax.Array, encode_features: Callable, temperature: float = 1.0
+    ) -> jax.Array:
+        """z_BZ. `temperature` multiplies the standard deviation of its Gaussian noise (Vahdat &
+        Kautz 2020, NVAE). With another one than 1, z_BZ is not a sample of p(z)."""
         raise NotImplementedError
 
     def posterior(self, features_BD: jax.Array) -> Normal:

@@ -46,7 +46,7 @@ class NoLatent(Deterministic):
     def posterior(self, features_BD):
         return Normal(jnp.zeros((features_BD.shape[0], 0)), jnp.full((), -jnp.inf))
 
-    def sample_prior(self, key_B, encode_features):
+    def sample_prior(self, key_B, encode_features, temperature=1.0):
         return jnp.zeros((key_B.shape[0], 0))
 
 
@@ -57,8 +57,8 @@ class StandardNormalPrior(Latent):
         log_prior_B = jnp.sum(STANDARD_NORMAL.log_prob(z_BZ), axis=-1)
         return q.kl(STANDARD_NORMAL)[:, None, :], log_prior_B
 
-    def sample_prior(self, key_B, encode_features):
-        return normal_noise(key_B, self.size)
+    def sample_prior(self, key_B, encode_features, temperature=1.0):
+        return temperature * normal_noise(key_B, self.size)
 
 
 class MixturePrior(Latent):
@@ -94,12 +94,12 @@ class MixturePrior(Latent):
         log_component_BM = -0.5 * (quadratic_BM + constant_M[None])
         return None, jax.nn.logsumexp(log_component_BM + log_weights_M[None], axis=-1)
 
-    def sample_prior(self, key_B, encode_features):
+    def sample_prior(self, key_B, encode_features, temperature=1.0):
         log_weights_M, component_MZ = self.weights_and_components(encode_features)
         index_key, noise_key = rng.split(key_B)
         index_B = jax.vmap(lambda key: jax.random.categorical(key, log_weights_M))(index_key)
         chosen = Normal(component_MZ.mean[index_B], component_MZ.log_scale[index_B])
-        return chosen.reparameterize(normal_noise(noise_key, self.size))
+        return chosen.reparameterize(temperature * normal_noise(noise_key, self.size))
 
 
 class VampPrior(MixturePrior):
@@ -139,12 +139,12 @@ class AutoregressivePrior(Latent):
         kl_TBZ = Normal(*map(self.split_chunks, q)).kl(prior)
         return kl_TBZ.swapaxes(0, 1), jnp.sum(prior.log_prob(z_TBZ), axis=(0, 2))
 
-    def sample_prior(self, key_B, encode_features):
+    def sample_prior(self, key_B, encode_features, temperature=1.0):
         def step(latent, carry, noise_BZ):
             carries, previous_BZ = carry
             carries, h_BD = latent.stack.step(carries, previous_BZ)
             z_BZ = Normal.from_raw(latent.prior_head(h_BD)).reparameterize(noise_BZ)
             return (carries, z_BZ), z_BZ
 
-        noise_TBZ = self.split_chunks(normal_noise(key_B, self.size))
+        noise_TBZ = self.split_chunks(temperature * normal_noise(key_B, self.size))
         return self.scan_chunks(step, self.stack, noise_TBZ)

@@ -18,6 +18,7 @@ class Bernoulli(Likelihood):
     """Binary pixels with logits l: log p = sum x l - softplus(l), which is finite for every l."""
 
     binary: ClassVar[bool] = True
+    logits: ClassVar[bool] = True
 
     @property
     def parameters(self):
@@ -41,6 +42,7 @@ class Categorical(Likelihood):
     pattern."""
 
     binary: ClassVar[bool] = True
+    logits: ClassVar[bool] = True
 
     block: int = 2
 

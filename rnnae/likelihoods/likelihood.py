@@ -14,6 +14,7 @@ class Likelihood:
 
     binary: ClassVar[bool] = False  # True: pixels are 0 or 1
     discrete: ClassVar[bool] = True  # a probability mass function; False: a density
+    logits: ClassVar[bool] = False  # True: the parameters are logits of a distribution's values
     block: ClassVar[int] = 1  # side of the square of pixels that are modelled jointly
 
     @property
@@ -32,6 +33,13 @@ class Likelihood:
     def sample(self, params_BHWP: jax.Array, key_B: jax.Array) -> jax.Array:
         """An image x_BHWC sampled from p. Example i depends on key i alone."""
         raise NotImplementedError
+
+    def temper(self, params_BHWP: jax.Array, temperature: float) -> jax.Array:
+        """The parameters of a sharper distribution if `temperature` is below 1, and of a flatter
+        one if it is above. With logits, it is p^(1 / temperature), normalised."""
+        if self.logits:
+            return params_BHWP / temperature
+        raise NotImplementedError(f"{type(self).__name__} has no parameter for its width")
 
     def error_text(self, nats: float, dimensions: int) -> str:
         """The error of an image of `dimensions` values whose -log p(x) is `nats`, as a person would

@@ -1,12 +1,17 @@
 """A likelihood of 8-bit pixels, grey or RGB."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 
 from rnnae import rng
 from rnnae.likelihoods.likelihood import Likelihood
+
+# Limit of the logarithms of scales. At -7, as in PixelCNN++, a logistic is within one level. At 7
+# it is flat.
+_LOG_LIMIT = 7.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +94,15 @@ class LogisticMixture(Likelihood):
             signed.append(2 * level / (self.levels - 1) - 1)
         return (jnp.stack(signed, axis=-1) + 1) / 2
 
+    def temper(self, params_BHWP, temperature):
+        """The logits of the components divided by the temperature, and the scales multiplied by it.
+        A scale stays at least exp(-7), which is within one of 256 levels."""
+        m = self.components
+        scales = slice(m * (1 + self.channels), m * (1 + 2 * self.channels))
+        log_scales = jnp.clip(params_BHWP[..., scales], -_LOG_LIMIT, _LOG_LIMIT)
+        params_BHWP = params_BHWP.at[..., :m].divide(temperature)
+        return params_BHWP.at[..., scales].set(log_scales + math.log(temperature))
+
     def add_location(self, params_BHWP, x_BHWC):
         m = self.components
         means = slice(m, m * (1 + self.channels))
@@ -100,8 +114,7 @@ class LogisticMixture(Likelihood):
         parts = iter(jnp.split(params_BHWP, params_BHWP.shape[-1] // self.components, axis=-1))
         logits = next(parts)
         means = [next(parts) for _ in range(self.channels)]
-        # -7 as in PixelCNN++: a logistic of that scale is within one level. At 7 it is flat.
-        log_scales = [jnp.clip(next(parts), -7.0, 7.0) for _ in range(self.channels)]
+        log_scales = [jnp.clip(next(parts), -_LOG_LIMIT, _LOG_LIMIT) for _ in range(self.channels)]
         coefficients = [[jnp.tanh(next(parts)) for _ in range(c)] for c in range(self.channels)]
         return logits, means, log_scales, coefficients
 

@@ -14,10 +14,11 @@ from rnnae.models.autoencoder import Autoencoder
 from rnnae.models.classifier import Classifier
 from rnnae.models.draw import Draw
 from rnnae.models.mlp import MLP
+from rnnae.models.sampling import Sampling
 from rnnae.models.sequence import Sequence
 from rnnae.models.sweep import Sweep
 
-__all__ = ["MODELS", "Autoencoder", "model", "require_capability"]
+__all__ = ["MODELS", "Autoencoder", "Sampling", "model", "require_capability"]
 
 MODELS: dict[str, type[Autoencoder]] = {
     "mlp": MLP,
@@ -34,13 +35,15 @@ def model(
     likelihood: Likelihood,
     latent: Latent,
     *,
+    classes: int = 0,
     matmul_dtype: jnp.dtype = jnp.float32,
     **options,
 ) -> Autoencoder:
     """The model called `name` for images of `image_shape` (H, W, C).
 
-    `options` are the other keys of `config.model`. ConfigError for an unknown name, and for a model
-    that needs a latent if `latent` has no dimensions.
+    `classes` is the number of classes that its decoder is told, 0 for none. `options` are the other
+    keys of `config.model`. ConfigError for an unknown name, and for a model that needs a latent if
+    `latent` has no dimensions.
     """
     kind = choose(MODELS, "config.model.name", name)
     if kind.needs_latent and not latent.size:
@@ -48,8 +51,14 @@ def model(
             f"a {name} model needs a latent, and config.latent.name=none has no dimensions: choose "
             "another latent, or a config file of the sweep model such as configs/mnist_sweep.py"
         )
-    shape = tuple(image_shape)
-    return kind(shape, likelihood, latent, kind.Options(**options), matmul_dtype=matmul_dtype)
+    return kind(
+        tuple(image_shape),
+        likelihood,
+        latent,
+        kind.Options(**options),
+        classes=classes,
+        matmul_dtype=matmul_dtype,
+    )
 
 
 def require_capability(model: Autoencoder, capability: str, action: str) -> None:

@@ -76,6 +76,16 @@ def filters(centre_B: jax.Array, window: Window, size: int, pixels: int) -> jax.
     return weight_BNA / jnp.sum(weight_BNA, axis=-1, keepdims=True)
 
 
+def extent(window: Window, size: int) -> jax.Array:
+    """Centre y, centre x, and the distance between the outermost filters, in pixels: (B, 3)."""
+    return jnp.stack([window.centre_y, window.centre_x, (size - 1) * window.stride], axis=-1)
+
+
+def whole_extent(height: int, width: int) -> jax.Array:
+    """The same three numbers for a window that is the whole image."""
+    return jnp.array([(height + 1) / 2, (width + 1) / 2, max(height, width) - 1.0])
+
+
 def filter_banks(window: Window, height: int, width: int, size: int) -> tuple[jax.Array, jax.Array]:
     """(F_Y, F_X): (B, size, H) and (B, size, W)."""
     return (

@@ -7,9 +7,8 @@ one glimpse; time is one `nn.scan`. Equation numbers are those of the paper.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +18,9 @@ from rnnae.errors import ConfigError
 from rnnae.latents import STANDARD_NORMAL, Normal, StandardNormalPrior, normal_noise
 from rnnae.models import attention
 from rnnae.models.autoencoder import Autoencoder
-from rnnae.nn.cells import Carry, GatedCell, cell_type
-from rnnae.nn.matmul import SAVED_MATMULS, Dense, matmul
+from rnnae.models.glimpses import Glimpses, State, whole_image_projection
+from rnnae.nn.cells import GatedCell, cell_type
+from rnnae.nn.matmul import SAVED_MATMULS, Dense
 from rnnae.scan_order import ScanOrder
 from rnnae.types import Terms
 
@@ -38,22 +38,6 @@ class DrawOptions:
     canvas: int
 
 
-class State(NamedTuple):
-    """The state between two glimpses. `canvas_BHWC` is c_t of the paper."""
-
-    canvas_BHWC: jax.Array
-    encoder: Carry
-    decoder: Carry
-
-
-class Glimpses(NamedTuple):
-    """q(z_t | x, z_<t), p(z_t | z_<t) and z_t of every glimpse; time is the leading axis."""
-
-    posterior: Normal
-    prior: Normal
-    z_TBZ: jax.Array
-
-
 class Draw(Autoencoder):
     """The whole latent has `steps` * `latent.size` dimensions.
 
@@ -61,6 +45,9 @@ class Draw(Autoencoder):
     parameters, as in the paper. Otherwise the canvas has `canvas` channels, and one dense layer
     maps each block of it to likelihood parameters. For a mixture of logistics these are relative to
     the current reconstruction, which is in the first channels of the canvas.
+
+    The decoder's cell reads the class beside z_t. The posterior and a learned prior read its state,
+    so they depend on the class too: q(z | x, y) and p(z | y).
     """
 
     options: DrawOptions
@@ -116,8 +103,15 @@ class Draw(Autoencoder):
         """The image itself: q(z_t | x, z_<t) depends on the samples before z_t."""
         return x_BHWC
 
-    def terms(self, posterior: jax.Array, x_BHWC: jax.Array, key_B: jax.Array) -> Terms:
-        state, glimpses = self.run_glimpses(posterior, self._noise(key_B), Normal.reparameterize)
+    def terms(
+        self,
+        posterior: jax.Array,
+        x_BHWC: jax.Array,
+        key_B: jax.Array,
+        label_B: jax.Array | None = None,
+    ) -> Terms:
+        noise_TBZ = self._noise(key_B)
+        state, glimpses = self.run_glimpses(posterior, noise_TBZ, Normal.reparameterize, label_B)
         params_BHWP = self.canvas_to_params(state.canvas_BHWC)
         log_prob_B = self.likelihood.log_prob(params_BHWP, x_BHWC)  # (9)
         kl_TBZ = glimpses.posterior.kl(glimpses.prior)  # (10), (11)
@@ -125,42 +119,59 @@ class Draw(Autoencoder):
         log_ratio_TBZ = log_prior_TBZ - glimpses.posterior.log_prob(glimpses.z_TBZ)
         return Terms(log_prob_B, kl_TBZ.swapaxes(0, 1), jnp.sum(log_ratio_TBZ, axis=(0, 2)))
 
-    def encode(self, x_BHWC: jax.Array) -> jax.Array:
+    def encode(self, x_BHWC: jax.Array, label_B: jax.Array | None = None) -> jax.Array:
         """z_BZ in which every part is the mean of its posterior given the parts before it."""
         zero_TBZ = jnp.zeros((self.options.steps, x_BHWC.shape[0], self.latent.size))
-        glimpses = self.run_glimpses(x_BHWC, zero_TBZ, Normal.reparameterize)[1]
+        glimpses = self.run_glimpses(x_BHWC, zero_TBZ, Normal.reparameterize, label_B)[1]
         return self.join_steps(glimpses.z_TBZ)
 
-    def sample_posterior(self, posterior: jax.Array, key_B: jax.Array) -> jax.Array:
-        glimpses = self.run_glimpses(posterior, self._noise(key_B), Normal.reparameterize)[1]
+    def sample_posterior(
+        self, posterior: jax.Array, key_B: jax.Array, label_B: jax.Array | None = None
+    ) -> jax.Array:
+        noise_TBZ = self._noise(key_B)
+        glimpses = self.run_glimpses(posterior, noise_TBZ, Normal.reparameterize, label_B)[1]
         return self.join_steps(glimpses.z_TBZ)
 
-    def log_posterior(self, posterior: jax.Array, z_BZ: jax.Array) -> jax.Array:
-        glimpses = self.run_glimpses(posterior, self.split_steps(z_BZ), _given)[1]
+    def log_posterior(
+        self, posterior: jax.Array, z_BZ: jax.Array, label_B: jax.Array | None = None
+    ) -> jax.Array:
+        glimpses = self.run_glimpses(posterior, self.split_steps(z_BZ), _given, label_B)[1]
         return jnp.sum(glimpses.posterior.log_prob(glimpses.z_TBZ), axis=(0, 2))
 
-    def decode_free_running(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
-        del key_B  # the decoder does not read the image that it makes
-        state, _ = self.run_decoder(self.split_steps(z_BZ), _given)
+    def decode_teacher_forced(
+        self, z_BZ: jax.Array, x_BHWC: jax.Array | None, label_B: jax.Array | None = None
+    ) -> jax.Array:
+        del x_BHWC  # the decoder does not read the image that it makes
+        state, _ = self.run_decoder(self.split_steps(z_BZ), _given, label_B)
         return self.canvas_to_params(state.canvas_BHWC)
 
-    def sample_prior(self, key_B: jax.Array) -> jax.Array:
+    def sample_prior(
+        self, key_B: jax.Array, temperature: float = 1.0, label_B: jax.Array | None = None
+    ) -> jax.Array:
+        noise_TBZ = temperature * self._noise(key_B)
         if not self.options.learned_prior:
-            return normal_noise(key_B, self.latent_dimensions)  # (13)
-        return self.join_steps(self.run_decoder(self._noise(key_B), Normal.reparameterize)[1][0])
+            return self.join_steps(noise_TBZ)  # (13)
+        return self.join_steps(self.run_decoder(noise_TBZ, Normal.reparameterize, label_B)[1][0])
 
-    def frames(self, z_BZ: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def frames(
+        self, z_BZ: jax.Array, label_B: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         """(mean image after each glimpse, (T, B, H, W, C); where each glimpse wrote, (T, B, 3)).
 
         The second array has the centre y, the centre x, and the distance between the outermost
         filters of the window, in pixels."""
-        _, (_, canvas_TBHWC, window_TB3) = self.run_decoder(self.split_steps(z_BZ), _given)
+        z_TBZ = self.split_steps(z_BZ)
+        _, (_, canvas_TBHWC, window_TB3) = self.run_decoder(z_TBZ, _given, label_B)
         params = self.canvas_to_params(canvas_TBHWC.reshape(-1, *self.canvas_shape))
         mean = self.likelihood.mean(params)
         return mean.reshape(self.options.steps, -1, *self.image_shape), window_TB3
 
     def run_glimpses(
-        self, x_BHWC: jax.Array, inputs_TBZ: jax.Array, choose_z: Callable
+        self,
+        x_BHWC: jax.Array,
+        inputs_TBZ: jax.Array,
+        choose_z: Callable,
+        label_B: jax.Array | None = None,
     ) -> tuple[State, Glimpses]:
         """Runs encoder and decoder over all glimpses at an image. `choose_z(q(z_t | ...),
         input_BZ)` gives z_t: from noise, or the input itself."""
@@ -172,18 +183,20 @@ class Draw(Autoencoder):
             posterior = model.latent.posterior(h_encoder_BD)  # (1), (2)
             z_BZ = choose_z(posterior, input_BZ)  # (6)
             prior = model.step_prior(state.decoder[0], z_BZ)
-            state = model.decoder_step(state._replace(encoder=encoder), z_BZ)[0]
+            state = model.decoder_step(state._replace(encoder=encoder), z_BZ, label_B)[0]
             return state, Glimpses(posterior, prior, z_BZ)
 
         return self._scan(step, x_BHWC.shape[0], inputs_TBZ)
 
-    def run_decoder(self, inputs_TBZ: jax.Array, choose_z: Callable):
+    def run_decoder(
+        self, inputs_TBZ: jax.Array, choose_z: Callable, label_B: jax.Array | None = None
+    ):
         """Runs the decoder alone. `choose_z(p(z_t | ...), input_BZ)` gives z_t. Returns the final
         state and (z_TBZ, canvas_TBHWC, window_TB3); see `frames`."""
 
         def step(model, state, input_BZ):
             z_BZ = choose_z(model.step_prior(state.decoder[0], input_BZ), input_BZ)
-            state, window_B3 = model.decoder_step(state, z_BZ)
+            state, window_B3 = model.decoder_step(state, z_BZ, label_B)
             return state, (z_BZ, state.canvas_BHWC, window_B3)
 
         return self._scan(step, inputs_TBZ.shape[1], inputs_TBZ)
@@ -214,25 +227,13 @@ class Draw(Autoencoder):
             glimpse_BI = model._read(x_BHWC, state.canvas_BHWC, h_BD)
             return model.encoder.project(jnp.concatenate([glimpse_BI, h_BD], axis=-1))
 
-        cell, dtype = self.encoder, self.matmul_dtype
-        no_shortcut = self.options.read_size or not isinstance(cell, GatedCell)
+        no_shortcut = self.options.read_size or not isinstance(self.encoder, GatedCell)
         if no_shortcut or self.is_initializing():
             return from_glimpse
-        # Without a window the image x is the same at every glimpse, so its product is computed
-        # once: V x + W (x - c) + U h + b = ((V + W) x + b) + (U h - W c).
-        batch, size = x_BHWC.shape[0], math.prod(self.image_shape)
-        kernel_IG, bias_G = cell.weights(cell.input)
-        image_IG, u = jnp.split(kernel_IG, [2 * size])
-        # `_read` interleaves the channels of the two images in every pixel.
-        pairs = image_IG.reshape(-1, 2, x_BHWC.shape[3], len(bias_G))
-        v, w = pairs.swapaxes(0, 1).reshape(2, size, -1)
-        constant_BG = matmul(x_BHWC.reshape(batch, -1), v + w, dtype) + bias_G[None]
-        step_kernel_IG = jnp.concatenate([-w, u])
+        project = whole_image_projection(self.encoder, x_BHWC, self.matmul_dtype)
 
         def from_whole_image(model, state):
-            estimate_BI = model._reconstruction(state.canvas_BHWC).reshape(batch, -1)
-            inputs_BI = jnp.concatenate([estimate_BI, state.decoder[0]], axis=-1)
-            return constant_BG + matmul(inputs_BI, step_kernel_IG, dtype)
+            return project(model._reconstruction(state.canvas_BHWC), state.decoder[0])
 
         return from_whole_image
 
@@ -250,21 +251,21 @@ class Draw(Autoencoder):
             return Normal.from_raw(self.prior_head(h_BD))
         return Normal(*(jnp.full_like(like_BZ, value) for value in STANDARD_NORMAL))
 
-    def decoder_step(self, state: State, z_BZ: jax.Array) -> tuple[State, jax.Array]:
+    def decoder_step(
+        self, state: State, z_BZ: jax.Array, label_B: jax.Array | None = None
+    ) -> tuple[State, jax.Array]:
         """(7), (8): the state after z_t, and where the canvas was written, window_B3."""
         height, width, channels = self.canvas_shape
-        decoder, h_BD = self.decoder(state.decoder, z_BZ)
+        decoder, h_BD = self.decoder(state.decoder, self.condition(z_BZ, label_B))
         batch, size = z_BZ.shape[0], self.options.write_size
         if size:  # (28), (29)
             window = attention.window(self.write_window(h_BD), height, width, size)
             patch = self.written_patch(h_BD).reshape(batch, size, size, channels)
             written = attention.write_patch(patch, window, height, width)
-            extent = (size - 1) * window.stride
-            window_B3 = jnp.stack([window.centre_y, window.centre_x, extent], axis=-1)
+            window_B3 = attention.extent(window, size)
         else:  # (18)
             written = self.written_canvas(h_BD).reshape(batch, height, width, channels)
-            whole = jnp.array([(height + 1) / 2, (width + 1) / 2, max(height, width) - 1.0])
-            window_B3 = jnp.broadcast_to(whole, (batch, 3))
+            window_B3 = jnp.broadcast_to(attention.whole_extent(height, width), (batch, 3))
         canvas_BHWC = state.canvas_BHWC + written
         return state._replace(canvas_BHWC=canvas_BHWC, decoder=decoder), window_B3
 

@@ -41,16 +41,11 @@ class MLP(Autoencoder):
             h_BD = nn.relu(layer(h_BD))
         return h_BD
 
-    def decode_teacher_forced(self, z_BZ: jax.Array, x_BHWC: jax.Array) -> jax.Array:
+    def decode_teacher_forced(
+        self, z_BZ: jax.Array, x_BHWC: jax.Array | None, label_B: jax.Array | None = None
+    ) -> jax.Array:
         del x_BHWC  # the decoder is not autoregressive
-        return self._params(z_BZ)
-
-    def decode_free_running(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
-        del key_B
-        return self._params(z_BZ)
-
-    def _params(self, z_BZ):
-        h_BD = z_BZ
+        h_BD = self.condition(z_BZ, label_B)
         for layer in self.decoder:
             h_BD = nn.relu(layer(h_BD))
         return self.params_order.token_to_image(self.head(h_BD))

@@ -1,10 +1,10 @@
 """The sequence autoencoder: a recurrence over the tokens encodes, another one decodes.
 
 Tokens are rows, columns, patches or pixels (`scan_order.py`), and the cell is any of `nn/cells/`.
-The decoder receives the latent through its initial state, at every step, or both. Optionally it is
-autoregressive: each step also reads the previous token (Sutskever et al. 2014; Srivastava et al.
-2015). In training that is the true token (teacher forcing, Williams & Zipser 1989); otherwise it is
-the decoder's own previous output.
+The decoder receives the latent and the class through its initial state, at every step, or both.
+Optionally it is autoregressive: each step also reads the previous token (Sutskever et al. 2014;
+Srivastava et al. 2015). In training that is the true token (teacher forcing, Williams & Zipser
+1989); otherwise it is the decoder's own previous output.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from flax import linen as nn
 from rnnae.config import CHOICES
 from rnnae.errors import ConfigError, check_choice
 from rnnae.models.autoencoder import Autoencoder
+from rnnae.models.sampling import MODEL_DISTRIBUTION, Sampling
 from rnnae.nn.cells import cell_type
 from rnnae.nn.matmul import Dense
 from rnnae.nn.recurrence import Stack
@@ -62,7 +63,10 @@ class SequenceEncoder(nn.Module):
 
 
 class SequenceDecoder(nn.Module):
-    """z_BZ -> likelihood parameters of every token, p_TBP."""
+    """condition_BZ -> likelihood parameters of every token, p_TBP.
+
+    condition_BZ is the latent with the class beside it; see `Autoencoder.condition`.
+    """
 
     options: SequenceOptions
     order: ScanOrder
@@ -89,21 +93,22 @@ class SequenceDecoder(nn.Module):
             )
         self.head = Dense(self.token_parameters, matmul_dtype=dtype)
 
-    def __call__(self, z_BZ: jax.Array, x_TBI: jax.Array | None = None) -> jax.Array:
+    def __call__(self, condition_BZ: jax.Array, x_TBI: jax.Array | None = None) -> jax.Array:
         """p_TBP of all steps at once. An autoregressive decoder reads the true token x_(t-1) at
         step t."""
-        inputs_TBI = self._inputs(z_BZ)
+        inputs_TBI = self._inputs(condition_BZ)
         if self.options.autoregressive:
             shifted_TBI = jnp.concatenate([jnp.zeros_like(x_TBI[:1]), x_TBI[:-1]])
             inputs_TBI = jnp.concatenate([inputs_TBI, shifted_TBI], axis=-1)
-        _, h_TBD = self.stack(inputs_TBI, self._carries(z_BZ))
+        _, h_TBD = self.stack(inputs_TBI, self._carries(condition_BZ))
         return self.head(h_TBD)
 
     def decode_free_running(
-        self, z_BZ: jax.Array, key_B: jax.Array, next_token: Callable
+        self, condition_BZ: jax.Array, key_B: jax.Array, next_token: Callable
     ) -> tuple[jax.Array, jax.Array]:
         """(p_TBP, x_TBI), one step after the other, for an autoregressive decoder.
-        `next_token(p_BP, key_B)` gives the token x_BI that the following step reads."""
+        `next_token(p_BP, key_B)` gives the token x_BI that the following step reads. The keys are
+        passed on to it, so they may be fewer than the examples."""
 
         def step(decoder, carry, inputs):
             carries, previous_BI = carry
@@ -115,26 +120,27 @@ class SequenceDecoder(nn.Module):
             token_BI = next_token(p_BP, key_B)
             return (carries, token_BI), (p_BP, token_BI)
 
-        first = jnp.zeros((z_BZ.shape[0], self.order.token_size))
+        first = jnp.zeros((condition_BZ.shape[0], self.order.token_size))
         key_TB = jax.vmap(lambda key: jax.random.split(key, self.order.steps), out_axes=1)(key_B)
         scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
-        _, outputs = scan(self, (self._carries(z_BZ), first), (self._inputs(z_BZ), key_TB))
-        return outputs
+        start = (self._carries(condition_BZ), first)
+        return scan(self, start, (self._inputs(condition_BZ), key_TB))[1]
 
-    def _inputs(self, z_BZ):
+    def _inputs(self, condition_BZ):
         position_T1Z = self.position_embedding[:, None, :]
         if self.options.latent_input == "initial_state":  # the inputs are the same for all images
             if not self.options.autoregressive:
                 return position_T1Z
-            return jnp.broadcast_to(position_T1Z, (self.order.steps, *z_BZ.shape))
-        x = self.step_inputs(z_BZ).reshape(z_BZ.shape[0], self.order.steps, -1)
+            shape = (self.order.steps, condition_BZ.shape[0], self.latent_size)
+            return jnp.broadcast_to(position_T1Z, shape)
+        x = self.step_inputs(condition_BZ).reshape(condition_BZ.shape[0], self.order.steps, -1)
         return position_T1Z + x.transpose(1, 0, 2)
 
-    def _carries(self, z_BZ):
+    def _carries(self, condition_BZ):
         if self.options.latent_input == "every_step":
-            return self.stack.zero_carries(z_BZ.shape[0])
+            return self.stack.zero_carries(condition_BZ.shape[0])
         size = cell_type(self.options.cell).state_size
-        parts = jnp.split(self.initial_state(z_BZ), self.stack.cells * size, axis=-1)
+        parts = jnp.split(self.initial_state(condition_BZ), self.stack.cells * size, axis=-1)
         return tuple(tuple(parts[i : i + size]) for i in range(0, len(parts), size))
 
 
@@ -174,40 +180,80 @@ class Sequence(Autoencoder):
     def encode_features(self, x_BHWC: jax.Array) -> jax.Array:
         return self.encoder(self.tokens.to_tokens(x_BHWC))
 
-    def decode_teacher_forced(self, z_BZ: jax.Array, x_BHWC: jax.Array) -> jax.Array:
-        return self.params_order.to_image(self.decoder(z_BZ, self.tokens.to_tokens(x_BHWC)))
+    def decode_teacher_forced(
+        self, z_BZ: jax.Array, x_BHWC: jax.Array | None, label_B: jax.Array | None = None
+    ) -> jax.Array:
+        x_TBI = None if x_BHWC is None else self.tokens.to_tokens(x_BHWC)
+        return self.params_order.to_image(self.decoder(self.condition(z_BZ, label_B), x_TBI))
 
-    def decode_free_running(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
+    def decode_free_running(
+        self,
+        z_BZ: jax.Array,
+        key_B: jax.Array,
+        label_B: jax.Array | None = None,
+        *,
+        sampling: Sampling = MODEL_DISTRIBUTION,
+    ) -> jax.Array:
         """An autoregressive decoder reads samples of a discrete likelihood, and the means of a
         density."""
         if not self.options.autoregressive:
-            return self.params_order.to_image(self.decoder(z_BZ))
+            return super().decode_free_running(z_BZ, key_B, label_B, sampling=sampling)
         next_token = self.sampled_token if self.likelihood.discrete else self.mean_token
-        return self.params_order.to_image(
-            self.decoder.decode_free_running(z_BZ, key_B, next_token)[0]
-        )
+        p_TNP, _ = self._run_decoder(z_BZ, key_B, label_B, sampling, next_token)
+        return sampling.combine(self.params_order.to_image(p_TNP), self.likelihood)
 
-    def decode_mean(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
+    def decode_mean(
+        self,
+        z_BZ: jax.Array,
+        key_B: jax.Array,
+        label_B: jax.Array | None = None,
+        *,
+        sampling: Sampling = MODEL_DISTRIBUTION,
+    ) -> jax.Array:
         """As `Autoencoder.decode_mean`. For an autoregressive decoder with a density, it is the
         image in which every token is the mean of its density given the tokens before it. That is
         not the mean over all images that the decoder could sample."""
-        return super().decode_mean(z_BZ, key_B)
+        return super().decode_mean(z_BZ, key_B, label_B, sampling=sampling)
 
-    def decode_sample(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
+    def decode_sample(
+        self,
+        z_BZ: jax.Array,
+        key_B: jax.Array,
+        label_B: jax.Array | None = None,
+        *,
+        sampling: Sampling = MODEL_DISTRIBUTION,
+    ) -> jax.Array:
         """An image x_BHWC sampled from p(x | z), token by token if the decoder is
         autoregressive."""
         if not self.options.autoregressive:
-            return super().decode_sample(z_BZ, key_B)
-        _, x_TBI = self.decoder.decode_free_running(z_BZ, key_B, self.sampled_token)
-        return self.tokens.to_image(x_TBI)
+            return super().decode_sample(z_BZ, key_B, label_B, sampling=sampling)
+        _, x_TNI = self._run_decoder(z_BZ, key_B, label_B, sampling, self.sampled_token)
+        return self.tokens.to_image(x_TNI)[: len(z_BZ)]
 
-    def sampled_token(self, p_BP: jax.Array, key_B: jax.Array) -> jax.Array:
-        """A token x_BI sampled from the likelihood with parameters p_BP."""
-        params_BHWP = self.params_order.token_to_image(p_BP)
-        return self.likelihood.sample(params_BHWP, key_B).reshape(len(p_BP), -1)
+    def _run_decoder(self, z_BZ, key_B, label_B, sampling: Sampling, choose_token: Callable):
+        """(p_TNP, x_TNI) of all streams of `sampling`, token by token. Every stream reads the same
+        tokens x_BI = choose_token(p_BP, key_B), which have the combined parameters."""
+        sampling.check(self.classes, self.likelihood)
+        condition_NZ = self.condition(sampling.repeat(z_BZ), sampling.labels(label_B))
 
-    def mean_token(self, p_BP: jax.Array, key_B: jax.Array) -> jax.Array:
-        """The mean token x_BI of the likelihood with parameters p_BP."""
-        del key_B
+        def next_token(p_NP, key_B):
+            return sampling.repeat(choose_token(p_NP, key_B, sampling))
+
+        return self.decoder.decode_free_running(condition_NZ, key_B, next_token)
+
+    def sampled_token(
+        self, p_NP: jax.Array, key_B: jax.Array, sampling: Sampling = MODEL_DISTRIBUTION
+    ) -> jax.Array:
+        """A token x_BI sampled from the likelihood with the parameters p_NP of all streams."""
+        params_NHWP = self.params_order.token_to_image(p_NP)
+        params_BHWP = sampling.combine(params_NHWP, self.likelihood)
+        return self.likelihood.sample(params_BHWP, key_B).reshape(len(key_B), -1)
+
+    def mean_token(
+        self, p_BP: jax.Array, key_B: jax.Array, sampling: Sampling = MODEL_DISTRIBUTION
+    ) -> jax.Array:
+        """The mean token x_BI of the likelihood with parameters p_BP. A density has no logits, so
+        there is one stream."""
+        del key_B, sampling
         params_BHWP = self.params_order.token_to_image(p_BP)
         return self.likelihood.mean(params_BHWP).reshape(len(p_BP), -1)

@@ -14,11 +14,8 @@ import jax.numpy as jnp
 from rnnae.config import CHOICES
 from rnnae.errors import ConfigError, check_choice
 from rnnae.models.autoencoder import Autoencoder
-from rnnae.models.sweep_blocks import (
-    EncoderBlock,
-    SweepDecoder,
-    SweepOptions,
-)
+from rnnae.models.sampling import MODEL_DISTRIBUTION, Sampling
+from rnnae.models.sweep_blocks import EncoderBlock, SweepDecoder, SweepOptions
 from rnnae.nn.matmul import Dense
 from rnnae.scan_order import ScanOrder
 
@@ -75,33 +72,68 @@ class Sweep(Autoencoder):
         readout_RQBV = self.readout(x_RQBD)  # V is `token_latent_width`
         return readout_RQBV.transpose(2, 0, 1, 3).reshape(x_BHWC.shape[0], -1)
 
-    def decode_teacher_forced(self, z_BZ: jax.Array, x_BHWC: jax.Array) -> jax.Array:
-        return self.params_image(self.decoder(z_BZ, self.token_grid(x_BHWC)))
+    def decode_teacher_forced(
+        self, z_BZ: jax.Array, x_BHWC: jax.Array, label_B: jax.Array | None = None
+    ) -> jax.Array:
+        condition_BZ = self.condition(z_BZ, label_B)
+        return self.params_image(self.decoder(condition_BZ, self.token_grid(x_BHWC)))
 
-    def decode_free_running(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
-        return self.params_image(self.sample_tokens(z_BZ, key_B, None, 0)[0])
+    def decode_free_running(
+        self,
+        z_BZ: jax.Array,
+        key_B: jax.Array,
+        label_B: jax.Array | None = None,
+        *,
+        sampling: Sampling = MODEL_DISTRIBUTION,
+    ) -> jax.Array:
+        return self.sample_tokens(z_BZ, key_B, None, 0, label_B, sampling=sampling)[0]
 
-    def decode_sample(self, z_BZ: jax.Array, key_B: jax.Array) -> jax.Array:
-        return self.complete(z_BZ, key_B, None, 0)
+    def decode_sample(
+        self,
+        z_BZ: jax.Array,
+        key_B: jax.Array,
+        label_B: jax.Array | None = None,
+        *,
+        sampling: Sampling = MODEL_DISTRIBUTION,
+    ) -> jax.Array:
+        return self.complete(z_BZ, key_B, None, 0, label_B, sampling=sampling)
 
     def complete(
-        self, z_BZ: jax.Array, key_B: jax.Array, x_BHWC: jax.Array | None, rows: int
+        self,
+        z_BZ: jax.Array,
+        key_B: jax.Array,
+        x_BHWC: jax.Array | None,
+        rows: int,
+        label_B: jax.Array | None = None,
+        *,
+        sampling: Sampling = MODEL_DISTRIBUTION,
     ) -> jax.Array:
         """An image sampled given the latent and the first `rows` rows of tokens of x_BHWC."""
-        token_RQBI = self.sample_tokens(z_BZ, key_B, x_BHWC, rows)[1]
-        return self.tokens.to_image(((token_RQBI + 1) / 2).reshape(-1, *token_RQBI.shape[2:]))
+        return self.sample_tokens(z_BZ, key_B, x_BHWC, rows, label_B, sampling=sampling)[1]
 
-    def log_prob_of_rows(self, z_BZ: jax.Array, x_BHWC: jax.Array, rows: int) -> jax.Array:
+    def log_prob_of_rows(
+        self, z_BZ: jax.Array, x_BHWC: jax.Array, rows: int, label_B: jax.Array | None = None
+    ) -> jax.Array:
         """log p of the first `rows` rows of tokens of x_BHWC given the latent, (B,), nats."""
         height = rows * self.token_height
-        params_BHWP = self.decode_teacher_forced(z_BZ, x_BHWC)[:, : height // self.likelihood.block]
+        params_BHWP = self.decode_teacher_forced(z_BZ, x_BHWC, label_B)
+        params_BHWP = params_BHWP[:, : height // self.likelihood.block]
         return self.likelihood.log_prob(params_BHWP, x_BHWC[:, :height])
 
     def sample_tokens(
-        self, z_BZ: jax.Array, key_B: jax.Array, x_BHWC: jax.Array | None, rows: int
+        self,
+        z_BZ: jax.Array,
+        key_B: jax.Array,
+        x_BHWC: jax.Array | None,
+        rows: int,
+        label_B: jax.Array | None = None,
+        *,
+        sampling: Sampling = MODEL_DISTRIBUTION,
     ) -> tuple[jax.Array, jax.Array]:
-        """(p_RQBP, x_RQBI): tokens in [-1, 1] sampled in raster order, and the likelihood
-        parameters that they were sampled from. The first `rows` rows are those of x_BHWC."""
+        """(params_BHWP, x_BHWC): an image whose tokens are sampled in raster order, and the
+        likelihood parameters that they were sampled from. Its first `rows` rows of tokens are those
+        of the given x_BHWC."""
+        sampling.check(self.classes, self.likelihood)
         batch = key_B.shape[0]
         if x_BHWC is None:
             x_BHWC = jnp.zeros((batch, *self.image_shape))
@@ -109,12 +141,20 @@ class Sweep(Autoencoder):
             jnp.arange(self.tokens.grid[0])[:, None] < rows, self.tokens.grid
         )
 
-        def sample_token(p_BP, key_B):
-            params_BHWP = self.params_order.token_to_image(p_BP)
-            return 2 * self.likelihood.sample(params_BHWP, key_B).reshape(batch, -1) - 1
+        def sample_token(p_NP, key_B):
+            params_NHWP = self.params_order.token_to_image(p_NP)
+            params_BHWP = sampling.combine(params_NHWP, self.likelihood)
+            token_BI = self.likelihood.sample(params_BHWP, key_B).reshape(batch, -1)
+            return sampling.repeat(2 * token_BI - 1)  # every stream reads the same tokens
 
-        known_RQBI = self.token_grid(x_BHWC)
-        return self.decoder.decode_free_running(z_BZ, key_B, sample_token, known_RQBI, known_RQ)
+        condition_NZ = self.condition(sampling.repeat(z_BZ), sampling.labels(label_B))
+        known_RQNI = self.token_grid(sampling.repeat(x_BHWC))
+        p_RQNP, x_RQNI = self.decoder.decode_free_running(
+            condition_NZ, key_B, sample_token, known_RQNI, known_RQ
+        )
+        params_BHWP = sampling.combine(self.params_image(p_RQNP), self.likelihood)
+        x_TNI = ((x_RQNI + 1) / 2).reshape(-1, *x_RQNI.shape[2:])
+        return params_BHWP, self.tokens.to_image(x_TNI)[:batch]
 
     def token_grid(self, x_BHWC: jax.Array) -> jax.Array:
         """The tokens of an image, x_RQBI, with values in [-1, 1]. The decoder uses 0 for tokens

@@ -71,24 +71,24 @@ class MLPBlock(nn.Module):
 
 
 class ConditionedNorm(nn.Module):
-    """LayerNorm of x_XBD, conditioned on the latent z_BZ.
+    """LayerNorm of x_XBD, conditioned on condition_BZ, the latent with the class beside it.
 
-    With `film`, the latent gives a scale and a shift of every unit (FiLM, Perez et al. 2018); with
-    `add`, a shift only. A latent without dimensions changes nothing.
+    With `film`, the condition gives a scale and a shift of every unit (FiLM, Perez et al. 2018);
+    with `add`, a shift only. A condition without dimensions changes nothing.
     """
 
     options: SweepOptions
     matmul_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x_XBD: jax.Array, z_BZ: jax.Array) -> jax.Array:
+    def __call__(self, x_XBD: jax.Array, condition_BZ: jax.Array) -> jax.Array:
         x_XBD = nn.LayerNorm()(x_XBD)
-        if not z_BZ.shape[-1]:
+        if not condition_BZ.shape[-1]:
             return x_XBD
         lead = (1,) * (x_XBD.ndim - 2)
-        shift_BD = _dense(self, name="shift")(z_BZ)
+        shift_BD = _dense(self, name="shift")(condition_BZ)
         if self.options.condition == "film":
-            scale_BD = _dense(self, name="scale")(z_BZ)
+            scale_BD = _dense(self, name="scale")(condition_BZ)
             x_XBD = x_XBD * (1 + scale_BD.reshape(*lead, *scale_BD.shape))
         return x_XBD + shift_BD.reshape(*lead, *shift_BD.shape)
 
@@ -130,23 +130,23 @@ class VerticalBlock(nn.Module):
             self.down = _sweep(self, "down", segment=options.segment)
         self.mlp = MLPBlock(options, self.matmul_dtype, name="mixer")
 
-    def __call__(self, x_RQBD: jax.Array, z_BZ: jax.Array) -> jax.Array:
-        x_RQBD = self._sweep_across(x_RQBD, z_BZ)
+    def __call__(self, x_RQBD: jax.Array, condition_BZ: jax.Array) -> jax.Array:
+        x_RQBD = self._sweep_across(x_RQBD, condition_BZ)
         if self.options.sweep_down:
             x_RQBD = x_RQBD + self.down(self.norm(x_RQBD))
         return self.mlp(x_RQBD)
 
-    def step(self, carries, x_QBD: jax.Array, z_BZ: jax.Array, row: jax.Array):
+    def step(self, carries, x_QBD: jax.Array, condition_BZ: jax.Array, row: jax.Array):
         """One row of tokens: (carries of the sweep down, x_QBD) -> (carries, x_QBD)."""
-        x_QBD = self._sweep_across(x_QBD[None], z_BZ)[0]
+        x_QBD = self._sweep_across(x_QBD[None], condition_BZ)[0]
         if self.options.sweep_down:
             x_ND = self.norm(x_QBD).reshape(-1, self.options.width)
             carries, h_ND = self.down.step(carries, x_ND, row)
             x_QBD = x_QBD + h_ND.reshape(x_QBD.shape)
         return carries, self.mlp(x_QBD)
 
-    def _sweep_across(self, x_RQBD, z_BZ):
-        h_RQBD = self.conditioned_norm(x_RQBD, z_BZ)
+    def _sweep_across(self, x_RQBD, condition_BZ):
+        h_RQBD = self.conditioned_norm(x_RQBD, condition_BZ)
         return x_RQBD + (h_RQBD if self.options.sweeps_above == "none" else self.across(h_RQBD))
 
 
@@ -170,24 +170,26 @@ class HorizontalBlock(nn.Module):
             self.across = _sweep(self, "across", segment=options.segment)
         self.mlp = MLPBlock(options, self.matmul_dtype, name="mixer")
 
-    def __call__(self, y_RQBD: jax.Array, x_RQBD: jax.Array, z_BZ: jax.Array) -> jax.Array:
+    def __call__(self, y_RQBD: jax.Array, x_RQBD: jax.Array, condition_BZ: jax.Array) -> jax.Array:
         y_RQBD = y_RQBD + self.from_vertical(x_RQBD)
-        h_RQBD = self.conditioned_norm(y_RQBD, z_BZ)
+        h_RQBD = self.conditioned_norm(y_RQBD, condition_BZ)
         if self.options.sweep_row:
             h_RQBD = self.across(h_RQBD)
         return self.mlp(y_RQBD + h_RQBD)
 
-    def step(self, carries, y_BD: jax.Array, x_BD: jax.Array, z_BZ: jax.Array, column: jax.Array):
+    def step(
+        self, carries, y_BD: jax.Array, x_BD: jax.Array, condition_BZ: jax.Array, column: jax.Array
+    ):
         """One token: (carries of the sweep across, y_BD, x_BD) -> (carries, y_BD)."""
         y_BD = y_BD + self.from_vertical(x_BD)
-        h_BD = self.conditioned_norm(y_BD, z_BZ)
+        h_BD = self.conditioned_norm(y_BD, condition_BZ)
         if self.options.sweep_row:
             carries, h_BD = self.across.step(carries, h_BD, column)
         return carries, self.mlp(y_BD + h_BD)
 
 
 class SweepDecoder(nn.Module):
-    """(z_BZ, tokens x_RQBI in [-1, 1]) -> likelihood parameters of every token, p_RQBP.
+    """(condition_BZ, tokens x_RQBI in [-1, 1]) -> likelihood parameters of every token, p_RQBP.
 
     The parameters of a token depend on the tokens before it in raster order. What they mean is up
     to the likelihood: with `categorical`, one softmax over all patterns of a token's pixels; with
@@ -215,30 +217,31 @@ class SweepDecoder(nn.Module):
         self.norm = nn.LayerNorm()
         self.head = _dense(self, self.token_parameters)
 
-    def __call__(self, z_BZ: jax.Array, x_RQBI: jax.Array) -> jax.Array:
+    def __call__(self, condition_BZ: jax.Array, x_RQBI: jax.Array) -> jax.Array:
         """p_RQBP of all tokens at once, given the true tokens x_RQBI (teacher forcing)."""
-        position_RQBD = self.position_embedding(z_BZ)
+        position_RQBD = self.position_embedding(condition_BZ)
         zero_1QBI, zero_R1BI = jnp.zeros_like(x_RQBI[:1]), jnp.zeros_like(x_RQBI[:, :1])
         above_RQBI = jnp.concatenate([zero_1QBI, x_RQBI[:-1]])
         left_RQBI = jnp.concatenate([zero_R1BI, x_RQBI[:, :-1]], axis=1)
         x_RQBD = self.embed_above(above_RQBI) + position_RQBD
         y_RQBD = self.embed_left(left_RQBI) + position_RQBD
         for vertical, horizontal in zip(self.vertical, self.horizontal, strict=True):
-            x_RQBD = vertical(x_RQBD, z_BZ)
-            y_RQBD = horizontal(y_RQBD, x_RQBD, z_BZ)
+            x_RQBD = vertical(x_RQBD, condition_BZ)
+            y_RQBD = horizontal(y_RQBD, x_RQBD, condition_BZ)
         return self.head(self.norm(y_RQBD))
 
     def decode_free_running(
-        self, z_BZ: jax.Array, key_B: jax.Array, sample_token, known_RQBI, known_RQ
+        self, condition_BZ: jax.Array, key_B: jax.Array, sample_token, known_RQBI, known_RQ
     ):
         """(p_RQBP, x_RQBI), token by token in raster order.
 
-        `sample_token(p_BP, key_B)` samples a token. Where the mask known_RQ is true, the token of
-        known_RQBI is taken instead. A scan over rows carries the vertical states of all columns.
-        Within a row, a scan over columns carries the horizontal states.
+        `sample_token(p_BP, key_B)`, the only reader of the keys, samples a token. Where the mask
+        known_RQ is true, the token of known_RQBI is taken instead. A scan over rows carries the
+        vertical states of all columns. Within a row, a scan over columns carries the horizontal
+        states.
         """
         rows, columns = self.grid
-        batch = z_BZ.shape[0]
+        batch = condition_BZ.shape[0]
         key_RQB = jax.vmap(lambda key: jax.random.split(key, self.grid), out_axes=2)(key_B)
         nn_scan = functools.partial(
             nn.scan, variable_broadcast="params", split_rngs={"params": False}
@@ -250,7 +253,7 @@ class SweepDecoder(nn.Module):
             x_QBD = decoder.embed_above(above_QBI) + position_QBD
             vertical_QBD, new_carries = [], []  # the vertical stream after each block
             for block, block_carry in zip(decoder.vertical, carries, strict=True):
-                block_carry, x_QBD = block.step(block_carry, x_QBD, z_BZ, row)
+                block_carry, x_QBD = block.step(block_carry, x_QBD, condition_BZ, row)
                 new_carries.append(block_carry)
                 vertical_QBD.append(x_QBD)
 
@@ -261,7 +264,7 @@ class SweepDecoder(nn.Module):
                 new_carries = []
                 blocks = zip(decoder.horizontal, carries, vertical_BD, strict=True)
                 for block, block_carry, x_BD in blocks:
-                    block_carry, y_BD = block.step(block_carry, y_BD, x_BD, z_BZ, column)
+                    block_carry, y_BD = block.step(block_carry, y_BD, x_BD, condition_BZ, column)
                     new_carries.append(block_carry)
                 p_BP = decoder.head(decoder.norm(y_BD))
                 token_BI = jnp.where(known, known_BI, sample_token(p_BP, key_B))
@@ -275,18 +278,18 @@ class SweepDecoder(nn.Module):
             return (tuple(new_carries), token_QBI), (p_QBP, token_QBI)
 
         start = (self._zero_carries(columns * batch), jnp.zeros_like(known_RQBI[0]))
-        position_RQBD = self.position_embedding(z_BZ)
+        position_RQBD = self.position_embedding(condition_BZ)
         by_row = (jnp.arange(rows), position_RQBD, key_RQB, known_RQBI, known_RQ)
         return nn_scan(row_step)(self, start, by_row)[1]
 
-    def position_embedding(self, z_BZ: jax.Array) -> jax.Array:
+    def position_embedding(self, condition_BZ: jax.Array) -> jax.Array:
         """(R, Q, B, D): the embedding of a token's row and column, plus that of its projection of
-        the latent."""
+        the condition."""
         position_RQ1D = self.row_embedding + self.column_embedding
-        if not z_BZ.shape[-1]:
-            shape = (*self.grid, z_BZ.shape[0], self.options.width)
+        if not condition_BZ.shape[-1]:
+            shape = (*self.grid, condition_BZ.shape[0], self.options.width)
             return jnp.broadcast_to(position_RQ1D, shape)
-        latent_BRQV = self.token_latents(z_BZ).reshape(
+        latent_BRQV = self.token_latents(condition_BZ).reshape(
             -1, *self.grid, self.options.token_latent_width
         )
         return position_RQ1D + self.embed_token_latent(latent_BRQV.transpose(1, 2, 0, 3))

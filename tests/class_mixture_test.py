@@ -1,0 +1,93 @@
+"""A mixture for each class, and the class that a user asks for."""
+
+import numpy as np
+import pytest
+
+from rnnae.errors import ConfigError
+from rnnae.evaluation import labels
+from rnnae.evaluation.mixture import Mixture
+
+CENTRES = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+LABELS = np.repeat([0, 1, 2, -1], [60, 100, 40, 10]).astype(np.int32)
+LATENTS = (
+    np.random.default_rng(0).normal(size=(len(LABELS), 2)) + np.r_[CENTRES, [[5, 5]]][LABELS]
+).astype(np.float32)
+NAMES = ("cat", "dog", "7")
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    return Mixture.fit_classes(LATENTS, LABELS, components=6, seed=0)
+
+
+def nearest(latents):
+    return np.argmin(((latents[:, None] - CENTRES[None]) ** 2).sum(axis=-1), axis=1)
+
+
+def test_a_class_has_its_share_of_the_components_and_of_the_weight(mixture):
+    assert np.bincount(mixture.label_M).tolist() == [2, 2, 2]
+    weights = [mixture.weights_M[mixture.label_M == label].sum() for label in range(3)]
+    np.testing.assert_allclose(weights, [0.3, 0.5, 0.2])
+
+
+def test_latents_are_of_the_class_that_was_asked_for(mixture):
+    asked = np.resize(np.array([2, 0, 1], np.int32), 300)
+    assert (nearest(mixture.sample(300, seed=1, label_N=asked)) == asked).all()
+    any_class = nearest(mixture.sample(4000, seed=1, label_N=np.full(4000, -1, np.int32)))
+    np.testing.assert_allclose(np.bincount(any_class) / 4000, [0.3, 0.5, 0.2], atol=0.03)
+
+
+def test_components_of_a_class_are_drawn_by_their_weights(mixture):
+    asked = np.zeros(4000, np.int32)
+    chosen = mixture._components_of(asked, np.random.default_rng(0).random(4000))
+    own = mixture.weights_M[:2] / mixture.weights_M[:2].sum()
+    np.testing.assert_allclose(np.bincount(chosen) / 4000, own, atol=0.03)
+
+
+def test_a_lower_temperature_keeps_latents_nearer_to_their_means(mixture):
+    asked = np.ones(500, np.int32)
+    wide, narrow, none = (mixture.sample(500, 3, asked, t) for t in (1.0, 0.5, 0.0))
+    np.testing.assert_allclose(narrow, (wide + none) / 2, atol=1e-5)
+    assert len(np.unique(none, axis=0)) == 2  # the means of its two components
+
+
+def test_without_a_class_the_draws_are_those_of_a_mixture_without_classes(mixture):
+    plain = Mixture(mixture.weights_M, mixture.means_MZ, mixture.factors_MZZ)
+    assert (mixture.sample(50, 4) == plain.sample(50, 4)).all()
+
+
+def test_classes_are_saved_and_loaded(mixture, tmp_path):
+    mixture.save(tmp_path / "m.npz", step=3, weights="w")
+    loaded = Mixture.load(tmp_path / "m.npz", 3, "w")
+    assert (loaded.label_M == mixture.label_M).all()
+    damaged = Mixture(mixture.weights_M, mixture.means_MZ, mixture.factors_MZZ, np.zeros(2))
+    damaged.save(tmp_path / "m.npz", step=3, weights="w")
+    assert Mixture.load(tmp_path / "m.npz", 3, "w") is None
+
+
+@pytest.mark.parametrize("text, label", [("cat", 0), ("1", 1), ("7", 2), ("2", 2)])
+def test_a_class_is_found_by_its_name_or_its_number(text, label):
+    assert labels.parse(text, NAMES) == label
+
+
+@pytest.mark.parametrize(
+    "text, names, message",
+    [
+        ("bird", NAMES, "there is no class 'bird': the classes are 0 cat, 1 dog, 2 7"),
+        ("-1", NAMES, "no class '-1'"),
+        ("10", tuple(map(str, range(10))), "no class '10': the classes are 0 to 9"),
+        ("0", (), "the images of this run have no classes"),
+    ],
+)
+def test_another_class_is_one_line_with_the_classes(text, names, message):
+    with pytest.raises(ConfigError, match=message):
+        labels.parse(text, names)
+
+
+def test_labels_are_one_for_all_or_one_for_each():
+    assert labels.as_array(None, 3, NAMES) is None
+    assert labels.as_array(2, 3, NAMES).tolist() == [2, 2, 2]
+    assert labels.as_array([0, -1, 1], 3, NAMES).tolist() == [0, -1, 1]
+    for label in (3, -2, [0, 1], 1.0, "cat", [[0], [1], [2]]):
+        with pytest.raises(ConfigError):
+            labels.as_array(label, 3, NAMES)
