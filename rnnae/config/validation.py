@@ -103,7 +103,7 @@ def check(config: ConfigDict) -> None:
 
     name = config.model.name
     choose(MODEL_DEFAULTS, "config.model.name", name)
-    unknown = config.model.keys() - default(name).model.keys()
+    unknown = set(config.model) - set(default(name).model)
     if unknown:
         raise ConfigError(
             f"model {name} has no {', '.join(sorted(unknown))}: config.model.name cannot be set "
