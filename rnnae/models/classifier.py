@@ -69,14 +69,14 @@ class Classifier(Autoencoder):
         log_prob_B = jnp.sum(jax.nn.one_hot(label_B, self.classes) * log_prob_BY, axis=-1)
         return Terms(log_prob_B, jnp.zeros((batch, 1, 0)), jnp.zeros(batch))
 
-    def features(self, x_BHWC: jax.Array) -> jax.Array:
-        """The activations before the output layer, (B, `options.features`)."""
+    def encode_features(self, x_BHWC: jax.Array) -> jax.Array:
+        """The activations before the output layer, features_BD with D = `options.features`."""
         _, h_TBD = self.recurrence(self.rows.to_tokens(x_BHWC))
-        forward_BD, backward_BD = jnp.split(h_TBD, 2, axis=-1)[0][-1], h_TBD[0]
-        backward_BD = backward_BD[:, self.options.width :]
-        h_BD = jnp.concatenate([forward_BD, backward_BD, jnp.max(h_TBD, axis=0)], axis=-1)
+        width = self.options.width
+        last_BD = jnp.concatenate([h_TBD[-1, :, :width], h_TBD[0, :, width:]], axis=-1)
+        h_BD = jnp.concatenate([last_BD, jnp.max(h_TBD, axis=0)], axis=-1)
         return nn.gelu(self.feature_layer(h_BD))
 
     def logits(self, x_BHWC: jax.Array) -> jax.Array:
         """The logits of all classes, (B, classes)."""
-        return self.output(self.features(x_BHWC))
+        return self.output(self.encode_features(x_BHWC))
