@@ -81,6 +81,8 @@ The order below is the import order: a file imports only files above it, also wi
     records/manifest         what proves that a saved step is whole and of its run
     records/checkpoint       save, verify, restore; the only orbax import
     records/provenance       date, commit, versions, machine
+    records/weights          weights to publish, as safetensors
+    records/model_card       what was trained, on what, how, and what was measured
     evaluation/metrics       metrics of images and of splits
     evaluation/neighbours    nearest training images of new images
     evaluation/sample_metrics  metrics of a set of new images against real ones
