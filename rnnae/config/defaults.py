@@ -76,6 +76,7 @@ def _classifier() -> dict:
         "connections": "residual",  # residual: each layer but the first adds to its input; skip:
         # the output is the sum of all layers
         "features": 64,  # activations before the output layer
+        "shift": 2,  # pixels by which training images are moved at random, at most
     }
 
 

@@ -61,7 +61,7 @@ _MODEL_POSITIVE = (
     "token_latent_width",
     "features",
 )
-_MODEL_NOT_NEGATIVE = ("classes", "read_size", "write_size", "encoder_blocks", "segment")
+_MODEL_NOT_NEGATIVE = ("classes", "read_size", "write_size", "encoder_blocks", "segment", "shift")
 MAX_SEED = 2**31 - 1  # jax.random.key uses 32 bits of a larger seed, so two seeds could be equal
 # A name of TFDS, such as imagenet_resized/32x32. It is a path below data_dir.
 _DATA_NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")

@@ -231,7 +231,8 @@ def _per_image(model: Autoencoder, limit: int, shared, examples) -> dict[str, ja
     values = objective.per_example(terms)
     if not model.generative:
         chosen_B = jnp.argmax(apply(x_BHWC, method="logits"), axis=-1)
-        values = {"loss": values["loss"], "accuracy": chosen_B == label_B}
+        log_prob_B = apply(x_BHWC, label_B, method="log_prob")
+        values = {"loss": -log_prob_B, "accuracy": chosen_B == label_B}
     values |= {"latent": z_BZ, "kl_by_step": jnp.sum(terms.kl_BTZ, axis=2)}
     if model.latent_dimensions:
         method = "decode_mean" if model.has_mean else "decode_sample"

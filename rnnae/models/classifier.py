@@ -28,6 +28,7 @@ class ClassifierOptions:
     layers: int
     connections: str
     features: int
+    shift: int
 
 
 class Classifier(Autoencoder):
@@ -60,14 +61,17 @@ class Classifier(Autoencoder):
     def __call__(
         self, x_BHWC: jax.Array, key_B: jax.Array, label_B: jax.Array | None = None
     ) -> Terms:
-        """log p(label | x), nats, as the term of the likelihood, and no KL. An unknown label (-1)
-        has the log-probability 0, so that it has no gradient."""
-        del key_B
-        log_prob_BY = nn.log_softmax(self.logits(x_BHWC))
+        """For training: log p(label | x), nats, of randomly shifted images as the term of the
+        likelihood, and no KL. An unknown label (-1) has the log-probability 0 and no gradient."""
         batch = x_BHWC.shape[0]
         label_B = jnp.full(batch, -1) if label_B is None else label_B
-        log_prob_B = jnp.sum(jax.nn.one_hot(label_B, self.classes) * log_prob_BY, axis=-1)
+        log_prob_B = self.log_prob(shifted(x_BHWC, key_B, self.options.shift), label_B)
         return Terms(log_prob_B, jnp.zeros((batch, 1, 0)), jnp.zeros(batch))
+
+    def log_prob(self, x_BHWC: jax.Array, label_B: jax.Array) -> jax.Array:
+        """log p(label | x), (B,), nats."""
+        log_prob_BY = nn.log_softmax(self.logits(x_BHWC))
+        return jnp.sum(jax.nn.one_hot(label_B, self.classes) * log_prob_BY, axis=-1)
 
     def encode_features(self, x_BHWC: jax.Array) -> jax.Array:
         """The activations before the output layer, features_BD with D = `options.features`."""
@@ -80,3 +84,18 @@ class Classifier(Autoencoder):
     def logits(self, x_BHWC: jax.Array) -> jax.Array:
         """The logits of all classes, (B, classes)."""
         return self.output(self.encode_features(x_BHWC))
+
+
+def shifted(x_BHWC: jax.Array, key_B: jax.Array, most: int) -> jax.Array:
+    """Each image moved by a random whole number of pixels, at most `most` in each direction. What
+    comes in at the sides is black."""
+    if not most:
+        return x_BHWC
+    sides = (most, most)
+    padded_BHWC = jnp.pad(x_BHWC, ((0, 0), sides, sides, (0, 0)))
+
+    def crop(x_HWC, key):
+        y, x = jax.random.randint(key, (2,), 0, 2 * most + 1)
+        return jax.lax.dynamic_slice(x_HWC, (y, x, 0), x_BHWC.shape[1:])
+
+    return jax.vmap(crop)(padded_BHWC, key_B)
