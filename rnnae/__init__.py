@@ -92,10 +92,12 @@ The order below is the import order: a file imports only files above it, also wi
     evaluation/mixture       density over the latents, fitted after training
     evaluation/labels        the class that a user asks for
     evaluation/batched       a method of a model for any number of examples
+    evaluation/features      features of images by a shipped classifier
     evaluation/trained_run   TrainedRun: encode, decode, sample, complete
     evaluation/image_grids   grids of images as PNG and GIF
     evaluation/curves        plots of a run
     evaluation/figures       the figures of a run
+    evaluation/sample_report  how good new images are
     evaluation/modes         --mode evaluate and --mode sample
     training/schedule        what happens at which step
     training/progress        what a person sees of a run

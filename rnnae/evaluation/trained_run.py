@@ -113,6 +113,7 @@ class TrainedRun:
             ConfigError: there is no such class, or the model can do nothing with the arguments.
             CheckpointError: there is neither a prior nor a mixture.
         """
+        models.require_generative(self.model)
         sampling = check_sampling(self.model, temperature, guidance)
         latents_NZ = self.sample_latents(count, seed, label=label, temperature=temperature)
         return self.decode(latents_NZ, seed, label=label, sampling=sampling)

@@ -18,7 +18,7 @@ from rnnae.models.sampling import Sampling
 from rnnae.models.sequence import Sequence
 from rnnae.models.sweep import Sweep
 
-__all__ = ["MODELS", "Autoencoder", "Sampling", "model", "require_capability"]
+__all__ = ["MODELS", "Autoencoder", "Sampling", "model", "require_capability", "require_generative"]
 
 MODELS: dict[str, type[Autoencoder]] = {
     "mlp": MLP,
@@ -59,6 +59,14 @@ def model(
         classes=classes,
         matmul_dtype=matmul_dtype,
     )
+
+
+def require_generative(model: Autoencoder) -> None:
+    """ConfigError for a classifier."""
+    if not model.generative:
+        raise ConfigError(
+            "a classifier makes no images: give a run of another model, or use --mode evaluate"
+        )
 
 
 def require_capability(model: Autoencoder, capability: str, action: str) -> None:
