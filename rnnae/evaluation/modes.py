@@ -31,6 +31,8 @@ def evaluate(
     workdir = files.expand(workdir)
     run, splits = trained_run.load_with_splits(config, workdir)
     check_protocol(run.model, splits.test, config.data.binarise)
+    if config.eval.samples:
+        models.require_generative(run.model)
     devices = parallel.choose_devices(config.devices)
     evaluator = Evaluator(run.model, devices, config)
     settings = config.eval.to_dict()
