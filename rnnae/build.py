@@ -22,8 +22,8 @@ def load_splits(
     `log` gets lines about how many images of which folders went where.
     """
     fields = config.data.to_dict()
-    for key in ("batch_size", "binarise", "fingerprint", "label_dropout", "class_names"):
-        del fields[key]  # what happens to the images later, and what the run records of them
+    for key in ("batch_size", "binarise", "label_dropout", "fingerprint", "class_names"):
+        del fields[key]
     for key in ("data_dir", "source_dir"):
         fields[key] = str(files.expand(fields[key])) if fields[key] else ""
     return pipeline.load(**fields, log=log)

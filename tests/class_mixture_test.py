@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnnae.errors import ConfigError
-from rnnae.evaluation import labels
+from rnnae.evaluation import classes
 from rnnae.evaluation.mixture import Mixture
 
 CENTRES = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
@@ -67,7 +67,7 @@ def test_classes_are_saved_and_loaded(mixture, tmp_path):
 
 @pytest.mark.parametrize("text, label", [("cat", 0), ("1", 1), ("7", 2), ("2", 2)])
 def test_a_class_is_found_by_its_name_or_its_number(text, label):
-    assert labels.parse(text, NAMES) == label
+    assert classes.parse(text, NAMES) == label
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_a_class_is_found_by_its_name_or_its_number(text, label):
 )
 def test_another_class_is_one_line_with_the_classes(text, names, message):
     with pytest.raises(ConfigError, match=message):
-        labels.parse(text, names)
+        classes.parse(text, names)
 
 
 def test_labels_are_one_for_all_or_one_for_each():
-    assert labels.as_array(None, 3, NAMES) is None
-    assert labels.as_array(2, 3, NAMES).tolist() == [2, 2, 2]
-    assert labels.as_array([0, -1, 1], 3, NAMES).tolist() == [0, -1, 1]
+    assert classes.as_array(None, 3, NAMES) is None
+    assert classes.as_array(2, 3, NAMES).tolist() == [2, 2, 2]
+    assert classes.as_array([0, -1, 1], 3, NAMES).tolist() == [0, -1, 1]
     for label in (3, -2, [0, 1], 1.0, "cat", [[0], [1], [2]]):
         with pytest.raises(ConfigError):
-            labels.as_array(label, 3, NAMES)
+            classes.as_array(label, 3, NAMES)

@@ -138,6 +138,27 @@ def test_samples_of_the_prior_follow_its_density(name):
 
 
 @pytest.mark.parametrize("name", VARIATIONAL)
+def test_a_temperature_scales_the_noise_of_the_prior(name):
+    """The component of a mixture is chosen as before. A chunk of an autoregressive prior also
+    depends on the chunks before it, so only its first one is linear in the temperature."""
+    module, params, *_ = setup(name)
+
+    def samples(module):
+        return [
+            module.sample_prior(tiny.keys(20), encode_features, *temperature)
+            for temperature in ((), (1.0,), (0.5,), (1e-9,))
+        ]
+
+    default, whole, half, mean = apply(module, params, method=samples)
+    np.testing.assert_array_equal(default, whole)
+    linear = slice(0, module.chunk if name == "autoregressive" else SIZE)
+    expected = (mean + whole)[:, linear] / 2
+    np.testing.assert_allclose(half[:, linear], expected, rtol=1e-4, atol=1e-5)
+    count = module.components if "components" in module.options else 1
+    assert len(np.unique(np.round(mean, 4), axis=0)) <= count < len(np.unique(whole, axis=0))
+
+
+@pytest.mark.parametrize("name", VARIATIONAL)
 def test_the_posterior_is_normalised_and_its_samples_follow_it(name):
     module, params, features_BD, (posterior, z_BZ, _) = setup(name)
     expected = stats.norm.logpdf(z_BZ, posterior.mean, np.exp(posterior.log_scale)).sum(axis=-1)

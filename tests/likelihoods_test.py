@@ -213,6 +213,44 @@ def test_an_image_added_to_the_location_of_a_narrow_mixture_is_its_mean(channels
     np.testing.assert_allclose(pixels.mean(pixels.add_location(narrow, x_BHWC)), x_BHWC, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    "pixels, size", [(likelihood("bernoulli", 2), (1, 2, 2)), (Categorical(1, block=2), (2, 4, 1))]
+)
+def test_a_tempered_distribution_of_logits_is_a_normalised_power(pixels, size):
+    images = all_images(*size, 2)
+    one = params(pixels, (0, *size[:2]), batch=1)
+    power = log_prob_of_all(pixels, one, images) / 0.4
+    found = log_prob_of_all(pixels, pixels.temper(one, 0.4), images)
+    np.testing.assert_allclose(found, power - np.logaddexp.reduce(power), rtol=1e-4, atol=1e-4)
+
+
+def test_a_tempered_mixture_has_narrower_components_and_sharper_weights():
+    """Exactly, over all levels of one pixel: two narrow components far from each other."""
+    pixels, weights = LogisticMixture(1, components=2), np.array([0.3, 0.7])
+    one = jnp.array([*np.log(weights), -0.5, 0.5, -3.5, -3.5], jnp.float32).reshape(1, 1, 1, 6)
+    levels = all_images(1, 1, 1, 256)
+
+    def weight_and_variance(params_BHWP):
+        p, x = np.exp(log_prob_of_all(pixels, params_BHWP, levels)), levels.ravel()
+        dark = p[x < 0.5] / p[x < 0.5].sum()
+        x = x[x < 0.5]
+        return p[: len(x)].sum(), dark @ x**2 - (dark @ x) ** 2
+
+    (weight, variance), (tempered, narrower) = map(
+        weight_and_variance, (one, pixels.temper(one, 0.5))
+    )
+    assert weight == pytest.approx(0.3, rel=1e-3)
+    assert tempered == pytest.approx(0.3**2 / (0.3**2 + 0.7**2), rel=1e-3)
+    assert narrower == pytest.approx(variance / 4, rel=0.03)
+    flat = one.at[..., 4:].set(20.0)  # beyond the limit of the scales, which is 7
+    expected = one.at[..., :2].divide(0.5).at[..., 4:].set(7 + np.log(0.5))
+    np.testing.assert_allclose(
+        log_prob_of_all(pixels, pixels.temper(flat, 0.5), levels),
+        log_prob_of_all(pixels, expected, levels),
+        rtol=1e-5,
+    )
+
+
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_an_example_depends_on_its_own_key_and_parameters(name):
     pixels = likelihood(name, 1)

@@ -134,11 +134,11 @@ def traced(model):
     """The jaxprs of all public methods of a model, and of the gradient of its terms."""
     shapes = jax.eval_shape(model.init, jax.random.key(0), tiny.binary(), tiny.keys())
     z_BZ = jnp.zeros((3, model.latent_dimensions))
-    x_BHWC, key_B = tiny.binary(), tiny.keys()
+    x_BHWC, key_B, label_B = tiny.binary(), tiny.keys(), jnp.arange(3)
     inputs = {
-        "__call__": (x_BHWC, key_B),
+        "__call__": (x_BHWC, key_B, label_B),
         "encode": (x_BHWC,),
-        "decode_mean" if model.has_mean else "decode_sample": (z_BZ, key_B),
+        "decode_mean" if model.has_mean else "decode_sample": (z_BZ, key_B, label_B),
     }
     if model.has_prior:
         inputs["sample_prior"] = (key_B,)
@@ -148,9 +148,9 @@ def traced(model):
         )
         inputs["log_posterior"] = (posterior, z_BZ)
     if "frames" in model.capabilities:
-        inputs["frames"] = (z_BZ,)
+        inputs["frames"] = (z_BZ, label_B)
     if "complete" in model.capabilities:
-        inputs["log_prob_of_rows"] = (z_BZ, x_BHWC, 1)
+        inputs["log_prob_of_rows"] = (z_BZ, x_BHWC, 1, label_B)
     for method, arguments in inputs.items():
         # An integer is a static argument: `rows`.
         static = [i + 1 for i, x in enumerate(arguments) if isinstance(x, int)]
@@ -158,7 +158,7 @@ def traced(model):
         yield jax.make_jaxpr(function, static_argnums=static)(shapes, *arguments).jaxpr
 
     def loss(params):
-        terms = model.apply(params, x_BHWC, key_B)
+        terms = model.apply(params, x_BHWC, key_B, label_B)
         return jnp.sum(terms.kl_BTZ) - jnp.sum(terms.log_prob_B)
 
     yield jax.make_jaxpr(jax.grad(loss))(shapes).jaxpr
@@ -175,7 +175,7 @@ VARIANTS = [
     {"name": "draw", "likelihood__name": "logistic_mixture"},
 ]
 CHECKED = [
-    *({"name": name} for name in MODELS),
+    *({"name": name, "classes": classes} for name in MODELS for classes in (0, 3)),
     *map(tiny.slow, VARIANTS),
 ]
 

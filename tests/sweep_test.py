@@ -210,10 +210,8 @@ def test_a_completion_is_sampled_with_its_probability_given_the_rows():
     model, params = tiny.build("sweep", patch=1, likelihood__block=1, blocks=1)
 
     def complete(model, z_BZ, key_B, x_BHWC):
-        p_RQBP, token_RQBI = model.sample_tokens(z_BZ, key_B, x_BHWC, 2)
-        x_TBI = ((token_RQBI + 1) / 2).reshape(-1, *token_RQBI.shape[2:])
-        image_BHWC = model.tokens.to_image(x_TBI)
-        return model.params_image(p_RQBP), model.decode_teacher_forced(z_BZ, image_BHWC)
+        params_BHWP, image_BHWC = model.sample_tokens(z_BZ, key_B, x_BHWC, 2)
+        return params_BHWP, model.decode_teacher_forced(z_BZ, image_BHWC)
 
     inputs = jnp.ones((3, 5)), tiny.keys(), tiny.binary()
     sequential, parallel = apply(model, params, *inputs, method=complete)

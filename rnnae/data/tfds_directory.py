@@ -45,15 +45,16 @@ def open_split(
         DataError: the examples have no uint8 images, or the directory is damaged.
     """
     path = Path(path)
-    image = feature(path, "image")
+    check_features(path)
     builder = _builder(path)
+    image = dict(builder.info.features).get("image")
     if not isinstance(image, _tfds().features.Image) or image.np_dtype != np.uint8:
         names = ", ".join(builder.info.features)
         raise DataError(
             f"{path} cannot be used: its examples need a feature called image with uint8 "
             f"images, and their features are {names}"
         )
-    records = open_records(path, split)
+    records = _records(builder, split)
     stored_shape = tuple(image.shape)
     if None in stored_shape:
         check_shape(builder.name, shape)
@@ -84,11 +85,12 @@ def feature(path: Path, name: str) -> Any | None:
 
 
 def open_records(path: Path, split: str) -> Sequence[dict[str, Any]]:
-    """The examples of one split, a TFDS data source, whose `image` is an encoded image.
+    """The examples of one split of a TFDS directory, whose `image` is not decoded."""
+    return _records(_builder(path), split)
 
-    Images are decoded in `Images`: TFDS is slower, and uses OpenCV if it is installed.
-    """
-    builder = _builder(path)
+
+def _records(builder, split: str) -> Sequence[dict[str, Any]]:
+    """Images are decoded in `Images`: TFDS is slower, and uses OpenCV if it is installed."""
     with _quiet():
         decoders = {"image": _tfds().decode.SkipDecoding()}
         return builder.as_data_source(split=split, decoders=decoders)

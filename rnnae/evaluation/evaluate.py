@@ -225,7 +225,7 @@ def _per_image(model: Autoencoder, limit: int, shared, examples) -> dict[str, ja
     label = (label_B,) if model.classes else ()
 
     def measure(part):  # in one program, so that the encoder runs once for both
-        return apply(*part), apply(part[0], method="encode")
+        return apply(*part), apply(part[0], *part[2:], method="encode")
 
     terms, z_BZ = microbatch.concatenated(measure, (x_BHWC, key_B, *label), limit)
     values = objective.per_example(terms)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from rnnae import files
 from rnnae.errors import ConfigError
-from rnnae.evaluation import batched, labels
+from rnnae.evaluation import batched, classes
 from rnnae.records import weights
 from rnnae.records.weights import Weights
 
@@ -46,7 +46,7 @@ class Features(NamedTuple):
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes that it distinguishes."""
-        return labels.class_names(self.weights.config)
+        return classes.class_names(self.weights.config)
 
     def _apply(self, method: str, images_NHWC: np.ndarray) -> np.ndarray:
         model, params = self.weights.model, self.weights.params

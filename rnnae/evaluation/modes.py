@@ -12,7 +12,7 @@ from rnnae import files, models
 from rnnae.data import pipeline
 from rnnae.devices import parallel
 from rnnae.errors import one_line
-from rnnae.evaluation import figures, image_grids, labels, sample_report, trained_run
+from rnnae.evaluation import classes, figures, image_grids, sample_report, trained_run
 from rnnae.evaluation.evaluate import Evaluator, check_protocol, format_metrics
 from rnnae.records import provenance
 from rnnae.records.writer import read_metrics
@@ -115,7 +115,7 @@ def sample(
                 "fitting a mixture of Gaussians to the latents of the training images", flush=True
             )
         run = figures.with_prior(run, splits, _mixture_size(config))
-    label = None if wanted.label is None else labels.parse(wanted.label, run.class_names)
+    label = None if wanted.label is None else classes.parse(wanted.label, run.class_names)
     seed = config.seed if wanted.seed is None else wanted.seed
     images = run.sample(
         wanted.count,

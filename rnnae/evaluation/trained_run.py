@@ -22,10 +22,10 @@ from rnnae.data import binarisation, pipeline
 from rnnae.data.images import ImageArray
 from rnnae.devices import memory
 from rnnae.errors import CheckpointError, ConfigError
-from rnnae.evaluation import batched, labels
-from rnnae.evaluation.labels import Label
+from rnnae.evaluation import batched, classes
+from rnnae.evaluation.classes import Label
 from rnnae.evaluation.mixture import Mixture, digest
-from rnnae.models import Sampling, check_sampling
+from rnnae.models.sampling import MODEL_DISTRIBUTION, Sampling
 from rnnae.records.checkpoint import Checkpoints
 
 _CANDIDATES = 64  # latents from which the one of a completion is chosen
@@ -50,17 +50,17 @@ class TrainedRun:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes of the images that the run was trained on, () if unknown."""
-        return labels.class_names(self.config)
+        return classes.class_names(self.config)
 
     @property
     def makes_classes(self) -> bool:
         """Whether `sample` can be asked for a class."""
         return bool(self.model.classes) or self.class_mixture is not None
 
-    def encode(self, images_NHWC: np.ndarray) -> np.ndarray:
+    def encode(self, images_NHWC: np.ndarray, label: Label = None) -> np.ndarray:
         """The mean latent of each image."""
         self._check_images(images_NHWC)
-        return self._apply("encode", images_NHWC)
+        return self._apply("encode", images_NHWC, label_N=self._told(label, len(images_NHWC)))
 
     def decode(
         self,
@@ -68,7 +68,7 @@ class TrainedRun:
         seed: int = 0,
         *,
         label: Label = None,
-        sampling: Sampling = Sampling(),  # noqa: B008
+        sampling: Sampling = MODEL_DISTRIBUTION,
     ) -> np.ndarray:
         """The mean image of each latent, or an image drawn given the latent where the model has no
         closed form of the mean (then `seed` matters). See `sample` for `label`."""
@@ -81,7 +81,7 @@ class TrainedRun:
 
     def reconstruct(self, images_NHWC: np.ndarray, label: Label = None) -> np.ndarray:
         """`decode(encode(images))`."""
-        return self.decode(self.encode(images_NHWC), label=label)
+        return self.decode(self.encode(images_NHWC, label), label=label)
 
     def interpolate(self, first_HWC: np.ndarray, last_HWC: np.ndarray, steps: int) -> np.ndarray:
         """`steps` images whose latents lie on the line between the latents of two images."""
@@ -106,7 +106,7 @@ class TrainedRun:
             seed: the images are a function of it.
             label: the class to draw, or one for each image; None or -1 for any. A model that is
                 told no class can draw one if it has a mixture for each class.
-            temperature, guidance: see `models.Sampling`. Other values than the defaults give images
+            temperature, guidance: see `models.sampling`. Other values than the defaults give images
                 of another distribution than the model's.
 
         Raises:
@@ -114,7 +114,8 @@ class TrainedRun:
             CheckpointError: there is neither a prior nor a mixture.
         """
         models.require_generative(self.model)
-        sampling = check_sampling(self.model, temperature, guidance)
+        sampling = Sampling(temperature, guidance)
+        sampling.check(self.model.classes, self.model.likelihood)
         latents_NZ = self.sample_latents(count, seed, label=label, temperature=temperature)
         return self.decode(latents_NZ, seed, label=label, sampling=sampling)
 
@@ -126,7 +127,7 @@ class TrainedRun:
         config_lib.check_seed(seed)
         if count < 0:
             raise ConfigError(f"the number of new images must be 0 or more, not {count}")
-        label_N = labels.as_array(label, count, self.class_names)
+        label_N = classes.as_array(label, count, self.class_names)
         if label_N is not None and not self.makes_classes:
             raise ConfigError(
                 "this run cannot be asked for a class: its model is told none "
@@ -137,7 +138,8 @@ class TrainedRun:
         temperature = temperature if self.model.has_mean else 1.0
         if self.model.has_prior:
             keys_N = batched.example_keys(seed, max(count, 1), stream=1)
-            return self._apply("sample_prior", keys_N, last=(temperature,))[:count]
+            told = label_N if self.model.classes else None
+            return self._apply("sample_prior", keys_N, last=(temperature,), label_N=told)[:count]
         if label_N is not None and self.class_mixture is not None:
             return self.class_mixture.sample(count, seed, label_N, temperature)
         if self.mixture is None:
@@ -166,7 +168,8 @@ class TrainedRun:
         label_N = self._told(label, count)
         latents_NZ = np.zeros((count, 0), np.float32)
         if dimensions:
-            candidates = self.sample_latents(_CANDIDATES * count, seed)
+            told = None if label_N is None else np.tile(label_N, _CANDIDATES)
+            candidates = self.sample_latents(_CANDIDATES * count, seed, label=told)
             candidates_KNZ = candidates.reshape(_CANDIDATES, count, dimensions)
             log_prob = functools.partial(
                 self._apply, "log_prob_of_rows", last=(rows // side,), label_N=label_N
@@ -209,7 +212,7 @@ class TrainedRun:
 
     def _told(self, label: Label, count: int) -> np.ndarray | None:
         """The label of each image for a model that is told the class; else None."""
-        label_N = labels.as_array(label, count, self.class_names)
+        label_N = classes.as_array(label, count, self.class_names)
         return label_N if self.model.classes else None
 
     def _check_images(self, images_NHWC: np.ndarray) -> None:

@@ -157,9 +157,7 @@ class Draw(Autoencoder):
         self, z_BZ: jax.Array, label_B: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """(mean image after each glimpse, (T, B, H, W, C); where each glimpse wrote, (T, B, 3)).
-
-        The second array has the centre y, the centre x, and the distance between the outermost
-        filters of the window, in pixels."""
+        The second array has the `attention.extent` of each writing window."""
         z_TBZ = self.split_steps(z_BZ)
         _, (_, canvas_TBHWC, window_TB3) = self.run_decoder(z_TBZ, _given, label_B)
         params = self.canvas_to_params(canvas_TBHWC.reshape(-1, *self.canvas_shape))
