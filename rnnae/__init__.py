@@ -90,7 +90,7 @@ The order below is the import order: a file imports only files above it, also wi
     evaluation/evaluate      every image of a split once; the only source of reported numbers
     evaluation/flops         arithmetic of a model
     evaluation/mixture       density over the latents, fitted after training
-    evaluation/labels        the class that a user asks for
+    evaluation/classes       the class that a user asks for
     evaluation/batched       a method of a model for any number of examples
     evaluation/features      features of images by a shipped classifier
     evaluation/trained_run   TrainedRun: encode, decode, sample, complete

@@ -39,7 +39,7 @@ class Features(NamedTuple):
         """float32 features (N, D) of uint8 images."""
         return self._apply("encode_features", images_NHWC)
 
-    def classes(self, images_NHWC: np.ndarray) -> np.ndarray:
+    def predict(self, images_NHWC: np.ndarray) -> np.ndarray:
         """The most probable class of each image, (N,)."""
         return np.argmax(self._apply("logits", images_NHWC), axis=1)
 

@@ -111,7 +111,7 @@ def _measured(
 def _class_accuracy(
     new_NHWC: np.ndarray, asked_N: np.ndarray, features: Features
 ) -> dict[str, float]:
-    value, error = sample_metrics.class_accuracy(features.classes(new_NHWC), asked_N)
+    value, error = sample_metrics.class_accuracy(features.predict(new_NHWC), asked_N)
     name = metric_name("class_accuracy", features.name, len(new_NHWC))
     _say(f"  {features.name}, of the class that was asked for: {value:.4f} ± {error:.4f}")
     return {name: value, f"{name}_se": error}
