@@ -46,7 +46,7 @@ def training_command(config) -> str:
 
 
 def _as_flag(value) -> str:
-    return f"'({', '.join(map(str, value))},)'" if isinstance(value, list) else str(value)
+    return f"'{tuple(value)}'" if isinstance(value, list) else str(value)
 
 
 def ship(workdir: str, name: str, out: str | None = None) -> Path:
