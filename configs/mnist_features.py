@@ -1,6 +1,6 @@
 """A recurrent classifier of MNIST, whose features measure how good new digits are.
 
-    python -m rnnae.main --config configs/mnist_features.py
+python -m rnnae.main --config configs/mnist_features.py
 """
 
 from ml_collections import ConfigDict

@@ -37,7 +37,8 @@ The order below is the import order: a file imports only files above it, also wi
     data/decode_cache        images decoded once, labels read once
     data/labels              the classes of a TFDS directory
     data/binarisation        protocols: static, dynamic, 8bit
-    data/pipeline            splits, and batches as a pure function of (seed, step)
+    data/splits              Splits: images and labels of train, valid and test
+    data/pipeline            loading the splits; their batches as a pure function of (seed, step)
     scan_order               ORDERS: image <-> tokens, exact inverses
     likelihoods/likelihood   the interface of all likelihoods
     likelihoods/gaussian     densities

@@ -9,14 +9,13 @@ from ml_collections import ConfigDict
 from rnnae import files, latents, likelihoods, models, optim
 from rnnae.data import pipeline
 from rnnae.data.datasets import DATASETS
+from rnnae.data.splits import Splits
 from rnnae.errors import choose
 from rnnae.models import Autoencoder
 from rnnae.nn.matmul import MATMUL_DTYPES
 
 
-def load_splits(
-    config: ConfigDict, log: Callable[[str], None] = lambda line: None
-) -> pipeline.Splits:
+def load_splits(config: ConfigDict, log: Callable[[str], None] = lambda line: None) -> Splits:
     """The images of a config, downloaded and prepared at the first use.
 
     `log` gets lines about how many images of which folders went where.

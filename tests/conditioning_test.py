@@ -9,7 +9,6 @@ import pytest
 
 from rnnae.config import check
 from rnnae.errors import ConfigError
-from rnnae.models import MODELS
 from tests import tiny
 from tests.tiny import apply, binary, build, keys
 
@@ -20,13 +19,12 @@ WITHOUT_LATENT = {"name": "sweep", "blocks": 1, "latent__name": "none"}
 WITH_LATENT = {"name": "sweep", "blocks": 1}
 VARIANTS = [
     {"name": "mlp"},
-    {},
     {**AUTOREGRESSIVE, "latent_input": "initial_state", "likelihood__name": "bernoulli"},
-    {"name": "draw", "steps": 2},
     WITHOUT_LATENT,
 ]
 LONGER_VARIANTS = [
-    *({"latent_input": source} for source in ("initial_state", "every_step")),
+    *({"latent_input": source} for source in ("initial_state", "every_step", "both")),
+    {"name": "draw"},
     {"name": "draw", "read_size": 0, "write_size": 0, "learned_prior": True},
     WITH_LATENT,
     {**WITH_LATENT, "condition": "add", "sweeps_above": "none"},
@@ -63,7 +61,9 @@ def test_every_class_has_an_effect_and_a_gradient(changes):
 
     def loss(params):
         terms = model.apply(params, same_image(), keys(4), LABELS)
-        return jnp.sum(terms.kl_BTZ) - jnp.sum(terms.log_prob_B)
+        # At sampled latents the likelihood can be flat, so there is a term at given latents too.
+        outputs = jnp.sum(jnp.sin(decode(params, LABELS)))
+        return outputs + jnp.sum(terms.kl_BTZ) - jnp.sum(terms.log_prob_B)
 
     @jax.jit
     def everything(params):
@@ -85,7 +85,7 @@ def test_every_class_has_an_effect_and_a_gradient(changes):
     assert told
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["mlp", "sequence", *slow("draw", "sweep")])
 def test_without_classes_the_program_ignores_the_label(name):
     model, params = build(name)
 

@@ -14,7 +14,6 @@ from rnnae.records.writer import read_metrics, read_starts
 from rnnae.training import loop
 from rnnae.training.train import train
 from tests import runs
-from tests.tiny import slow
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +23,9 @@ def directory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unbroken(directory):
-    workdir = directory / "unbroken"
-    train(runs.config(directory), workdir)
-    return runs.outcome(workdir, runs.config(directory))
+    config, workdir = runs.config(directory), directory / "unbroken"
+    train(config, workdir)
+    return runs.outcome(workdir, config)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,7 @@ def stop_in_training(monkeypatch, step, number):
     "steps_per_call, stops",
     [
         (1, [(1, signal.SIGTERM), (7, signal.SIGINT)]),
-        slow(4, [(4, signal.SIGINT), (6, signal.SIGTERM)]),
+        pytest.param(4, [(4, signal.SIGINT), (6, signal.SIGTERM)], marks=pytest.mark.slow),
     ],
     ids=["first step, second epoch", "mid-epoch, epoch end"],
 )

@@ -44,11 +44,8 @@ class LinearGaussian(Autoencoder):
         log_scale = jnp.asarray(np.log(self.wider * np.sqrt(np.diag(covariance))), jnp.float32)
         return Normal(mean_BZ, jnp.broadcast_to(log_scale, mean_BZ.shape))
 
-    def decode_teacher_forced(self, z_BZ, x_BHWC):
+    def decode_teacher_forced(self, z_BZ, x_BHWC, label_B=None):
         return (z_BZ @ jnp.asarray(LOADINGS.T) + MEAN[None]).reshape(-1, *SHAPE)
-
-    def decode_free_running(self, z_BZ, key_B):
-        return self.decode_teacher_forced(z_BZ, None)
 
 
 def linear_gaussian():

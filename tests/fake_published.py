@@ -15,6 +15,7 @@ from scipy.io import savemat
 
 from rnnae.data import datasets, pipeline
 from rnnae.data.sources import Source
+from rnnae.data.splits import Splits
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -92,7 +93,7 @@ def make_images(root, n=20, size=(24, 20), mode="RGB"):
     return str(root)
 
 
-def load(tmp_path: Path, **kwargs) -> pipeline.Splits:
+def load(tmp_path: Path, **kwargs) -> Splits:
     """`pipeline.load` of the data set that was installed in `tmp_path`."""
     defaults = {
         "name": "mnist",

@@ -7,6 +7,7 @@ import tensorflow_datasets as tfds
 from fake_published import load
 
 from rnnae.data import labels, manifest, pipeline, tfds_directory
+from rnnae.data.splits import Labels, Splits
 from rnnae.errors import DataError
 
 
@@ -23,7 +24,7 @@ def mnist(tmp_path, monkeypatch):
     return tmp_path
 
 
-def assert_belong(splits: pipeline.Splits) -> None:
+def assert_belong(splits: Splits) -> None:
     """Each label is that of its image, and the splits have labels of several classes."""
     for images, label_N in zip(splits.images, splits.labels, strict=True):
         assert label_N.dtype == np.int32 and len(np.unique(label_N)) > 2
@@ -91,7 +92,7 @@ def test_a_data_set_without_labels_has_no_classes(tmp_path, monkeypatch):
     fake_published.install(monkeypatch, "binarized_mnist", tmp_path)
     for splits in (
         load(tmp_path, name="binarized_mnist"),
-        pipeline.Splits(*np.zeros((3, 4, 1, 1, 1))),
+        Splits(*np.zeros((3, 4, 1, 1, 1))),
     ):
         assert splits.class_names == ()
         for images, label_N in zip(splits.images, splits.labels, strict=True):
@@ -178,13 +179,13 @@ def test_a_fingerprint_with_labels_changes_with_every_label_and_name():
     parts = images, images[:2], images[2:]
     label_N = np.array([0, 1, 1, 0], np.int32)
     other_N = np.array([0, 1, 1, -1], np.int32)
-    given = pipeline.Labels(label_N, label_N[:2], label_N[2:])
+    given = Labels(label_N, label_N[:2], label_N[2:])
     sets = [
-        pipeline.Splits(*parts),
-        pipeline.Splits(*parts, given, ("a", "b")),
-        pipeline.Splits(*parts, given, ("a", "c")),
-        pipeline.Splits(*parts, given._replace(train=other_N), ("a", "b")),
-        pipeline.Splits(*parts, given._replace(test=other_N[2:]), ("a", "b")),
+        Splits(*parts),
+        Splits(*parts, given, ("a", "b")),
+        Splits(*parts, given, ("a", "c")),
+        Splits(*parts, given._replace(train=other_N), ("a", "b")),
+        Splits(*parts, given._replace(test=other_N[2:]), ("a", "b")),
     ]
-    assert len({pipeline.fingerprint(splits) for splits in sets}) == 1
-    assert len({pipeline.fingerprint(splits, with_labels=True) for splits in sets}) == len(sets)
+    assert len({splits.fingerprint() for splits in sets}) == 1
+    assert len({splits.fingerprint(with_labels=True) for splits in sets}) == len(sets)

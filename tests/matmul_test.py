@@ -165,6 +165,7 @@ def traced(model):
 
 
 VARIANTS = [
+    *({"name": name} for name in ("draw", "sweep")),
     *({"cell": cell} for cell in CELLS),
     *({"latent__name": name} for name in LATENTS if name != "none"),
     {"latent__name": "gaussian", "latent__posterior": "autoregressive"},
@@ -175,7 +176,8 @@ VARIANTS = [
     {"name": "draw", "likelihood__name": "logistic_mixture"},
 ]
 CHECKED = [
-    *({"name": name, "classes": classes} for name in MODELS for classes in (0, 3)),
+    *({"name": name, "classes": 3} for name in MODELS),
+    *({"name": name} for name in ("mlp", "sequence")),
     *map(tiny.slow, VARIANTS),
 ]
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from rnnae import build
 from rnnae.data import pipeline
+from rnnae.data.splits import Splits
 from rnnae.errors import ConfigError, DataError
 from rnnae.training.train import load_data
 from tests import tiny
@@ -91,7 +92,7 @@ def test_images_on_disk_give_the_same_batches_as_in_memory(tmp_path, monkeypatch
     disk = load(tmp_path, name="cifar10", in_memory_gib=0.0)
     assert isinstance(memory.train, np.ndarray) and not isinstance(disk.train, np.ndarray)
     assert memory.train.shape == disk.train.shape == (125, 32, 32, 3)
-    assert pipeline.fingerprint(memory) == pipeline.fingerprint(disk)
+    assert memory.fingerprint() == disk.fingerprint()
     for step in (0, 3, 50):
         np.testing.assert_array_equal(
             pipeline.batch(memory.train, None, seed=1, step=step, batch_size=16).image_BHWC,
@@ -119,7 +120,7 @@ def test_all_seeds_of_a_folder_have_the_same_splits(tmp_path):
     prints = []
     for seed, split_seed in ((0, 0), (1, 0), (2, 0), (0, 1)):
         config.seed, config.data.split_seed = seed, split_seed
-        prints.append(pipeline.fingerprint(build.load_splits(config)))
+        prints.append(build.load_splits(config).fingerprint())
     assert prints[0] == prints[1] == prints[2] != prints[3]
 
 
@@ -262,6 +263,6 @@ def test_a_fingerprint_changes_with_every_pixel_and_split():
         (images, images[:1], images[2:]),
         (images, images[:3], images[3:]),
     ]
-    prints = {pipeline.fingerprint(pipeline.Splits(*images)) for images in parts}
+    prints = {Splits(*images).fingerprint() for images in parts}
     # The value of earlier versions: runs that they have saved can be continued.
     assert len(prints) == 4 and "217ebb54ca368e66" in prints

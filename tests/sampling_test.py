@@ -57,7 +57,7 @@ def test_tokens_are_sampled_from_the_guided_and_tempered_distribution(changes):
     assert np.abs(given - unknown).max() > 1e-2
 
 
-@pytest.mark.parametrize("changes", [SEQUENCE, SWEEP], ids=str)
+@pytest.mark.parametrize("changes", [SWEEP, *slow_values(SEQUENCE)], ids=str)
 def test_without_temperature_and_guidance_the_model_is_sampled(changes):
     """Bit for bit. And guidance towards an unknown class changes no random number."""
     model, params = build(**changes)
@@ -96,6 +96,7 @@ def test_a_small_temperature_gives_the_most_probable_value_of_every_token(change
     np.testing.assert_allclose(log_prob_B, 0, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_a_guided_completion_keeps_the_given_rows():
     model, params = build(**SWEEP)
     z_BZ, x_BHWC, sampling = latents(model), tiny.binary(batch=4), Sampling(guidance=1.0)

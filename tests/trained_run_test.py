@@ -12,7 +12,7 @@ from rnnae import build, state
 from rnnae.config import default
 from rnnae.data import binarisation
 from rnnae.errors import CheckpointError, ConfigError
-from rnnae.evaluation import modes, trained_run
+from rnnae.evaluation import batched, modes, trained_run
 from rnnae.evaluation.evaluate import Evaluator
 from rnnae.records.checkpoint import Checkpoints
 from rnnae.training.train import train
@@ -68,11 +68,9 @@ def test_two_devices_draw_the_same_images_as_one(run, monkeypatch):
         for c in (one, both)
     ]
     assert np.array_equal(*drawn) and len(np.unique(drawn[0], axis=0)) > 35
-    monkeypatch.setattr(
-        trained_run.parallel, "map_examples", lambda function, devices: len(devices)
-    )
-    over_devices = trained_run._over_devices.__wrapped__
-    assert [over_devices(run.model, "decode_mean", (), most) for most in (0, 1)] == [2, 1]
+    monkeypatch.setattr(batched.parallel, "map_examples", lambda function, devices: len(devices))
+    over_devices = batched._over_devices.__wrapped__
+    assert [over_devices(run.model, "decode_mean", (), (), most) for most in (0, 1)] == [2, 1]
 
 
 def test_interpolation_runs_from_one_reconstruction_to_the_other(run):
@@ -142,9 +140,9 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss(tmp_path, monkeypatc
     config, losses = runs.config(tmp_path), {6: 3.0, 12: 1.0, 18: 2.0}
     evaluate, found = Evaluator.__call__, iter(losses.values())
 
-    def evaluating(self, params, images, **kwargs):
-        report = evaluate(self, params, images, **kwargs)
-        if not kwargs:  # a validation
+    def evaluating(self, params, images, label_N, *, full):
+        report = evaluate(self, params, images, label_N, full=full)
+        if not full:  # a validation
             report.means["loss"] = next(found)
         return report
 
@@ -247,11 +245,11 @@ def test_a_completion_takes_the_latent_with_the_most_likely_rows(monkeypatch):
     apply, calls = trained_run.TrainedRun._apply, []
     candidates = iter(range(trained_run._CANDIDATES))
 
-    def apply_with_fake_weights(self, method, *inputs, last=()):
+    def apply_with_fake_weights(self, method, *inputs, **options):
         if method == "log_prob_of_rows":  # candidate n is the one of image n
             return np.where(np.arange(count) == next(candidates), 0.0, -1e9)
         calls.append((method, inputs[0]))
-        return apply(self, method, *inputs, last=last)
+        return apply(self, method, *inputs, **options)
 
     monkeypatch.setattr(trained_run.TrainedRun, "_apply", apply_with_fake_weights)
     assert run.complete(given, 2, seed=5).shape == given.shape

@@ -1,69 +1,23 @@
-"""The splits of a data set, and the batches of a run: a batch depends only on (seed, step).
+"""Loads the splits of a data set, and makes batches of them that depend only on (seed, step).
 
 Images stay uint8 on the host until a batch reaches the device; see `binarisation` for what happens
 to them there. Labels are int32: the index of a class, or -1 where the class is not known.
 """
 
 import functools
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 
 from rnnae.data import decode_cache, labels, tfds_directory
 from rnnae.data.images import ImageArray, ReadOptions
 from rnnae.data.prepare import prepare
+from rnnae.data.splits import Labels, Splits
 from rnnae.errors import ConfigError, DataError
 from rnnae.types import Batch
 
 VALIDATION_IMAGES = 10_000  # held out at the end of train, for sets without a validation split
-
-
-class Labels(NamedTuple):
-    """int32 labels (N,) of the images of each split, in their order; -1 is an unknown class."""
-
-    train: np.ndarray
-    valid: np.ndarray
-    test: np.ndarray
-
-
-class Splits:
-    """The images of a data set, and the classes that they belong to.
-
-    Attributes:
-        train, valid, test: uint8 images (N, H, W, C). When a run trains on all images, `valid` is a
-            part of `train`.
-        class_names: the names of the classes, in the order of the labels; () if there are none.
-    """
-
-    def __init__(
-        self,
-        train: ImageArray,
-        valid: ImageArray,
-        test: ImageArray,
-        labels: Labels | Callable[[], Labels] | None = None,
-        class_names: tuple[str, ...] = (),
-    ):
-        """`labels` may be a function, which is called when the labels are asked for first. Without
-        `labels`, all are -1."""
-        self.train, self.valid, self.test = train, valid, test
-        self.class_names = class_names
-        self._given_labels = labels
-
-    @property
-    def images(self) -> tuple[ImageArray, ImageArray, ImageArray]:
-        """Those of train, valid and test."""
-        return self.train, self.valid, self.test
-
-    @functools.cached_property
-    def labels(self) -> Labels:
-        """The label of every image. DataError if the records on disk are damaged."""
-        given = self._given_labels
-        if given is None:
-            return Labels(*(np.full(len(images), -1, np.int32) for images in self.images))
-        return given() if callable(given) else given
 
 
 def load(
@@ -149,44 +103,6 @@ def load(
         return Labels(train[:count], valid, test)
 
     return Splits(*images, load_labels, class_names)
-
-
-def fingerprint(splits: Splits, with_labels: bool = False) -> str:
-    """16 hexadecimal digits that identify the images of a run.
-
-    They change with the number and shape of the images and with any pixel of up to 1,000 images
-    of each split, which are evenly spaced. With `with_labels` they also change with any label and
-    with the names of the classes.
-    """
-    digest = hashlib.sha256()
-    for images in splits.images:
-        digest.update(repr(images.shape).encode())
-        some = np.linspace(0, len(images) - 1, min(len(images), 1000)).astype(int)
-        digest.update(np.ascontiguousarray(images[some]))
-    if with_labels:
-        digest.update(repr(splits.class_names).encode())
-        for label_N in splits.labels:
-            digest.update(np.ascontiguousarray(label_N, np.int32))
-    return digest.hexdigest()[:16]
-
-
-def labels_for(splits: Splits, split: str, classes: int) -> np.ndarray | None:
-    """The labels of `split` (train, valid or test) for a model of `classes` classes; None for a
-    model that is told no class."""
-    return getattr(splits.labels, split) if classes else None
-
-
-def check_classes(splits: Splits, classes: int) -> None:
-    """ConfigError unless a model of `classes` classes can be trained on the labels of the splits. A
-    model without classes (0) can be trained on any."""
-    if classes and classes != len(splits.class_names):
-        there = len(splits.class_names)
-        has = f"have {there}: set config.model.classes={there}" if there else "have no labels"
-        raise ConfigError(f"config.model.classes={classes}, but these images {has}, or 0 for none")
-    if classes and any((label_N < 0).any() for label_N in splits.labels):
-        raise ConfigError(
-            f"config.model.classes={classes}, but the class of some images is unknown: use 0"
-        )
 
 
 def _split_names(name: str, sizes: dict[str, int]) -> tuple[str, str, str]:

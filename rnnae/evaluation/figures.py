@@ -8,8 +8,8 @@ import ml_collections
 import numpy as np
 
 from rnnae import files
-from rnnae.data import pipeline
 from rnnae.data.images import ImageArray
+from rnnae.data.splits import Splits
 from rnnae.devices import signals
 from rnnae.evaluation import curves, image_grids
 from rnnae.evaluation.mixture import digest
@@ -32,7 +32,7 @@ def write_training_figures(
     params: Any,
     config: ml_collections.ConfigDict,
     step: int,
-    splits: pipeline.Splits,
+    splits: Splits,
     records: Sequence[dict],
     directory: Path,
     mixture: MixtureSize,
@@ -59,7 +59,7 @@ def has_prior(run: TrainedRun, of_class: bool) -> bool:
     return wanted is not None
 
 
-def with_prior(run: TrainedRun, splits: pipeline.Splits, size: MixtureSize) -> TrainedRun:
+def with_prior(run: TrainedRun, splits: Splits, size: MixtureSize) -> TrainedRun:
     """The run, with mixtures fitted to the latents of training images if it has no prior."""
     by_class = size.by_class and bool(splits.class_names)
     if run.model.has_prior or (run.mixture and (run.class_mixture or not by_class)):

@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from rnnae import files, models
-from rnnae.data import pipeline
+from rnnae.data.splits import Splits
 from rnnae.devices import parallel
 from rnnae.errors import one_line
 from rnnae.evaluation import classes, figures, image_grids, sample_report, trained_run
@@ -43,7 +43,7 @@ def evaluate(
             print("valid: no images, because the run was trained on them too")
             continue
         images = getattr(splits, split)
-        label_N = pipeline.labels_for(splits, split, run.model.classes)
+        label_N = splits.labels_for(split, run.model.classes)
         means, kl_T = evaluator(run.params, images, label_N, full=True)
         metrics = format_metrics(means)
         print(f"{split} ({len(images):,} images, weights of step {run.step:,}): {metrics}")
@@ -68,7 +68,7 @@ def evaluate(
 
 def _of_samples(
     run: trained_run.TrainedRun,
-    splits: pipeline.Splits,
+    splits: Splits,
     config: ml_collections.ConfigDict,
     workdir: Path,
 ) -> dict[str, float]:

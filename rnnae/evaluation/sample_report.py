@@ -7,8 +7,9 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from rnnae.data import binarisation, pipeline
+from rnnae.data import binarisation
 from rnnae.data.images import ImageArray
+from rnnae.data.splits import Splits
 from rnnae.errors import ConfigError
 from rnnae.evaluation import features as features_lib
 from rnnae.evaluation import fid, image_grids, neighbours, sample_metrics
@@ -24,7 +25,7 @@ _MOST_VALUES = 2**27  # in the training images that are searched, 1 GiB as float
 
 
 def report(
-    run: TrainedRun, splits: pipeline.Splits, config: ml_collections.ConfigDict, directory: Path
+    run: TrainedRun, splits: Splits, config: ml_collections.ConfigDict, directory: Path
 ) -> dict[str, float]:
     """The metrics of `config.eval.samples` new images by reported name, which are also printed.
 
@@ -68,7 +69,7 @@ def report(
 
 
 def floor(
-    splits: pipeline.Splits, features: Features, count: int, seed: int, binarise: str = "none"
+    splits: Splits, features: Features, count: int, seed: int, binarise: str = "none"
 ) -> dict[str, float]:
     """The metrics of `count` training images in place of new ones, by reported name: the values
     that a perfect model would reach with as many images.
@@ -86,9 +87,7 @@ def _all(images: ImageArray) -> np.ndarray:
     return images[np.arange(len(images))]
 
 
-def _training_images(
-    splits: pipeline.Splits, index_N: np.ndarray, seed: int, binarise: str
-) -> np.ndarray:
+def _training_images(splits: Splits, index_N: np.ndarray, seed: int, binarise: str) -> np.ndarray:
     """Training images, binarised with other random numbers than the test images of this seed."""
     return binarisation.evaluation_images(splits.train[index_N], binarise, seed ^ 1)
 
@@ -137,7 +136,7 @@ def _fid(
 
 
 def _neighbours(
-    splits: pipeline.Splits,
+    splits: Splits,
     features: Features,
     new_NHWC: np.ndarray,
     test_NHWC: np.ndarray,

@@ -18,8 +18,9 @@ from flax import linen as nn
 from rnnae import build, files, models, state
 from rnnae import config as config_lib
 from rnnae.config import saved_config
-from rnnae.data import binarisation, pipeline
+from rnnae.data import binarisation
 from rnnae.data.images import ImageArray
+from rnnae.data.splits import Splits
 from rnnae.devices import memory
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.evaluation import batched, classes
@@ -268,7 +269,7 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> TrainedRun:
 
 def load_with_splits(
     config: ml_collections.ConfigDict, workdir: str | Path
-) -> tuple[TrainedRun, pipeline.Splits]:
+) -> tuple[TrainedRun, Splits]:
     """The run in `workdir` and its images; ConfigError if `config` belongs to another run or names
     other images."""
     workdir = files.expand(workdir)
@@ -277,7 +278,7 @@ def load_with_splits(
     if line := saved_config.other_data(config, workdir):
         print(line, flush=True)
     splits = build.load_splits(config)
-    fingerprint = pipeline.fingerprint(splits, with_labels=bool(config.model.classes))
+    fingerprint = splits.fingerprint(with_labels=bool(config.model.classes))
     resolved = config_lib.resolved(config, splits.train.shape[1:], fingerprint, splits.class_names)
     saved_config.refuse_another_run(resolved, workdir)
     return run, splits

@@ -33,9 +33,8 @@ def text(name: str, workdir: str | Path, command: str) -> str:
         [
             f"# {name}",
             "",
-            f"Weights of a model of [rnnae](https://pypi.org/project/rnnae/): "
-            f"`config.model.name={config.model.name}`, {starts[-1]['parameters']:,} parameters, "
-            "float32, averaged over training.",
+            f"Weights of a model of rnnae, `config.model.name={config.model.name}`: "
+            f"{starts[-1]['parameters']:,} parameters, float32, averaged over training.",
             "",
             f'    rnnae.records.weights.load("{name}")',
             "",
@@ -94,7 +93,7 @@ def _training(workdir: Path, starts: list[dict], command: str) -> list[str]:
     seconds = max((record["seconds"] for record in read_timings(workdir)), default=0.0)
     lines = ["## Training", "", f"    {command}", "", f"- training steps: {seconds / 60:.1f} min"]
     for start in starts:
-        versions = ", ".join(f"{key} {value}" for key, value in start["versions"].items())
+        versions = ", ".join(f"{key} {value}" for key, value in start["versions"].items() if value)
         lines.append(
             f"- started after step {start['step']:,} on {start['date'][:10]}, commit "
             f"{start['commit'] or 'unknown'}, {start['devices']} ({start['machine']}, "

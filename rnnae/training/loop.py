@@ -12,6 +12,7 @@ import ml_collections
 import numpy as np
 
 from rnnae.data import pipeline
+from rnnae.data.splits import Splits
 from rnnae.devices import distributed, memory, parallel, signals
 from rnnae.errors import TRAIN_ANEW, NonFiniteError
 from rnnae.records.writer import Writer
@@ -22,13 +23,13 @@ from rnnae.types import Batch
 
 
 def batches(
-    splits: pipeline.Splits, config: ml_collections.ConfigDict, schedule: Schedule, step: int
+    splits: Splits, config: ml_collections.ConfigDict, schedule: Schedule, step: int
 ) -> Iterator[Batch]:
     """This process's slice of the training batches of each program call from `step` on, with the
     axes K and B."""
     return pipeline.stream(
         splits.train,
-        pipeline.labels_for(splits, "train", config.model.classes),
+        splits.labels_for("train", config.model.classes),
         schedule.calls(step),
         seed=config.seed,
         batch_size=schedule.batch_size,

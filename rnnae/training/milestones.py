@@ -12,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 from rnnae import files, state
-from rnnae.data import pipeline
+from rnnae.data.splits import Splits
 from rnnae.devices import distributed, signals
 from rnnae.errors import TRAIN_ANEW, NonFiniteError, one_line
 from rnnae.evaluation import figures, flops, mixture
@@ -33,7 +33,7 @@ class TrainingRun(NamedTuple):
     config: ml_collections.ConfigDict  # resolved
     workdir: Path
     schedule: Schedule
-    splits: pipeline.Splits
+    splits: Splits
     evaluator: Evaluator
     writer: Writer
     checkpoints: Checkpoints
@@ -164,7 +164,7 @@ def _measure(
 ) -> dict[str, float]:
     """The metrics of the averaged weights on a split."""
     images = getattr(run.splits, split)
-    label_N = pipeline.labels_for(run.splits, split, run.config.model.classes)
+    label_N = run.splits.labels_for(split, run.config.model.classes)
     return run.evaluator(train_state.ema, images, label_N, full=full).means
 
 

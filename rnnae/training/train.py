@@ -26,7 +26,8 @@ import ml_collections
 from rnnae import build, files, state
 from rnnae import config as config_lib
 from rnnae.config.saved_config import refuse_another_run
-from rnnae.data import binarisation, pipeline
+from rnnae.data import binarisation
+from rnnae.data.splits import Splits
 from rnnae.devices import distributed, memory, parallel, signals
 from rnnae.evaluation.evaluate import Evaluator, check_protocol
 from rnnae.records.checkpoint import Checkpoints
@@ -91,8 +92,8 @@ def agree_on_devices(config: ml_collections.ConfigDict, workdir: Path) -> list[j
 
 
 def load_data(
-    config: ml_collections.ConfigDict, workdir: Path, splits: pipeline.Splits | None = None
-) -> tuple[ml_collections.ConfigDict, pipeline.Splits]:
+    config: ml_collections.ConfigDict, workdir: Path, splits: Splits | None = None
+) -> tuple[ml_collections.ConfigDict, Splits]:
     """(config with the shape and the fingerprint of its images, images). Prints how many images
     there are and what was left out. ConfigError if `workdir` holds another run, or if the
     likelihood does not fit the images. `splits` are the images, if they are loaded already."""
@@ -100,19 +101,19 @@ def load_data(
         primary = distributed.is_primary()
         log = functools.partial(print, flush=True) if primary else lambda line: None
         splits = distributed.primary_first(lambda: build.load_splits(config, log))
-    fingerprint = pipeline.fingerprint(splits, with_labels=bool(config.model.classes))
+    fingerprint = splits.fingerprint(with_labels=bool(config.model.classes))
     if not build.image_shape(config):  # the size was not known before
         memory.check_training(config, splits.train.shape[1:], jax.local_device_count())
     shape = splits.train.shape[1:]
     config = config_lib.resolved(config, shape, fingerprint, splits.class_names)
     refuse_another_run(config, workdir)
     check_protocol(build.build_model(config), splits.train, config.data.binarise)
-    pipeline.check_classes(splits, config.model.classes)
+    splits.check_classes(config.model.classes)
     return config, splits
 
 
 def make_progress(
-    config: ml_collections.ConfigDict, splits: pipeline.Splits, schedule: Schedule
+    config: ml_collections.ConfigDict, splits: Splits, schedule: Schedule
 ) -> Progress:
     """The progress display of a run."""
     protocol = binarisation.protocol(splits.train, config.data.binarise)
@@ -124,7 +125,7 @@ def make_progress(
 def open_run(
     config: ml_collections.ConfigDict,
     workdir: Path,
-    splits: pipeline.Splits,
+    splits: Splits,
     schedule: Schedule,
     devices: Sequence[jax.Device],
     log: Callable[[str], None],
