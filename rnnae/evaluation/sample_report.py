@@ -60,8 +60,9 @@ def report(
     if in_turn_NHWC is not None and run.class_names == features.class_names:
         values |= _class_accuracy(in_turn_NHWC, turn_N, features)
     if count <= len(splits.train):
-        floor_values = floor(splits, features, count, seed, binarise)
-        values |= {f"{name}{FLOOR}": value for name, value in floor_values.items()}
+        for name, value in floor(splits, features, count, seed, binarise).items():
+            own = name.removesuffix("_se")
+            values[f"{own}{FLOOR}{name[len(own) :]}"] = value
     else:
         _say(f"  no floor: there are only {len(splits.train):,} training images")
     values |= _neighbours(splits, features, new_NHWC, test_NHWC, seed, binarise, directory)
@@ -157,7 +158,7 @@ def _neighbours(
         percentile_N = neighbours.distance_percentile(
             found.distance_NK[:, 0], of_test.distance_NK[:, 0]
         )
-        label = f"nearest training image in {name}, percentile of its distance among test images'"
+        label = f"nearest training image in {name}; its distance as a percentile of test images'"
         rows.append((label, train_NHWC[found.index_NK[:_SHOWN, 0]], percentile_N[:_SHOWN]))
         reported = metric_name("neighbour_percentile", name, len(new_NHWC))
         values[reported] = float(percentile_N.mean())
