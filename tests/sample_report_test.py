@@ -36,7 +36,11 @@ def make_images(directory):
 
 def config(directory, model, **changes):
     """The tiny run of another model on images with classes."""
-    own = {"data.source_dir": str(directory / "images"), "data.data_dir": str(directory / "data")}
+    own = {
+        "data.source_dir": str(directory / "images"),
+        "data.data_dir": str(directory / "data"),
+        "train.steps_per_call": 6,
+    }
     common = runs.overrides(directory / "other") | own
     common = {k: v for k, v in common.items() if not k.startswith(("model.", "latent."))}
     settings = default(model)
@@ -62,13 +66,13 @@ def made(tmp_path_factory):
         optim__learning_rate=0.02,
         optim__warmup_steps=1,
         optim__ema=0.5,
-        train__epochs=8,
+        train__max_steps=48,
         train__eval_every_epochs=8,
     )
     train(of_classifier, directory / "classifier")
     ship.ship(directory / "classifier", "tiny4", directory / "tiny4")
     train(
-        config(directory, "mlp", model__widths=(16,), latent__size=4, train__epochs=1),
+        config(directory, "mlp", model__widths=(16,), latent__size=4, train__max_steps=6),
         directory / "mlp",
     )
     return directory
