@@ -68,6 +68,7 @@ The order below is the import order: a file imports only files above it, also wi
     models/draw              DRAW
     models/sweep_blocks      the blocks and the decoder of the sweep model
     models/sweep             recurrent sweeps over a grid of tokens
+    models/classifier        a classifier, whose features compare images
     models                   MODELS
     build                    config -> splits, model, optimizer; the only place that does
     devices/joining          how processes wait for each other at the start
@@ -81,6 +82,8 @@ The order below is the import order: a file imports only files above it, also wi
     records/manifest         what proves that a saved step is whole and of its run
     records/checkpoint       save, verify, restore; the only orbax import
     records/provenance       date, commit, versions, machine
+    records/weights          weights to publish, as safetensors
+    records/model_card       what was trained, on what, how, and what was measured
     evaluation/metrics       metrics of images and of splits
     evaluation/neighbours    nearest training images of new images
     evaluation/sample_metrics  metrics of a set of new images against real ones
@@ -90,10 +93,12 @@ The order below is the import order: a file imports only files above it, also wi
     evaluation/mixture       density over the latents, fitted after training
     evaluation/classes       the class that a user asks for
     evaluation/batched       a method of a model for any number of examples
+    evaluation/features      features of images by a shipped classifier
     evaluation/trained_run   TrainedRun: encode, decode, sample, complete
     evaluation/image_grids   grids of images as PNG and GIF
     evaluation/curves        plots of a run
     evaluation/figures       the figures of a run
+    evaluation/sample_report  how good new images are
     evaluation/modes         --mode evaluate and --mode sample
     training/schedule        what happens at which step
     training/progress        what a person sees of a run

@@ -8,10 +8,9 @@ import pytest
 from rnnae.errors import ConfigError
 from rnnae.latents import LATENTS
 from rnnae.likelihoods import LIKELIHOODS
-from rnnae.models import MODELS
 from rnnae.nn.cells import CELLS
 from rnnae.scan_order import ORDERS
-from tests.tiny import SHAPE, apply, binary, build, images, keys
+from tests.tiny import GENERATIVE, SHAPE, apply, binary, build, images, keys
 
 
 def reconstruct(model, params, x_BHWC):
@@ -21,7 +20,7 @@ def reconstruct(model, params, x_BHWC):
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (4, 6, 3)])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", GENERATIVE)
 def test_outputs_have_the_shapes_of_the_interface(name, shape):
     model, params = build(name, shape)
     terms = apply(model, params, images(shape), keys())
@@ -38,7 +37,7 @@ AUTOREGRESSIVE = {"autoregressive": True, "decoder_direction": "forward"}
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"name": name} for name in MODELS),
+        *({"name": name} for name in GENERATIVE),
         *({**AUTOREGRESSIVE, "likelihood__name": name} for name in ("gaussian", "bernoulli")),
     ],
     ids=str,
@@ -93,7 +92,7 @@ def test_the_log_likelihood_is_the_squared_error_of_the_mean_image(name):
     np.testing.assert_allclose(log_prob_B, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", GENERATIVE)
 def test_only_an_autoregressive_model_can_be_without_a_latent(name):
     if name == "sweep":
         model, params = build(name, latent__name="none")
@@ -104,7 +103,7 @@ def test_only_an_autoregressive_model_can_be_without_a_latent(name):
             build(name, latent__name="none")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", GENERATIVE)
 def test_examples_and_their_keys_do_not_mix(name):
     model, params = build(name, latent__name="gaussian")
     whole = apply(model, params, binary(), keys())

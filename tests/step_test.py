@@ -9,7 +9,6 @@ import optax
 import pytest
 
 from rnnae import build, objective, optim, state
-from rnnae.models import MODELS
 from rnnae.training.step import make_train_step, train_step
 from tests import tiny
 
@@ -46,7 +45,7 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (4, *SHAPE)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", tiny.GENERATIVE)
 def test_one_batch_can_be_overfitted(name):
     step, start = setup(name, likelihood__name="bernoulli", latent__name="gaussian")
     black_or_white = 255 * (images() > 127).astype(np.uint8)

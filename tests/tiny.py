@@ -9,6 +9,7 @@ import pytest
 
 from rnnae import build as rnnae_build
 from rnnae.config import default
+from rnnae.models import MODELS
 from rnnae.types import Batch
 
 SHAPE = (4, 6, 1)
@@ -17,7 +18,9 @@ _SMALL = {
     "mlp": {"widths": (8,)},
     "sweep": {"width": 4, "blocks": 2, "encoder_blocks": 1, "token_latent_width": 2},
     "draw": {"width": 4, "steps": 3, "read_size": 2, "write_size": 3, "canvas": 3},
+    "classifier": {"width": 4, "features": 8, "classes": 3},
 }
+GENERATIVE = [name for name, kind in MODELS.items() if kind.generative]
 
 
 def slow(*values):
@@ -35,6 +38,8 @@ def config(name="sequence", shape=SHAPE, **changes):
         values |= {"latent.name": "gaussian", "likelihood.name": "categorical"}
     if name == "draw":
         values |= {"latent.name": "gaussian", "likelihood.name": "bernoulli"}
+    if name == "classifier":
+        values |= {"latent.name": "none"}
     for key, value in changes.items():
         values[key.replace("__", ".") if "__" in key else f"model.{key}"] = value
     # Options that only some latents and likelihoods have.

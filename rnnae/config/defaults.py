@@ -67,7 +67,26 @@ def _sweep() -> dict:
     }
 
 
-MODEL_DEFAULTS = {"sequence": _sequence, "mlp": _mlp, "draw": _draw, "sweep": _sweep}
+def _classifier() -> dict:
+    return {
+        "name": "classifier",  # the model; chosen by the config file
+        "cell": "lstm",  # recurrent cell
+        "width": 64,  # D, units of each cell; each direction has its own cell
+        "layers": 1,  # recurrent layers
+        "connections": "residual",  # residual: each layer but the first adds to its input; skip:
+        # the output is the sum of all layers
+        "features": 64,  # activations before the output layer
+        "shift": 2,  # pixels by which training images are moved at random, at most
+    }
+
+
+MODEL_DEFAULTS = {
+    "sequence": _sequence,
+    "mlp": _mlp,
+    "draw": _draw,
+    "sweep": _sweep,
+    "classifier": _classifier,
+}
 
 
 def default(model: str = "sequence") -> ConfigDict:
@@ -146,6 +165,10 @@ def default(model: str = "sequence") -> ConfigDict:
     config.eval.seeds = (0,)  # seeds of binarisation and latent samples; results are means
     config.eval.importance_samples = 128  # K of the test log-likelihood estimate; 0 = bound only
     config.eval.mutual_information_images = 1000  # images of the mutual information; 0 = off
+    config.eval.samples = 0  # new images that --mode evaluate compares with test images; 0 = off
+    config.eval.features = ""  # weights whose features compare them: a name or a directory; "" =
+    # those for the data set and the protocol
+    config.eval.inception_weights = ""  # file of Inception weights, for the FID of RGB images
     config.eval.checkpoint = "latest"  # to evaluate and sample; best = lowest validation loss
     config.eval.mixture_components = 100  # Gaussians of the mixture fitted after training
 

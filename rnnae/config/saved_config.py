@@ -26,9 +26,15 @@ RENAMED = {
 }
 
 
-# Where data and compiled programs are on a machine. They are never read from a saved config, but
-# come from the defaults or from flags: data sets and compiled programs can hold somebody's program.
-MACHINE_PATHS = ("data.data_dir", "data.source_dir", "compilation_cache")
+# Where data, compiled programs and other weights are on a machine. They are never read from a saved
+# config, but come from the defaults or from flags: these files can hold somebody's program.
+MACHINE_PATHS = (
+    "data.data_dir",
+    "data.source_dir",
+    "eval.features",
+    "eval.inception_weights",
+    "compilation_cache",
+)
 
 
 def new_name(key: str) -> str | None:

@@ -36,6 +36,7 @@ _NOT_NEGATIVE = (
     "train.checkpoint_every_seconds",
     "eval.importance_samples",
     "eval.mutual_information_images",
+    "eval.samples",
     "objective.beta",
     "objective.anneal_steps",
     "objective.free_bits",
@@ -59,8 +60,9 @@ _MODEL_POSITIVE = (
     "blocks",
     "expansion",
     "token_latent_width",
+    "features",
 )
-_MODEL_NOT_NEGATIVE = ("classes", "read_size", "write_size", "encoder_blocks", "segment")
+_MODEL_NOT_NEGATIVE = ("classes", "read_size", "write_size", "encoder_blocks", "segment", "shift")
 MAX_SEED = 2**31 - 1  # jax.random.key uses 32 bits of a larger seed, so two seeds could be equal
 # A name of TFDS, such as imagenet_resized/32x32. It is a path below data_dir.
 _DATA_NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")

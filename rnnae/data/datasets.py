@@ -28,6 +28,7 @@ class Dataset:
     Attributes:
         source: the files, their address and their checksums.
         examples: makes the examples of each split from the content of the files, by file name.
+        rights: who holds rights in the images, as far as it is known.
         version: that of the TFDS builder of the same name; 1.0.0 if there is none.
         image_shape: H, W, C.
         classes: of the feature `label` the number of classes or their names; None for no label.
@@ -37,6 +38,7 @@ class Dataset:
 
     source: Source
     examples: Callable[[dict[str, bytes]], Examples]
+    rights: str
     version: str
     image_shape: tuple[int, int, int]
     classes: int | tuple[str, ...] | None = None
@@ -76,6 +78,11 @@ def _idx_examples(files: dict[str, bytes]) -> Examples:
     return {"train": examples("train"), "test": examples("t10k")}
 
 
+_MNIST_RIGHTS = (
+    "Copyright Yann LeCun and Corinna Cortes. Some sources cite CC BY-SA 3.0, others MIT; no "
+    "original statement was found."
+)
+
 _MNIST = Dataset(
     source=Source(
         url="https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -89,6 +96,7 @@ _MNIST = Dataset(
         subfolders=("mnist", "MNIST/raw", "raw"),
     ),
     examples=_idx_examples,
+    rights=_MNIST_RIGHTS,
     version="3.0.1",
     image_shape=(28, 28, 1),
     classes=10,
@@ -107,6 +115,7 @@ _FASHION_MNIST = Dataset(
         subfolders=("fashion-mnist", "fashion_mnist", "FashionMNIST/raw"),
     ),
     examples=_idx_examples,
+    rights="Copyright Zalando SE, licence MIT.",
     version="3.0.1",
     image_shape=(28, 28, 1),
     # fmt: off
@@ -154,6 +163,10 @@ _CIFAR10 = Dataset(
         other_versions=frozenset({"test_batch.bin"}),
     ),
     examples=_cifar10_examples,
+    rights=(
+        "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; no licence "
+        "stated."
+    ),
     version="3.0.2",
     image_shape=(32, 32, 3),
     # fmt: off
@@ -200,6 +213,7 @@ _BINARIZED_MNIST = Dataset(
         archives={"binarized_mnist.npz": parsers.amat_from_npz},
     ),
     examples=_binarized_mnist_examples,
+    rights=f"Derived from MNIST. {_MNIST_RIGHTS}",
     version="1.0.0",
     image_shape=(28, 28, 1),
     white=1,
@@ -225,6 +239,7 @@ _OMNIGLOT_28 = Dataset(
         subfolders=("omniglot_28", "OMNIGLOT", "omniglot"),
     ),
     examples=_omniglot_examples,
+    rights="Derived from Omniglot (Lake et al. 2015); no licence stated with these files.",
     version="1.0.0",
     image_shape=(28, 28, 1),
 )

@@ -82,7 +82,8 @@ class Evaluator:
         no closed form. `full` averages over all of `config.eval.seeds` instead of the first only,
         and adds the importance-weighted estimate with its standard error over images. For a
         conditional model it also adds the likelihood of the image alone, and the accuracy of Bayes'
-        rule (`class_metrics`).
+        rule (`class_metrics`). Of a classifier there are only `loss`, the cross-entropy in nats,
+        and `accuracy` with its standard error.
         """
         seeds = self._eval.seeds if full else self._eval.seeds[:1]
         samples = self._eval.importance_samples if full else 0
@@ -90,7 +91,7 @@ class Evaluator:
         for seed in seeds:
             held_out = binarisation.evaluation_images(images, self._binarise, seed)
             scores = self.scores(params, held_out, label_N, seed=seed, samples=samples)
-            if full and self.model.classes and self.model.has_prior:
+            if full and self.model.classes and self.model.generative and self.model.has_prior:
                 scores.per_image.update(self._by_class(params, held_out, label_N, seed, samples))
             all_scores.append(scores)
         protocol = binarisation.protocol(images, self._binarise)
@@ -181,7 +182,7 @@ class Evaluator:
                 for seed, scores in zip(seeds, all_scores, strict=True):
                     named[f"{name}_seed{seed}"] = float(scores.per_image[key].mean())
             in_bits = protocol == "8bit" and self.model.likelihood.discrete
-            if in_bits and key != "bayes_accuracy":
+            if in_bits and not key.endswith("accuracy"):
                 dimensions = math.prod(self.model.image_shape)
                 bits = name.replace("bound", "bits_per_dim").replace("nll", "bits_per_dim")
                 named[bits] = objective.bits_per_dim(named[name], dimensions)
@@ -197,6 +198,8 @@ class Evaluator:
         Of a conditional model, `nll` is that of the image alone, and the numbers that know the
         class have `given_class` in their name.
         """
+        if not self.model.generative:
+            return {"accuracy": "accuracy"}
         estimate = f"{protocol}_is{samples}" if "nll" in values else protocol
         given = "_given_class" if self.model.classes else ""
         exact = not self.model.latent_dimensions
@@ -225,11 +228,12 @@ def _per_image(model: Autoencoder, limit: int, shared, examples) -> dict[str, ja
         return apply(*part), apply(part[0], *part[2:], method="encode")
 
     terms, z_BZ = microbatch.concatenated(measure, (x_BHWC, key_B, *label), limit)
-    values = {
-        **objective.per_example(terms),
-        "latent": z_BZ,
-        "kl_by_step": jnp.sum(terms.kl_BTZ, axis=2),
-    }
+    values = objective.per_example(terms)
+    if not model.generative:
+        chosen_B = jnp.argmax(apply(x_BHWC, method="logits"), axis=-1)
+        log_prob_B = apply(x_BHWC, label_B, method="log_prob")
+        values = {"loss": -log_prob_B, "accuracy": chosen_B == label_B}
+    values |= {"latent": z_BZ, "kl_by_step": jnp.sum(terms.kl_BTZ, axis=2)}
     if model.latent_dimensions:
         method = "decode_mean" if model.has_mean else "decode_sample"
         reconstruction_BHWC = apply(z_BZ, key_B, *label, method=method)
@@ -276,10 +280,10 @@ def format_metrics(means: dict[str, float]) -> str:
 
     The loss of a squared-error likelihood is left out, because most of it is a constant.
     """
-    words = []
+    words = [f"loss {means['loss']:.4f}"] if "accuracy" in means else []
     for name, value in means.items():
         if f"{name}_se" in means:
-            digits = 4 if name.startswith(("bits_per_dim", "bayes_accuracy")) else 2
+            digits = 4 if name.startswith(("bits_per_dim", "bayes_accuracy", "accuracy")) else 2
             words.append(f"{name} {value:.{digits}f} ± {means[f'{name}_se']:.{digits}f}")
     split_metrics = [
         f"{name.replace('_', ' ')} {means[name]:.{metric.digits}f}"

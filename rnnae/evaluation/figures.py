@@ -80,7 +80,7 @@ def write_figures(
     """
     directory.mkdir(parents=True, exist_ok=True)
     images_NHWC = eval_subset(images, 20, run.config)
-    for write in _WRITERS:
+    for write in _WRITERS if run.model.generative else ():
         signals.check_single_process(where)
         write(run, images_NHWC, directory)
     if records:

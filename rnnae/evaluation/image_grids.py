@@ -51,6 +51,21 @@ def completions(
     _save(path, _labelled([_tile(part, count) for part in images], labels))
 
 
+def neighbours(
+    path: str | Path,
+    images_NHWC: np.ndarray,
+    rows: list[tuple[str, np.ndarray, np.ndarray]],
+) -> None:
+    """Images, and below them for each row its label, an image (N, H, W, C) for each of them, and a
+    whole number (N,) under each."""
+    parts, labels = [_tile(images_NHWC, len(images_NHWC))], ["new"]
+    for label, row_NHWC, number_N in rows:
+        tiles = _tile(row_NHWC, len(row_NHWC))
+        parts.append(np.concatenate([tiles, _numbers(number_N, tiles.shape[1])]))
+        labels.append(label)
+    _save(path, _labelled(parts, labels))
+
+
 def strips(path: str | Path, strips_SNHWC: np.ndarray) -> None:
     """S strips of N images, one below the other."""
     count = strips_SNHWC.shape[1]
@@ -121,6 +136,16 @@ def _labelled(rows: list[np.ndarray], labels: list[str]) -> np.ndarray:
         ImageDraw.Draw(header).text((_GUTTER, 3), label, "black", ImageFont.load_default(12))
         parts += [np.asarray(header), row]
     return np.concatenate(parts)
+
+
+def _numbers(number_N: np.ndarray, width: int) -> np.ndarray:
+    """Whole numbers on a white band, each in the middle of an equal share of its width."""
+    band = Image.new("RGB", (width, 16), "white")
+    for index, number in enumerate(number_N):
+        middle = (index + 0.5) * width / len(number_N), 8
+        font = ImageFont.load_default(12)
+        ImageDraw.Draw(band).text(middle, f"{number:.0f}", "black", font, anchor="mm")
+    return np.asarray(band)
 
 
 def _save(path: str | Path, picture: np.ndarray, about: dict[str, object] | None = None) -> None:

@@ -114,6 +114,7 @@ class TrainedRun:
             ConfigError: there is no such class, or the model can do nothing with the arguments.
             CheckpointError: there is neither a prior nor a mixture.
         """
+        models.require_generative(self.model)
         sampling = Sampling(temperature, guidance)
         sampling.check(self.model.classes, self.model.likelihood)
         latents_NZ = self.sample_latents(count, seed, label=label, temperature=temperature)

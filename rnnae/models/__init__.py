@@ -1,4 +1,5 @@
-"""MODELS: the autoencoders. `model(name, ...)` builds one; `autoencoder.py` has their interface.
+"""MODELS: the autoencoders, and a classifier. `model(name, ...)` builds one; `autoencoder.py` has
+their interface.
 
 To add a model, write its file with a subclass of `Autoencoder` and a dataclass of its options, add
 one line to `MODELS`, and add the defaults of the options to `config/defaults.py`.
@@ -10,19 +11,21 @@ from rnnae.errors import ConfigError, choose
 from rnnae.latents import Latent
 from rnnae.likelihoods import Likelihood
 from rnnae.models.autoencoder import Autoencoder
+from rnnae.models.classifier import Classifier
 from rnnae.models.draw import Draw
 from rnnae.models.mlp import MLP
 from rnnae.models.sampling import Sampling
 from rnnae.models.sequence import Sequence
 from rnnae.models.sweep import Sweep
 
-__all__ = ["MODELS", "Autoencoder", "Sampling", "model", "require_capability"]
+__all__ = ["MODELS", "Autoencoder", "Sampling", "model", "require_capability", "require_generative"]
 
 MODELS: dict[str, type[Autoencoder]] = {
     "mlp": MLP,
     "sequence": Sequence,
     "draw": Draw,
     "sweep": Sweep,
+    "classifier": Classifier,
 }
 
 
@@ -56,6 +59,14 @@ def model(
         classes=classes,
         matmul_dtype=matmul_dtype,
     )
+
+
+def require_generative(model: Autoencoder) -> None:
+    """ConfigError for a classifier."""
+    if not model.generative:
+        raise ConfigError(
+            "a classifier makes no images: give a run of another model, or use --mode evaluate"
+        )
 
 
 def require_capability(model: Autoencoder, capability: str, action: str) -> None:

@@ -39,6 +39,7 @@ class Autoencoder(nn.Module):
 
     Options: ClassVar[type]
     needs_latent: ClassVar[bool] = True  # False: it can model images without a latent
+    generative: ClassVar[bool] = True  # False: a classifier, which makes no images
     # What the model can do beyond this interface:
     #   "complete": it has `complete(z_BZ, key_B, x_BHWC, rows, label_B)`,
     #       `log_prob_of_rows(z_BZ, x_BHWC, rows, label_B)` and `token_height`, the number of pixel

@@ -32,11 +32,13 @@ def loss_text(model, protocol: str) -> Callable[[dict[str, float]], str]:
     dimensions = height * width * channels
 
     def text(means: dict[str, float]) -> str:
-        if error := model.likelihood.error_text(means["reconstruction"], dimensions):
+        error = model.likelihood.error_text(means["reconstruction"], dimensions)
+        if error and model.generative:
             return error
         if protocol == "8bit" and model.likelihood.discrete:
             return f"{bits_per_dim(means['loss'], dimensions):.3f} bits/dim"
-        return f"{means['loss']:.2f} nats"
+        digits = 2 if model.generative else 4  # a cross-entropy of classes is small
+        return f"{means['loss']:.{digits}f} nats"
 
     return text
 

@@ -1,0 +1,183 @@
+"""How good the new images of a run are: `sample_metrics` against test images, the floor of these
+metrics, FID for RGB images, and the nearest training images."""
+
+import math
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+
+from rnnae.data import binarisation
+from rnnae.data.images import ImageArray
+from rnnae.data.splits import Splits
+from rnnae.errors import ConfigError
+from rnnae.evaluation import features as features_lib
+from rnnae.evaluation import fid, image_grids, neighbours, sample_metrics
+from rnnae.evaluation.features import Features
+from rnnae.evaluation.sample_metrics import SAMPLE_METRICS, metric_name
+from rnnae.evaluation.trained_run import TrainedRun
+
+FLOOR = "_floor"  # ends the names of metrics of training images instead of new ones
+NEIGHBOURS = "neighbours.png"
+_SHOWN = 10  # new images in the picture of neighbours
+_COMPARED = 500  # new images, and test images, whose nearest training images are found
+_MOST_VALUES = 2**27  # in the training images that are searched, 1 GiB as float64
+
+
+def report(
+    run: TrainedRun, splits: Splits, config: ml_collections.ConfigDict, directory: Path
+) -> dict[str, float]:
+    """The metrics of `config.eval.samples` new images by reported name, which are also printed.
+
+    The new images and the binarisation of real ones are a function of `config.eval.seeds[0]`. A
+    model that is told the class is asked for all classes in turn. If a model is told none, but its
+    run has a mixture for each class, images of all classes in turn are measured too, under names
+    with `given_class`. The nearest training images are drawn to `directory`.
+
+    Raises ConfigError if the run makes no images, if there are too few, or if features or Inception
+    weights were asked for that do not fit or are not there.
+    """
+    count, seed, binarise = config.eval.samples, config.eval.seeds[0], config.data.binarise
+    protocol = binarisation.protocol(splits.test, binarise)
+    # Before the work, because it may raise an error.
+    features = features_lib.choose(config, protocol, run.model.image_shape)
+    turn_N = np.arange(count, dtype=np.int32) % max(len(run.class_names), 1)
+    new_NHWC = run.sample(count, seed, label=turn_N if run.model.classes else None)
+    test_NHWC = _all(binarisation.evaluation_images(splits.test, binarise, seed))
+    _say(f"test: {count:,} new images and {len(test_NHWC):,} test images ({protocol})")
+    values = _fid(config, test_NHWC, new_NHWC)
+    if features is None:
+        where = f"{config.data.name} ({protocol})"
+        _say(f"  no features for {where}, so no other metrics: {features_lib.HOW_TO_GET}")
+        return values
+    real_ND = features(test_NHWC)
+    values |= _measured("new images", real_ND, features(new_NHWC), features.name)
+    in_turn_NHWC = new_NHWC if run.model.classes else None
+    if run.makes_classes and in_turn_NHWC is None:
+        in_turn_NHWC = run.sample(count, seed, label=turn_N)
+        name = f"given_class_{features.name}"
+        values |= _measured("of all classes in turn", real_ND, features(in_turn_NHWC), name)
+    if in_turn_NHWC is not None and run.class_names == features.class_names:
+        values |= _class_accuracy(in_turn_NHWC, turn_N, features)
+    if count <= len(splits.train):
+        for name, value in floor(splits, features, count, seed, binarise).items():
+            own = name.removesuffix("_se")
+            values[f"{own}{FLOOR}{name[len(own) :]}"] = value
+    else:
+        _say(f"  no floor: there are only {len(splits.train):,} training images")
+    values |= _neighbours(splits, features, new_NHWC, test_NHWC, seed, binarise, directory)
+    return values
+
+
+def floor(
+    splits: Splits, features: Features, count: int, seed: int, binarise: str = "none"
+) -> dict[str, float]:
+    """The metrics of `count` training images in place of new ones, by reported name: the values
+    that a perfect model would reach with as many images.
+
+    `seed` chooses the training images, and binarises them and the test images if `binarise` is
+    "dynamic".
+    """
+    chosen_N = np.random.default_rng(seed).choice(len(splits.train), count, replace=False)
+    train_NHWC = _training_images(splits, np.sort(chosen_N), seed, binarise)
+    test_NHWC = _all(binarisation.evaluation_images(splits.test, binarise, seed))
+    return _measured("floor", features(test_NHWC), features(train_NHWC), features.name)
+
+
+def _all(images: ImageArray) -> np.ndarray:
+    return images[np.arange(len(images))]
+
+
+def _training_images(splits: Splits, index_N: np.ndarray, seed: int, binarise: str) -> np.ndarray:
+    """Training images, binarised with other random numbers than the test images of this seed."""
+    return binarisation.evaluation_images(splits.train[index_N], binarise, seed ^ 1)
+
+
+def _measured(
+    what: str, real_ND: np.ndarray, new_ND: np.ndarray, features: str
+) -> dict[str, float]:
+    values = sample_metrics.measure(real_ND, new_ND, features)
+    words = [f"  {features}, {what}:"]
+    for name, metric in SAMPLE_METRICS.items():
+        reported = metric_name(name, features, len(new_ND))
+        word = f"{name} {values[reported]:.{metric.digits}f}"
+        if (error := values.get(f"{reported}_se")) is not None:
+            word += f" ± {error:.{metric.digits}f}"
+        words.append(word)
+    _say("  ".join(words))
+    return values
+
+
+def _class_accuracy(
+    new_NHWC: np.ndarray, asked_N: np.ndarray, features: Features
+) -> dict[str, float]:
+    value, error = sample_metrics.class_accuracy(features.predict(new_NHWC), asked_N)
+    name = metric_name("class_accuracy", features.name, len(new_NHWC))
+    _say(f"  {features.name}, of the class that was asked for: {value:.4f} ± {error:.4f}")
+    return {name: value, f"{name}_se": error}
+
+
+def _fid(
+    config: ml_collections.ConfigDict, test_NHWC: np.ndarray, new_NHWC: np.ndarray
+) -> dict[str, float]:
+    """FID of RGB images, if there is a file of Inception weights."""
+    path = config.eval.inception_weights
+    if path and new_NHWC.shape[3] != 3:
+        raise ConfigError("config.eval.inception_weights is for RGB images, and these are not")
+    if not path:
+        if new_NHWC.shape[3] == 3:
+            _say(
+                f"  no FID: give the path of {fid.WEIGHTS} as config.eval.inception_weights, and "
+                'install "rnnae[fid]"'
+            )
+        return {}
+    value = fid.torch_fidelity_frechet(test_NHWC, new_NHWC, path)
+    _say(f"  FID {value:.2f}")
+    return {metric_name("fid", "inception", len(new_NHWC)): value}
+
+
+def _neighbours(
+    splits: Splits,
+    features: Features,
+    new_NHWC: np.ndarray,
+    test_NHWC: np.ndarray,
+    seed: int,
+    binarise: str,
+    directory: Path,
+) -> dict[str, float]:
+    """Draws new images over their nearest training images. Returns the mean percentiles of the
+    distances of some new images among those of test images; see `distance_percentile`."""
+    searched = min(len(splits.train), max(1, _MOST_VALUES // math.prod(new_NHWC.shape[1:])))
+    train_NHWC = _training_images(splits, np.arange(searched), seed, binarise)
+    new_NHWC, test_NHWC = new_NHWC[:_COMPARED], test_NHWC[:_COMPARED]
+    values, rows, words = {}, [], []
+    for name, function in (("pixels", _pixels), (features.name, features)):
+        train_ND = function(train_NHWC)
+        found = neighbours.nearest(function(new_NHWC), train_ND)
+        of_test = neighbours.nearest(function(test_NHWC), train_ND)
+        percentile_N = neighbours.distance_percentile(
+            found.distance_NK[:, 0], of_test.distance_NK[:, 0]
+        )
+        label = f"nearest training image in {name}; its distance as a percentile of test images'"
+        rows.append((label, train_NHWC[found.index_NK[:_SHOWN, 0]], percentile_N[:_SHOWN]))
+        reported = metric_name("neighbour_percentile", name, len(new_NHWC))
+        values[reported] = float(percentile_N.mean())
+        if len(percentile_N) > 1:
+            error = percentile_N.std(ddof=1) / math.sqrt(len(percentile_N))
+            values[f"{reported}_se"] = float(error)
+        words.append(f"{values[reported]:.1f} ({name})")
+    _say(
+        f"  nearest training images of {len(new_NHWC)} new images: mean percentile among test "
+        f"images {', '.join(words)}; 50 is that of test images, 0 of copies"
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    image_grids.neighbours(directory / NEIGHBOURS, new_NHWC[:_SHOWN], rows)
+    return values
+
+
+def _pixels(images_NHWC: np.ndarray) -> np.ndarray:
+    return images_NHWC.reshape(len(images_NHWC), -1) / 255
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

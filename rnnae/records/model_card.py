@@ -1,0 +1,110 @@
+"""The model card of published weights, generated from the records of their run.
+
+Mitchell et al. (2019), "Model Cards for Model Reporting": what was trained, on which data, by which
+command, and what was measured. Nothing in it is typed by hand.
+"""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from rnnae import files
+from rnnae.config import flat, saved_config
+from rnnae.data.datasets import DATASETS
+from rnnae.errors import CheckpointError
+from rnnae.records.writer import read_metrics, read_starts, read_timings
+
+_SECTIONS = ("model", "latent", "likelihood", "objective", "optim", "train")
+
+
+def text(name: str, workdir: str | Path, command: str) -> str:
+    """The card of the weights `name`, which the run in `workdir` trained by `command`.
+
+    Metrics are those of its last evaluation, else those that its training ended with. Raises
+    CheckpointError for a run that was not tested.
+    """
+    workdir = files.expand(workdir)
+    config = saved_config.get_config(str(saved_config.find(workdir)))
+    metrics = _metrics(workdir)
+    starts = [start for start in read_starts(workdir) if not start.get("tested")]
+    if not metrics or not starts:
+        raise CheckpointError(f"{workdir} has no test metrics: train it to its end first")
+    return "\n".join(
+        [
+            f"# {name}",
+            "",
+            f"Weights of a model of rnnae, `config.model.name={config.model.name}`: "
+            f"{starts[-1]['parameters']:,} parameters, float32, averaged over training.",
+            "",
+            f'    rnnae.records.weights.load("{name}")',
+            "",
+            *_data(config),
+            *_measured(metrics),
+            *_training(workdir, starts, command),
+            *_settings(config),
+        ]
+    )
+
+
+def _metrics(workdir: Path) -> dict[str, float]:
+    """The numbers of the test split; see `text`."""
+    trained = [record for record in read_metrics(workdir) if "test/loss" in record]
+    path = workdir / files.EVALUATION
+    found = files.read_json(path) if path.exists() else {}
+    if trained and found.get("step") != trained[-1]["step"]:
+        found = trained[-1]
+    return {
+        key.removeprefix("test/"): value
+        for key, value in found.items()
+        if key.startswith("test/") and isinstance(value, float)
+    }
+
+
+def _data(config: ConfigDict) -> list[str]:
+    data = config.data
+    known = DATASETS.get(data.name)
+    rights = known.rights if known else "Not known to rnnae: ask those who published the images."
+    trained_on = "all training images" if data.train_on_all else "without the validation images"
+    lines = [
+        "## Data",
+        "",
+        f"- data set: `{data.name}`, images of {'x'.join(map(str, data.shape))}, {trained_on}"
+        + f", the first {data.train_images:,} only" * bool(data.train_images),
+        f"- binarisation: {data.binarise}",
+        f"- rights: {rights}",
+    ]
+    if data.class_names:
+        lines.append(f"- classes: {', '.join(data.class_names)}")
+    return [*lines, ""]
+
+
+def _measured(metrics: dict[str, float]) -> list[str]:
+    """A table. The protocol is in the names; a value with a standard error has it beside it."""
+    lines = ["## Metrics on the test images", "", "| metric | value | standard error |"]
+    lines.append("|---|---|---|")
+    for key, value in metrics.items():
+        if not key.endswith("_se"):
+            error = metrics.get(f"{key}_se")
+            lines.append(f"| {key} | {value:.5g} | {'' if error is None else f'{error:.2g}'} |")
+    return [*lines, ""]
+
+
+def _training(workdir: Path, starts: list[dict], command: str) -> list[str]:
+    seconds = max((record["seconds"] for record in read_timings(workdir)), default=0.0)
+    lines = ["## Training", "", f"    {command}", "", f"- training steps: {seconds / 60:.1f} min"]
+    for start in starts:
+        versions = ", ".join(f"{key} {value}" for key, value in start["versions"].items() if value)
+        lines.append(
+            f"- started after step {start['step']:,} on {start['date'][:10]}, commit "
+            f"{start['commit'] or 'unknown'}, {start['devices']} ({start['machine']}, "
+            f"{start['cores']} cores), Python {start['python']}, {versions}"
+        )
+    return [*lines, ""]
+
+
+def _settings(config: ConfigDict) -> list[str]:
+    lines = ["## Settings", "", "config.json has all of them."]
+    for section in _SECTIONS:
+        values = flat(config[section].to_dict())
+        lines.append(f"- `{section}`: {', '.join(f'{key}={x}' for key, x in values.items())}")
+    return [*lines, f"- `seed`: {config.seed}", ""]

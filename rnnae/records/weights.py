@@ -1,0 +1,157 @@
+"""Trained weights to publish: a directory with safetensors, the config, a model card, and digests.
+
+    model.safetensors  the averaged parameters, float32; a name is the path of a parameter with "/"
+    config.json        the config of the run, without paths of the machine
+    README.md          the model card
+    SHA256SUMS         digests of the other files, as `sha256sum -c` reads them
+
+Those that the package ships are in `rnnae/weights/NAME/`.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from rnnae import build, files
+from rnnae.config import default, saved_config
+from rnnae.errors import CheckpointError, ConfigError, did_you_mean, one_line
+from rnnae.models import Autoencoder
+
+SHIPPED = Path(__file__).parents[1] / "weights"
+MODEL, CARD, DIGESTS = "model.safetensors", "README.md", "SHA256SUMS"
+
+
+class Weights(NamedTuple):
+    """A model with trained parameters."""
+
+    model: Autoencoder
+    params: Any
+    config: ConfigDict
+    step: int  # after which the parameters were taken
+
+
+def save(
+    directory: str | Path, params: Any, config: ConfigDict, card: str, *, step: int = 0
+) -> None:
+    """Writes the four files. The same arguments give the same bytes.
+
+    `card` is the text of the model card, see `model_card.text`. Digests are written last, so that
+    a directory that was not finished is refused.
+    """
+    directory = files.expand(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    config = config.copy_and_resolve_references()
+    usual = default(config.model.name)
+    for key in saved_config.MACHINE_PATHS:
+        config.update_from_flattened_dict({key: _get(usual, key)})
+    arrays = {name: np.ascontiguousarray(x, np.float32) for name, x in _by_name(params).items()}
+    contents = {
+        MODEL: safetensors.numpy.save(arrays, {"step": str(step)}),
+        files.CONFIG: saved_config.to_text(config.to_dict()).encode(),
+        CARD: card.encode(),
+    }
+    lines = [f"{_sha256(content)}  {name}\n" for name, content in sorted(contents.items())]
+    for name, content in [*contents.items(), (DIGESTS, "".join(lines).encode())]:
+        files.replace_file(
+            directory / name, lambda path, content=content: path.write_bytes(content)
+        )
+
+
+def load(name: str | Path) -> Weights:
+    """The weights that the package ships as `name`, or those in the directory `name`.
+
+    No optimizer is built and no data are needed. Raises ConfigError if there is no such directory,
+    CheckpointError if a file is missing, is damaged, or has other parameters than its model.
+    """
+    directory = find(name)
+    contents = _verified(directory)
+    config = saved_config.get_config(str(directory / files.CONFIG))
+    model = build.build_model(config)
+    try:
+        arrays = safetensors.numpy.load(contents[MODEL])
+        step = int(_metadata(contents[MODEL])["step"])
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise _damaged(directory / MODEL, one_line(error)) from error
+    image, key = jax.ShapeDtypeStruct((1, *model.image_shape), np.float32), jax.random.key(0)
+    expected = _by_name(jax.eval_shape(model.init, key, image, key[None])["params"])
+    wrong = expected.keys() ^ arrays.keys() or {
+        name
+        for name, x in expected.items()
+        if (x.shape, x.dtype) != (arrays[name].shape, arrays[name].dtype)
+    }
+    if wrong:
+        raise CheckpointError(
+            f"{directory / MODEL} does not fit its model (for instance {min(wrong)}): use the "
+            "version of rnnae that saved it"
+        )
+    return Weights(model, traverse_util.unflatten_dict(arrays, sep="/"), config, step)
+
+
+def find(name: str | Path) -> Path:
+    """The directory of shipped weights called `name`, or else the directory `name`."""
+    names = shipped()
+    if str(name) in names:
+        return SHIPPED / name
+    directory = files.expand(name)
+    if not (directory / MODEL).is_file():
+        hint = did_you_mean(str, name, names)
+        raise ConfigError(
+            f"there are no weights {name}{hint}: give a directory with {MODEL}, or one of "
+            f"{', '.join(names) or 'none'}"
+        )
+    return directory
+
+
+def shipped() -> tuple[str, ...]:
+    """The names of the weights in the package."""
+    return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{MODEL}")))
+
+
+def _verified(directory: Path) -> dict[str, bytes]:
+    """The contents of the files, which agree with their digests."""
+    contents = {}
+    try:
+        listed = re.findall(
+            r"^([0-9a-f]{64})  ([\w.-]+)$", (directory / DIGESTS).read_text("utf-8"), re.MULTILINE
+        )
+        for digest, name in listed:
+            contents[name] = (directory / name).read_bytes()
+            if _sha256(contents[name]) != digest:
+                raise _damaged(directory / name, "its digest is another")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(directory, one_line(error)) from error
+    if missing := {MODEL, files.CONFIG, CARD} - contents.keys():
+        raise _damaged(directory / DIGESTS, f"it has no digest of {', '.join(sorted(missing))}")
+    return contents
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file: a header of JSON after its length (8 bytes)."""
+    size = int.from_bytes(content[:8], "little")
+    return files.parse_json(content[8 : 8 + size])["__metadata__"]
+
+
+def _by_name(params: Any) -> dict[str, Any]:
+    return traverse_util.flatten_dict(params, sep="/")
+
+
+def _get(config: ConfigDict, key: str) -> Any:
+    for part in key.split("."):
+        config = config[part]
+    return config
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged ({reason}): install rnnae again, or take a copy")

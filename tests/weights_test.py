@@ -1,0 +1,97 @@
+"""Published weights: what is saved is loaded, and damage is refused in one line."""
+
+import fnmatch
+import tomllib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from rnnae import build
+from rnnae.errors import CheckpointError, ConfigError
+from rnnae.records import weights
+from tests import tiny
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("weights") / "mlp"
+    config = tiny.config("mlp", data__source_dir="/home/someone/images")
+    params = tiny.build("mlp")[1]["params"]
+    weights.save(directory, params, config, "# A card\n", step=7)
+    return directory, params
+
+
+def test_what_is_saved_is_loaded(saved):
+    directory, params = saved
+    found = weights.load(directory)
+    assert found.step == 7
+    assert jax.tree.structure(found.params) == jax.tree.structure(params)
+    for a, b in zip(jax.tree.leaves(found.params), jax.tree.leaves(params), strict=True):
+        assert a.dtype == np.float32 and a.tobytes() == np.asarray(b).tobytes()
+    assert found.model == build.build_model(tiny.config("mlp"))
+    arrays = safetensors.numpy.load_file(directory / "model.safetensors")
+    assert "encoder_0/kernel" in arrays
+    assert "someone" not in (directory / "config.json").read_text()
+
+
+def test_the_same_weights_give_the_same_bytes(saved, tmp_path):
+    directory, params = saved
+    weights.save(tmp_path, params, tiny.config("mlp"), "# A card\n", step=7)
+    for path in directory.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md", "SHA256SUMS"])
+def test_a_flipped_byte_is_refused(saved, tmp_path, name):
+    for path in saved[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    content = bytearray((tmp_path / name).read_bytes())
+    for position in np.linspace(0, len(content) - 2, 5).astype(int):
+        flipped = content.copy()
+        flipped[position] ^= 1
+        (tmp_path / name).write_bytes(flipped)
+        with pytest.raises(CheckpointError, match="is damaged") as error:
+            weights.load(tmp_path)
+        assert "\n" not in str(error.value)
+    (tmp_path / name).unlink()
+    with pytest.raises((CheckpointError, ConfigError)):
+        weights.load(tmp_path)
+
+
+def test_parameters_of_another_model_are_refused(saved, tmp_path):
+    weights.save(tmp_path, saved[1], tiny.config("mlp", widths=(9,)), "", step=7)
+    with pytest.raises(CheckpointError, match="does not fit its model"):
+        weights.load(tmp_path)
+    weights.save(tmp_path, {"encoder_0": saved[1]["encoder_0"]}, tiny.config("mlp"), "")
+    with pytest.raises(CheckpointError, match="does not fit its model"):
+        weights.load(tmp_path)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(saved):
+    assert {"rows64", "rows64_dynamic"} <= set(weights.shipped())
+    with pytest.raises(ConfigError, match="no weights row64; did you mean rows64"):
+        weights.load("row64")
+
+
+@pytest.mark.parametrize("name", weights.shipped())
+def test_shipped_weights_load_and_have_no_path_of_a_machine(name):
+    found = weights.load(name)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(found.params))
+    assert sum(x.size for x in jax.tree.leaves(found.params)) < 100_000
+    card = (weights.SHIPPED / name / weights.CARD).read_text()
+    assert "| accuracy | 0.9" in card and "Yann LeCun" in card
+
+
+def test_the_wheel_contains_the_shipped_weights():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["rnnae"]
+    files = [path for path in (ROOT / "rnnae" / "weights").rglob("*") if path.is_file()]
+    assert len(files) >= 8
+    for path in files:
+        name = str(path.relative_to(ROOT / "rnnae"))
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name
