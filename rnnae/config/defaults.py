@@ -166,6 +166,8 @@ def default(model: str = "sequence") -> ConfigDict:
     config.eval.importance_samples = 128  # K of the test log-likelihood estimate; 0 = bound only
     config.eval.mutual_information_images = 1000  # images of the mutual information; 0 = off
     config.eval.samples = 0  # new images that --mode evaluate compares with test images; 0 = off
+    config.eval.temperature = 1.0  # of these new images; no likelihood depends on it
+    config.eval.guidance = 0.0  # of these new images, towards their class; likewise
     config.eval.features = ""  # weights whose features compare them: a name or a directory; "" =
     # those for the data set and the protocol
     config.eval.inception_weights = ""  # file of Inception weights, for the FID of RGB images

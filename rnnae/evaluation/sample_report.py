@@ -29,10 +29,13 @@ def report(
 ) -> dict[str, float]:
     """The metrics of `config.eval.samples` new images by reported name, which are also printed.
 
-    The new images and the binarisation of real ones are a function of `config.eval.seeds[0]`. A
-    model that is told the class is asked for all classes in turn. If a model is told none, but its
-    run has a mixture for each class, images of all classes in turn are measured too, under names
-    with `given_class`. The nearest training images are drawn to `directory`.
+    The new images and the binarisation are a function of `config.eval.seeds[0]`. Where the images
+    of the protocol are binary, mean images are binarised too, which samples a Bernoulli likelihood.
+    Another temperature or guidance than the model's own is in the names.
+
+    A model that is told the class is asked for all classes in turn. If a model is told none, but
+    its run has a mixture for each class, images of all classes in turn are measured too, under
+    names with `given_class`. The nearest training images are drawn to `directory`.
 
     Raises ConfigError if the run makes no images, if there are too few, or if features or Inception
     weights were asked for that do not fit or are not there.
@@ -42,7 +45,7 @@ def report(
     # Before the work, because it may raise an error.
     features = features_lib.choose(config, protocol, run.model.image_shape)
     turn_N = np.arange(count, dtype=np.int32) % max(len(run.class_names), 1)
-    new_NHWC = run.sample(count, seed, label=turn_N if run.model.classes else None)
+    new_NHWC = _new_images(run, config, turn_N if run.model.classes else None)
     test_NHWC = _all(binarisation.evaluation_images(splits.test, binarise, seed))
     _say(f"test: {count:,} new images and {len(test_NHWC):,} test images ({protocol})")
     values = _fid(config, test_NHWC, new_NHWC)
@@ -51,14 +54,15 @@ def report(
         _say(f"  no features for {where}, so no other metrics: {features_lib.HOW_TO_GET}")
         return values
     real_ND = features(test_NHWC)
-    values |= _measured("new images", real_ND, features(new_NHWC), features.name)
+    named = features.name + _changes(config)
+    values |= _measured("new images", real_ND, features(new_NHWC), named)
     in_turn_NHWC = new_NHWC if run.model.classes else None
     if run.makes_classes and in_turn_NHWC is None:
-        in_turn_NHWC = run.sample(count, seed, label=turn_N)
-        name = f"given_class_{features.name}"
+        in_turn_NHWC = _new_images(run, config, turn_N)
+        name = f"given_class_{named}"
         values |= _measured("of all classes in turn", real_ND, features(in_turn_NHWC), name)
     if in_turn_NHWC is not None and run.class_names == features.class_names:
-        values |= _class_accuracy(in_turn_NHWC, turn_N, features)
+        values |= _class_accuracy(in_turn_NHWC, turn_N, features, named)
     if count <= len(splits.train):
         for name, value in floor(splits, features, count, seed, binarise).items():
             own = name.removesuffix("_se")
@@ -82,6 +86,34 @@ def floor(
     train_NHWC = _training_images(splits, np.sort(chosen_N), seed, binarise)
     test_NHWC = _all(binarisation.evaluation_images(splits.test, binarise, seed))
     return _measured("floor", features(test_NHWC), features(train_NHWC), features.name)
+
+
+def _new_images(
+    run: TrainedRun, config: ml_collections.ConfigDict, label_N: np.ndarray | None
+) -> np.ndarray:
+    """The new images that are measured, binary if the images of the protocol are."""
+    seed = config.eval.seeds[0]
+    images_NHWC = run.sample(
+        config.eval.samples,
+        seed,
+        label=label_N,
+        temperature=config.eval.temperature,
+        guidance=config.eval.guidance,
+    )
+    # Other random numbers than those of the real images.
+    return (
+        binarisation.binarise_once(images_NHWC, seed ^ 2)
+        if run.model.likelihood.binary
+        else (images_NHWC)
+    )
+
+
+def _changes(config: ml_collections.ConfigDict) -> str:
+    """The end of a name that says how new images differ from those of the model."""
+    changes = (("temperature", 1.0), ("guidance", 0.0))
+    return "".join(
+        f"_{key}{config.eval[key]:g}" for key, usual in changes if config.eval[key] != usual
+    )
 
 
 def _all(images: ImageArray) -> np.ndarray:
@@ -109,10 +141,10 @@ def _measured(
 
 
 def _class_accuracy(
-    new_NHWC: np.ndarray, asked_N: np.ndarray, features: Features
+    new_NHWC: np.ndarray, asked_N: np.ndarray, features: Features, named: str
 ) -> dict[str, float]:
     value, error = sample_metrics.class_accuracy(features.predict(new_NHWC), asked_N)
-    name = metric_name("class_accuracy", features.name, len(new_NHWC))
+    name = metric_name("class_accuracy", named, len(new_NHWC))
     _say(f"  {features.name}, of the class that was asked for: {value:.4f} ± {error:.4f}")
     return {name: value, f"{name}_se": error}
 
