@@ -11,7 +11,7 @@ from scipy import stats
 from rnnae.devices import parallel
 from rnnae.errors import ConfigError
 from rnnae.evaluation import evaluate
-from rnnae.evaluation.metrics import IMAGE_METRICS, SPLIT_METRICS
+from rnnae.evaluation.metrics import IMAGE_METRICS, SPLIT_METRICS, format_metrics
 from rnnae.latents import Normal, StandardNormalPrior, normal_noise
 from rnnae.likelihoods import likelihood
 from rnnae.models import Autoencoder
@@ -158,7 +158,7 @@ def test_one_image_has_no_standard_error():
     grey = np.full((1, *tiny.SHAPE), 100, np.uint8)
     named = evaluator(model, importance_samples=2)(params["params"], grey, full=True).means
     assert "bits_per_dim_8bit_is2" in named and not any(name.endswith("_se") for name in named)
-    assert "KL" in evaluate.format_metrics(named)
+    assert "KL" in format_metrics(named)
 
 
 def test_a_deterministic_latent_has_no_bound():
@@ -183,9 +183,7 @@ def test_a_model_without_a_latent_has_an_exact_likelihood():
     expected = float(terms.log_prob_B.std(ddof=1)) / 8**0.5
     assert named["nll_static_se"] == pytest.approx(expected, rel=1e-4)
     assert not {"mse", "active_units", "bound_static"} & set(named)
-    assert evaluate.format_metrics(named).startswith(
-        "nll_static "
-    ) and "KL" not in evaluate.format_metrics(named)
+    assert format_metrics(named).startswith("nll_static ") and "KL" not in format_metrics(named)
 
 
 def test_active_units_are_the_dimensions_that_vary():
@@ -204,7 +202,7 @@ def test_a_metric_of_a_split_is_reported_and_printed(name):
     images = np.random.default_rng(0).integers(0, 2, (9, *tiny.SHAPE)).astype(np.uint8) * 255
     named = evaluator(model, mutual_information_images=9)(params["params"], images).means
     assert math.isfinite(named[name])
-    assert name.replace("_", " ") in evaluate.format_metrics(named)
+    assert name.replace("_", " ") in format_metrics(named)
 
 
 def test_the_kl_of_every_step_adds_up():

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -12,12 +13,15 @@ from PIL import Image
 import rnnae
 from experiments import ship
 from rnnae import build
-from rnnae.config import default
-from rnnae.errors import CheckpointError, ConfigError
-from rnnae.evaluation import features, modes, sample_report
+from rnnae.config import default, saved_config
+from rnnae.errors import CheckpointError, ConfigError, Stopped
+from rnnae.evaluation import features, mixture, modes, sample_report
 from rnnae.records import weights
+from rnnae.records.writer import read_metrics
+from rnnae.training import seeds
 from rnnae.training.train import train
 from tests import runs
+from tests.distributed_test import start_two, wait_for_exit
 
 SAMPLES = 12
 
@@ -123,14 +127,110 @@ def test_new_images_are_measured_beside_the_floor(made):
             assert np.isfinite(found[f"test/{name}_{middle}_{SAMPLES}"])
         assert f"test/{name}_tiny4_{SAMPLES}_floor" in found
     assert {f"test/kid_tiny4_{SAMPLES}_se", f"test/kid_tiny4_{SAMPLES}_floor_se"} <= found.keys()
-    assert 0 <= found[f"test/class_accuracy_tiny4_{SAMPLES}"] <= 1
-    assert f"test/class_accuracy_tiny4_{SAMPLES}_se" in found
+    assert 0 <= found[f"test/class_accuracy_given_class_tiny4_{SAMPLES}"] <= 1
+    assert f"test/class_accuracy_given_class_tiny4_{SAMPLES}_se" in found
     assert 0 <= found[f"test/neighbour_percentile_pixels_{SAMPLES}"] <= 100
     assert "tiny4, floor:" in printed and "FID" not in printed
     with Image.open(made / "mlp" / "pictures" / "neighbours.png") as picture:
         assert picture.width > 10 * 8
     stored = json.loads((made / "mlp" / "evaluation.json").read_text())
     assert {k: v for k, v in stored.items() if k != "eval"}.items() <= found.items()
+
+
+def test_without_splits_only_new_images_are_measured(made):
+    whole, _ = evaluate(made, "mlp", eval__samples=SAMPLES, eval__features=str(made / "tiny4"))
+    found, _ = evaluate(
+        made, "mlp", eval__samples=SAMPLES, eval__features=str(made / "tiny4"), eval__splits=()
+    )
+    names = {name for name in whole if "tiny4" in name or "pixels" in name}
+    assert {k: v for k, v in found.items() if "/" in k} == {name: whole[name] for name in names}
+    assert "test/mse" in whole and len(names) > 20
+
+
+def measured_in_training(made, name, **changes):
+    """(the result of a training whose test measures new images, its directory)"""
+    settings = config(
+        made,
+        "mlp",
+        model__widths=(16,),
+        latent__size=4,
+        train__max_steps=6,
+        eval__samples=SAMPLES,
+        eval__features=str(made / "tiny4"),
+        **changes,
+    )
+    return train(settings, made / name), made / name
+
+
+@pytest.fixture(scope="module")
+def with_samples(made):
+    """The result of a training that nobody interrupts, and its directory."""
+    return measured_in_training(made, "unbroken")
+
+
+def test_a_training_measures_new_images_as_evaluate_does(made, with_samples):
+    result, workdir = with_samples
+    (last,) = [record for record in read_metrics(workdir) if "test/loss" in record]
+    assert {k: v for k, v in last.items() if k.startswith("test/")} == result
+    found, _ = evaluate(made, "unbroken", eval__splits=())
+    names = {name for name in found if name.startswith("test/")}
+    assert f"test/kid_given_class_tiny4_{SAMPLES}" in names
+    assert {name: found[name] for name in names} == {name: result[name] for name in names}
+    pictures = {path.name for path in (workdir / "pictures").iterdir()}
+    assert {"neighbours.png", "classes.png", "curves.png"} <= pictures
+
+
+def test_a_finished_training_measures_no_new_images_again(made, with_samples, monkeypatch):
+    result, workdir = with_samples
+    before = (workdir / "metrics.jsonl").read_text()
+    monkeypatch.setattr(sample_report, "report", None)
+    assert measured_in_training(made, "unbroken", eval__seeds=(1,))[0] == result
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_an_interrupted_comparison_is_repeated_with_the_same_mixture(
+    made, with_samples, monkeypatch
+):
+    fitted = []
+    with monkeypatch.context() as patch:
+        patch.setattr(sample_report, "report", lambda *_: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Stopped, match="the same command continues"):
+            measured_in_training(made, "stopped")
+    assert "test/" not in (made / "stopped" / "metrics.jsonl").read_text()
+    monkeypatch.setattr(mixture.Mixture, "fit", lambda *_: fitted.append(1))
+    assert measured_in_training(made, "stopped")[0] == with_samples[0] and not fitted
+    settings = config(made, "mlp", model__widths=(16,), latent__size=4)
+    runs.assert_same(*(runs.outcome(made / name, settings) for name in ("stopped", "unbroken")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"eval__features": "tiny5"}, "tiny5"),
+        ({"eval__samples": 3}, "at least 6 of each are needed"),
+        ({"eval__guidance": 1.0}, "guidance needs a model that is told the class"),
+        ({"eval__temperature": 0.0}, "temperature must be positive"),
+        ({"eval__inception_weights": "x.pth"}, "is for RGB images"),
+    ],
+)
+def test_new_images_that_cannot_be_measured_are_refused_before_the_training(made, changes, words):
+    settings = {"eval__samples": SAMPLES, "eval__features": str(made / "tiny4")} | changes
+    with pytest.raises(ConfigError, match=words):
+        train(config(made, "mlp", **settings), made / "refused")
+    assert not (made / "refused" / "metrics.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_and_two_seeds_measure_new_images(made, with_samples):
+    flags = [f"--config.eval.samples={SAMPLES}", f"--config.eval.features={made / 'tiny4'}"]
+    codes, errors = wait_for_exit(start_two(made / "pair", made / "pair" / "run", flags, flags))
+    assert codes == [0, 0], errors
+    (last,) = [r for r in read_metrics(made / "pair" / "run") if "test/loss" in r]
+    assert f"test/frechet_tiny4_{SAMPLES}_floor" in last
+    settings = saved_config.get_config(str(made / "unbroken" / "config.json"))
+    settings.data.source_dir, settings.data.data_dir = str(made / "images"), str(made / "data")
+    alone, _ = seeds.train_seeds(settings, made / "seeds", [0, 1], together=True)
+    assert alone.keys() == with_samples[0].keys()
 
 
 def test_without_features_a_line_says_how_to_get_some(made):

@@ -161,11 +161,12 @@ def default(model: str = "sequence") -> ConfigDict:
 
     config.eval = ConfigDict()
     config.eval.batch_size = 500  # images at a time; changes no result
-    config.eval.splits = ("valid", "test")  # splits that --mode evaluate measures
+    config.eval.splits = ("valid", "test")  # splits that --mode evaluate measures; () = none
     config.eval.seeds = (0,)  # seeds of binarisation and latent samples; results are means
     config.eval.importance_samples = 128  # K of the test log-likelihood estimate; 0 = bound only
     config.eval.mutual_information_images = 1000  # images of the mutual information; 0 = off
-    config.eval.samples = 0  # new images that --mode evaluate compares with test images; 0 = off
+    config.eval.samples = 0  # new images that the test compares with test images, after training
+    # and in --mode evaluate; 0 = off
     config.eval.temperature = 1.0  # of these new images; no likelihood depends on it
     config.eval.guidance = 0.0  # of these new images, towards their class; likewise
     config.eval.features = ""  # weights whose features compare them: a name or a directory; "" =

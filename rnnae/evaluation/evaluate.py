@@ -272,29 +272,3 @@ def check_protocol(model: Autoencoder, images: ImageArray, binarise: str) -> Non
             "grey: set config.data.binarise=dynamic, use a binary data set, or another "
             "config.likelihood.name"
         )
-
-
-def format_metrics(means: dict[str, float]) -> str:
-    """The metrics of a split on one line: nats and bits first if there are any, as in
-    `bound_dynamic 89.41 ± 0.22  KL 28.24  active units 37`, then the image metrics.
-
-    The loss of a squared-error likelihood is left out, because most of it is a constant.
-    """
-    words = [f"loss {means['loss']:.4f}"] if "accuracy" in means else []
-    for name, value in means.items():
-        if f"{name}_se" in means:
-            digits = 4 if name.startswith(("bits_per_dim", "bayes_accuracy", "accuracy")) else 2
-            words.append(f"{name} {value:.{digits}f} ± {means[f'{name}_se']:.{digits}f}")
-    split_metrics = [
-        f"{name.replace('_', ' ')} {means[name]:.{metric.digits}f}"
-        for name, metric in SPLIT_METRICS.items()
-        if name in means
-    ]
-    if split_metrics:
-        words += [f"KL {means['kl']:.2f}", *split_metrics]
-    errors = [
-        f"{name.upper()} {means[name]:.{metric.digits}f}"
-        for name, metric in IMAGE_METRICS.items()
-        if name in means
-    ]
-    return "  ".join([*words, *errors]) or f"loss {means['loss']:.4f}"

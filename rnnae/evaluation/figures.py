@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import ml_collections
 import numpy as np
@@ -14,7 +14,6 @@ from rnnae.devices import signals
 from rnnae.evaluation import curves, image_grids
 from rnnae.evaluation.mixture import digest
 from rnnae.evaluation.trained_run import TrainedRun, eval_subset
-from rnnae.models import Autoencoder
 
 MIXTURE_IMAGES = 50_000  # at most so many training images give the latents of the final mixture
 
@@ -26,29 +25,10 @@ class MixtureSize(NamedTuple):
     components: int
     by_class: bool  # also fit one to each class, if the classes are known
 
-
-def write_training_figures(
-    model: Autoencoder,
-    params: Any,
-    config: ml_collections.ConfigDict,
-    step: int,
-    splits: Splits,
-    records: Sequence[dict],
-    directory: Path,
-    mixture: MixtureSize,
-    workdir: Path | None = None,
-) -> None:
-    """Writes the figures of a run that is being trained, from its weights after `step` steps.
-
-    A model without a prior gets its mixtures first, which are saved in `workdir` if that is given.
-    """
-    run = with_prior(TrainedRun(model, params, config, step), splits, mixture)
-    if workdir is not None:
-        own = ((files.MIXTURE, run.mixture), (files.CLASS_MIXTURE, run.class_mixture))
-        for name, found in own:
-            if found is not None:
-                found.save(workdir / name, step, digest(params))
-    write_figures(run, splits.valid, records, directory, f"while figures of step {step} were drawn")
+    @classmethod
+    def final(cls, config: ml_collections.ConfigDict) -> "MixtureSize":
+        """That of the mixture of a finished run."""
+        return cls(MIXTURE_IMAGES, config.eval.mixture_components, by_class=True)
 
 
 def has_prior(run: TrainedRun, of_class: bool) -> bool:
@@ -59,14 +39,27 @@ def has_prior(run: TrainedRun, of_class: bool) -> bool:
     return wanted is not None
 
 
+def needs_mixtures(run: TrainedRun, splits: Splits, size: MixtureSize) -> bool:
+    """Whether `with_prior` would fit mixtures."""
+    by_class = size.by_class and bool(splits.class_names)
+    return not (run.model.has_prior or (run.mixture and (run.class_mixture or not by_class)))
+
+
 def with_prior(run: TrainedRun, splits: Splits, size: MixtureSize) -> TrainedRun:
     """The run, with mixtures fitted to the latents of training images if it has no prior."""
-    by_class = size.by_class and bool(splits.class_names)
-    if run.model.has_prior or (run.mixture and (run.class_mixture or not by_class)):
+    if not needs_mixtures(run, splits, size):
         return run
     images_NHWC = eval_subset(splits.train, size.images, run.config)
+    by_class = size.by_class and bool(splits.class_names)
     label_N = splits.labels.train[: len(images_NHWC)] if by_class else None
     return run.with_mixture(images_NHWC, size.components, label_N)
+
+
+def save_mixtures(run: TrainedRun, workdir: Path) -> None:
+    """Writes the mixtures that the run has to `workdir`, where `load` finds them."""
+    for name, found in ((files.MIXTURE, run.mixture), (files.CLASS_MIXTURE, run.class_mixture)):
+        if found is not None:
+            found.save(workdir / name, run.step, digest(run.params))
 
 
 def write_figures(

@@ -9,11 +9,11 @@ import ml_collections
 import numpy as np
 
 from rnnae import files, models
-from rnnae.data.splits import Splits
 from rnnae.devices import parallel
 from rnnae.errors import one_line
 from rnnae.evaluation import classes, figures, image_grids, sample_report, trained_run
-from rnnae.evaluation.evaluate import Evaluator, check_protocol, format_metrics
+from rnnae.evaluation.evaluate import Evaluator, check_protocol
+from rnnae.evaluation.metrics import format_metrics
 from rnnae.records import provenance
 from rnnae.records.writer import read_metrics
 
@@ -26,13 +26,13 @@ def evaluate(
     The metrics are printed, returned, and saved in `out` with the settings, the step of the
     weights, the KL of each step of the latent, and the machine and versions. Without `out` that is
     `workdir`/evaluation.json; if it cannot be written there, a printed line says so. With
-    `config.eval.samples`, new images are compared with the test images (`sample_report`).
+    `config.eval.samples`, new images are compared with the test images (`sample_report`), whatever
+    the splits are. A mixture is fitted for them if the run has none.
     """
     workdir = files.expand(workdir)
     run, splits = trained_run.load_with_splits(config, workdir)
     check_protocol(run.model, splits.test, config.data.binarise)
-    if config.eval.samples:
-        models.require_generative(run.model)
+    sample_report.check(run.model, config, splits)
     devices = parallel.choose_devices(config.devices)
     evaluator = Evaluator(run.model, devices, config)
     settings = config.eval.to_dict()
@@ -50,9 +50,10 @@ def evaluate(
         result |= {f"{split}/{name}": value for name, value in means.items()}
         if len(kl_T) > 1:
             result[f"{split}/kl_by_step"] = kl_T.tolist()
-        if config.eval.samples and split == "test":
-            values = _of_samples(run, splits, config, workdir)
-            result |= {f"{split}/{name}": value for name, value in values.items()}
+    if config.eval.samples:
+        run = figures.with_prior(run, splits, figures.MixtureSize.final(config))
+        values = sample_report.report(run, splits, config, workdir / files.FIGURES)
+        result |= {f"test/{name}": value for name, value in values.items()}
     # Only now, so that an evaluation that is interrupted does not replace a complete one.
     text = json.dumps(result, indent=2) + "\n"
     path = files.expand(out) if out else workdir / files.EVALUATION
@@ -64,22 +65,6 @@ def evaluate(
         reason = error.strerror or one_line(error)
         print(f"these numbers were not saved in {path} ({reason}); --out FILE saves them elsewhere")
     return result
-
-
-def _of_samples(
-    run: trained_run.TrainedRun,
-    splits: Splits,
-    config: ml_collections.ConfigDict,
-    workdir: Path,
-) -> dict[str, float]:
-    """The metrics of new images. A mixture is fitted if the run has none."""
-    run = figures.with_prior(run, splits, _mixture_size(config))
-    return sample_report.report(run, splits, config, workdir / files.FIGURES)
-
-
-def _mixture_size(config: ml_collections.ConfigDict) -> figures.MixtureSize:
-    components = config.eval.mixture_components
-    return figures.MixtureSize(figures.MIXTURE_IMAGES, components, by_class=True)
 
 
 class NewImages(NamedTuple):
@@ -114,7 +99,7 @@ def sample(
             print(
                 "fitting a mixture of Gaussians to the latents of the training images", flush=True
             )
-        run = figures.with_prior(run, splits, _mixture_size(config))
+        run = figures.with_prior(run, splits, figures.MixtureSize.final(config))
     label = None if wanted.label is None else classes.parse(wanted.label, run.class_names)
     seed = config.seed if wanted.seed is None else wanted.seed
     images = run.sample(

@@ -17,6 +17,7 @@ import numpy as np
 from rnnae.errors import ConfigError
 from rnnae.evaluation.neighbours import check_width, checked_features
 
+LEAST_IMAGES = 6  # of each set, for all metrics: an image and its five nearest others
 _BLOCK = 2**20  # numbers in one block of a distance matrix, 8 MiB
 # Of the squared norms: squared distances this close are equal. Matrix products round them, and how
 # they do depends on the size of the block.

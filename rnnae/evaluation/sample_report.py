@@ -7,6 +7,7 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
+from rnnae import models
 from rnnae.data import binarisation
 from rnnae.data.images import ImageArray
 from rnnae.data.splits import Splits
@@ -14,14 +15,43 @@ from rnnae.errors import ConfigError
 from rnnae.evaluation import features as features_lib
 from rnnae.evaluation import fid, image_grids, neighbours, sample_metrics
 from rnnae.evaluation.features import Features
-from rnnae.evaluation.sample_metrics import SAMPLE_METRICS, metric_name
+from rnnae.evaluation.sample_metrics import LEAST_IMAGES, SAMPLE_METRICS, metric_name
 from rnnae.evaluation.trained_run import TrainedRun
+from rnnae.models import Autoencoder
+from rnnae.models.sampling import Sampling
 
 FLOOR = "_floor"  # ends the names of metrics of training images instead of new ones
 NEIGHBOURS = "neighbours.png"
 _SHOWN = 10  # new images in the picture of neighbours
 _COMPARED = 500  # new images, and test images, whose nearest training images are found
 _MOST_VALUES = 2**27  # in the training images that are searched, 1 GiB as float64
+
+
+def check(model: Autoencoder, config: ml_collections.ConfigDict, splits: Splits) -> None:
+    """ConfigError if `report` could not measure new images of the model, for a reason that is known
+    before there are any: it makes no images, it cannot sample in the way that was asked for, there
+    are too few images, or the features do not fit or are not there."""
+    if not config.eval.samples:
+        return
+    models.require_generative(model)
+    sampling = Sampling(config.eval.temperature, config.eval.guidance)
+    sampling.check(model.classes, model.likelihood)
+    if config.eval.inception_weights and model.image_shape[2] != 3:
+        raise ConfigError("config.eval.inception_weights is for RGB images, and these are not")
+    has_features = _features(model, config, splits) is not None
+    count, test = config.eval.samples, len(splits.test)
+    if has_features and min(count, test) < LEAST_IMAGES:
+        raise ConfigError(
+            f"config.eval.samples={count} new images are compared with {test} test images; at "
+            f"least {LEAST_IMAGES} of each are needed"
+        )
+
+
+def _features(
+    model: Autoencoder, config: ml_collections.ConfigDict, splits: Splits
+) -> Features | None:
+    protocol = binarisation.protocol(splits.test, config.data.binarise)
+    return features_lib.choose(config, protocol, model.image_shape)
 
 
 def report(
@@ -37,13 +67,12 @@ def report(
     its run has a mixture for each class, images of all classes in turn are measured too, under
     names with `given_class`. The nearest training images are drawn to `directory`.
 
-    Raises ConfigError if the run makes no images, if there are too few, or if features or Inception
-    weights were asked for that do not fit or are not there.
+    Raises ConfigError for what `check` would have found, and for Inception weights that are not
+    there.
     """
     count, seed, binarise = config.eval.samples, config.eval.seeds[0], config.data.binarise
     protocol = binarisation.protocol(splits.test, binarise)
-    # Before the work, because it may raise an error.
-    features = features_lib.choose(config, protocol, run.model.image_shape)
+    features = _features(run.model, config, splits)
     turn_N = np.arange(count, dtype=np.int32) % max(len(run.class_names), 1)
     new_NHWC = _new_images(run, config, turn_N if run.model.classes else None)
     test_NHWC = _all(binarisation.evaluation_images(splits.test, binarise, seed))
@@ -58,9 +87,8 @@ def report(
     values |= _measured("new images", real_ND, features(new_NHWC), named)
     in_turn_NHWC = new_NHWC if run.model.classes else None
     if run.makes_classes and in_turn_NHWC is None:
-        in_turn_NHWC = _new_images(run, config, turn_N)
-        name = f"given_class_{named}"
-        values |= _measured("of all classes in turn", real_ND, features(in_turn_NHWC), name)
+        in_turn_NHWC, named = _new_images(run, config, turn_N), f"given_class_{named}"
+        values |= _measured("of all classes in turn", real_ND, features(in_turn_NHWC), named)
     if in_turn_NHWC is not None and run.class_names == features.class_names:
         values |= _class_accuracy(in_turn_NHWC, turn_N, features, named)
     if count <= len(splits.train):
@@ -154,8 +182,6 @@ def _fid(
 ) -> dict[str, float]:
     """FID of RGB images, if there is a file of Inception weights."""
     path = config.eval.inception_weights
-    if path and new_NHWC.shape[3] != 3:
-        raise ConfigError("config.eval.inception_weights is for RGB images, and these are not")
     if not path:
         if new_NHWC.shape[3] == 3:
             _say(

@@ -257,11 +257,16 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> TrainedRun:
         )
     step = int(restored.step)
     params = jax.device_get(restored.ema)
-    run = TrainedRun(model, params, config, step)
-    if model.has_prior:
+    return with_saved_mixtures(TrainedRun(model, params, config, step), workdir)
+
+
+def with_saved_mixtures(run: TrainedRun, workdir: Path) -> TrainedRun:
+    """The run with the mixtures in `workdir` that were fitted with its parameters, if any."""
+    if run.model.has_prior:
         return run
+    weights = digest(run.params)
     mixture, class_mixture = (
-        Mixture.load(workdir / name, step, digest(params))
+        Mixture.load(workdir / name, run.step, weights)
         for name in (files.MIXTURE, files.CLASS_MIXTURE)
     )
     return dataclasses.replace(run, mixture=mixture, class_mixture=class_mixture)

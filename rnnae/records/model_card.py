@@ -51,7 +51,7 @@ def _metrics(workdir: Path) -> dict[str, float]:
     trained = [record for record in read_metrics(workdir) if "test/loss" in record]
     path = workdir / files.EVALUATION
     found = files.read_json(path) if path.exists() else {}
-    if trained and found.get("step") != trained[-1]["step"]:
+    if trained and (found.get("step") != trained[-1]["step"] or "test/loss" not in found):
         found = trained[-1]
     return {
         key.removeprefix("test/"): value

@@ -15,8 +15,10 @@ from rnnae import files, state
 from rnnae.data.splits import Splits
 from rnnae.devices import distributed, signals
 from rnnae.errors import TRAIN_ANEW, NonFiniteError, one_line
-from rnnae.evaluation import figures, flops, mixture
-from rnnae.evaluation.evaluate import Evaluator, format_metrics
+from rnnae.evaluation import figures, flops, sample_report
+from rnnae.evaluation.evaluate import Evaluator
+from rnnae.evaluation.metrics import format_metrics
+from rnnae.evaluation.trained_run import TrainedRun, with_saved_mixtures
 from rnnae.records import provenance
 from rnnae.records.checkpoint import Checkpoints
 from rnnae.records.writer import Writer
@@ -100,7 +102,8 @@ def validate(run: TrainingRun, step: int, train_state: TrainState) -> None:
     signals.check(f"after the validation at step {step}")
     if distributed.is_primary():
         try:
-            _write_figures(run, step, train_state, _PREVIEW)
+            trained = figures.with_prior(_trained(run, step, train_state), run.splits, _PREVIEW)
+            _write_figures(run, trained)
         except OSError as error:
             directory = run.workdir / files.FIGURES
             run.log(
@@ -111,7 +114,9 @@ def validate(run: TrainingRun, step: int, train_state: TrainState) -> None:
 def finish(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, float]:
     """Test metrics of the averaged weights, the mixture over the latents, and the last figures.
 
-    Test metrics that were recorded before are returned and not measured again.
+    With `config.eval.samples`, the test metrics include those of new images (`sample_report`), for
+    which the mixture is fitted first. Test metrics that were recorded before are returned and not
+    measured again.
     """
     result = distributed.on_primary(lambda: _test_metrics(run.writer, step))
     last = run.workdir / files.FIGURES / files.LAST_FIGURE
@@ -120,21 +125,19 @@ def finish(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, fl
         run.log(f"already trained; test: {format_metrics(means)}")
     else:
         means = _measure(run, train_state, "test", full=True)
+        if run.config.eval.samples:
+            means |= distributed.on_primary(lambda: _measure_new_images(run, step, train_state))
         result = {f"test/{name}": value for name, value in means.items()}
         if distributed.is_primary():
             with contextlib.suppress(NotADirectoryError):
                 last.unlink(missing_ok=True)  # marks the last figures as not drawn yet
         _record(run, "test", step, means)
-    if distributed.is_primary() and not (
-        last.exists() and _mixture_is_there(run, step, train_state)
-    ):
-        if not run.evaluator.model.has_prior:
-            run.log("fitting a mixture of Gaussians to the latents of the training images")
-        components = run.config.eval.mixture_components
-        size = figures.MixtureSize(figures.MIXTURE_IMAGES, components, by_class=True)
+    if distributed.is_primary():
         with files.writing("figures", last.parent):
-            _write_figures(run, step, train_state, size, workdir=run.workdir)
-        run.log(f"figures in {last.parent}")
+            trained, is_new = _with_mixtures(run, step, train_state)
+            if is_new or not last.exists():
+                _write_figures(run, trained)
+                run.log(f"figures in {last.parent}")
     distributed.wait_for_all()  # a process that exited early would look as if it had been lost
     return result
 
@@ -150,13 +153,34 @@ def _test_metrics(writer: Writer, step: int) -> dict[str, float] | None:
     return {k: v for k, v in records[0].items() if k.startswith("test/")} if records else None
 
 
-def _mixture_is_there(run: TrainingRun, step: int, train_state: TrainState) -> bool:
-    """Whether the mixtures of these weights are on disk, or none is needed."""
-    if run.evaluator.model.has_prior:
-        return True
-    weights = mixture.digest(jax.device_get(train_state.ema))
-    names = [files.MIXTURE] + [files.CLASS_MIXTURE] * bool(run.splits.class_names)
-    return all(mixture.Mixture.load(run.workdir / name, step, weights) for name in names)
+def _trained(run: TrainingRun, step: int, train_state: TrainState) -> TrainedRun:
+    """The averaged weights after `step` steps."""
+    params = jax.device_get(train_state.ema)
+    return TrainedRun(run.evaluator.model, params, run.config, step)
+
+
+def _with_mixtures(run: TrainingRun, step: int, train_state: TrainState) -> tuple[TrainedRun, bool]:
+    """(the finished run with the mixtures that it needs, whether they had to be fitted).
+
+    Mixtures of these weights that are on disk are used; new ones are saved.
+    """
+    trained = with_saved_mixtures(_trained(run, step, train_state), run.workdir)
+    size = figures.MixtureSize.final(run.config)
+    if not figures.needs_mixtures(trained, run.splits, size):
+        return trained, False
+    run.log("fitting a mixture of Gaussians to the latents of the training images")
+    trained = figures.with_prior(trained, run.splits, size)
+    figures.save_mixtures(trained, run.workdir)
+    return trained, True
+
+
+def _measure_new_images(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, float]:
+    """The metrics of new images."""
+    directory = run.workdir / files.FIGURES
+    with files.writing("figures", directory):
+        trained, _ = _with_mixtures(run, step, train_state)
+        run.log(f"drawing {run.config.eval.samples:,} new images to compare with the test images")
+        return sample_report.report(trained, run.splits, run.config, directory)
 
 
 def _measure(
@@ -175,21 +199,7 @@ def _record(run: TrainingRun, split: str, step: int, means: dict[str, float]) ->
     run.log(f"epoch {epoch:.3g}  {split} ({count:,} images): {format_metrics(means)}")
 
 
-def _write_figures(
-    run: TrainingRun,
-    step: int,
-    train_state: TrainState,
-    size: figures.MixtureSize,
-    workdir: Path | None = None,
-) -> None:
-    figures.write_training_figures(
-        run.evaluator.model,
-        jax.device_get(train_state.ema),
-        run.config,
-        step,
-        run.splits,
-        run.writer.metrics(),
-        run.workdir / files.FIGURES,
-        size,
-        workdir,
-    )
+def _write_figures(run: TrainingRun, trained: TrainedRun) -> None:
+    where = f"while figures of step {trained.step} were drawn"
+    directory = run.workdir / files.FIGURES
+    figures.write_figures(trained, run.splits.valid, run.writer.metrics(), directory, where)

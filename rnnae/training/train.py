@@ -29,6 +29,7 @@ from rnnae.config.saved_config import refuse_another_run
 from rnnae.data import binarisation
 from rnnae.data.splits import Splits
 from rnnae.devices import distributed, memory, parallel, signals
+from rnnae.evaluation import sample_report
 from rnnae.evaluation.evaluate import Evaluator, check_protocol
 from rnnae.records.checkpoint import Checkpoints
 from rnnae.records.writer import Writer
@@ -95,8 +96,9 @@ def load_data(
     config: ml_collections.ConfigDict, workdir: Path, splits: Splits | None = None
 ) -> tuple[ml_collections.ConfigDict, Splits]:
     """(config with the shape and the fingerprint of its images, images). Prints how many images
-    there are and what was left out. ConfigError if `workdir` holds another run, or if the
-    likelihood does not fit the images. `splits` are the images, if they are loaded already."""
+    there are and what was left out. ConfigError if `workdir` holds another run, if the likelihood
+    does not fit the images, or if new images could not be measured at the end. `splits` are the
+    images, if they are loaded already."""
     if splits is None:
         primary = distributed.is_primary()
         log = functools.partial(print, flush=True) if primary else lambda line: None
@@ -107,8 +109,10 @@ def load_data(
     shape = splits.train.shape[1:]
     config = config_lib.resolved(config, shape, fingerprint, splits.class_names)
     refuse_another_run(config, workdir)
-    check_protocol(build.build_model(config), splits.train, config.data.binarise)
+    model = build.build_model(config)
+    check_protocol(model, splits.train, config.data.binarise)
     splits.check_classes(config.model.classes)
+    sample_report.check(model, config, splits)
     return config, splits
 
 
