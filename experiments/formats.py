@@ -11,15 +11,20 @@ from experiments import results as results_lib
 from experiments import tables
 from experiments.results import Result
 from experiments.tables import Table
+from rnnae.evaluation.metrics import IMAGE_METRICS
+from rnnae.evaluation.sample_metrics import SAMPLE_METRICS
 
 # Whether higher (1) or lower (-1) is better, for metrics where one of them is.
 _BETTER = {"nll": -1, "bound": -1, "bits_per_dim": -1, "mse": -1, "mae": -1, "ssim": 1}
+_BETTER |= dict.fromkeys(("bayes_accuracy", "class_accuracy"), 1)
+_BETTER |= {k: 1 if metric.better == "higher" else -1 for k, metric in SAMPLE_METRICS.items()}
 _TEX = str.maketrans(
     {character: f"\\{character}" for character in "&%_#${}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"`": r"\textasciigrave{}", "<": "$<$", ">": "$>$", "±": r"$\pm$"}
 )
-_DIGITS = {"mse": 5, "mae": 4, "ssim": 4, "bits": 3, "active": 1}  # other metrics have 2
+_DIGITS = {"bits": 3, "active": 1, "bayes_accuracy": 4, "class_accuracy": 4}  # others have 2
+_DIGITS |= {k: metric.digits for k, metric in (IMAGE_METRICS | SAMPLE_METRICS).items()}
 
 
 def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str]]]:
@@ -30,10 +35,11 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
     bold = {heading: _best(results, table.metrics[heading]) for heading in table.bold}
     lines = []
     for result in results:
+        size = result.model_size
         line = [
             result.row.label,
-            f"{result.model_size.get('parameters', 0):,}",
-            f"{result.model_size.get('training_flop_per_image', 0) / 1e6:,.1f}",
+            f"{size.get('parameters', 0):,}" if size else "",
+            f"{size.get('training_flop_per_image', 0) / 1e6:,.1f}" if size else "",
             "" if math.isnan(speed := statistics.median(result.speeds)) else f"{speed:,.0f}",
             _minutes(statistics.mean(result.seconds)),
             str(len(result.by_seed)),
@@ -128,7 +134,7 @@ def comma_separated(table: Table, results: list[Result]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["row", "seed", *sizes, "images_per_second", "seconds", *metrics])
     for result in results:
-        model = [f"{result.model_size.get(name, 0):.0f}" for name in sizes]
+        model = [f"{result.model_size.get(k, 0):.0f}" if result.model_size else "" for k in sizes]
         seeds = zip(result.by_seed.items(), result.speeds, result.seconds, strict=True)
         for (seed, values), speed, seconds in seeds:
             speed = "" if math.isnan(speed) else f"{speed:.1f}"

@@ -44,7 +44,7 @@ class Result:
     row: Row
     by_seed: dict[int, dict[str, float]]  # seed -> test metrics
     starts: list[dict]  # commit, date, devices and machine of each training or evaluation
-    model_size: dict[str, float]  # parameters, training_flop_per_image
+    model_size: dict[str, float]  # parameters, training_flop_per_image; {} if of no model
     seconds: list[float]  # per seed: of the training, or of the evaluation of other weights
     speeds: list[float]  # per seed: median images/s in training; nan if the row trains nothing
     losses: list[dict]  # of the first seed: step, epoch, train/loss, valid/loss
@@ -79,6 +79,14 @@ class Result:
         return (*values, math.nan)[0], (*errors, math.nan)[0]
 
 
+def _shown(metrics: dict[str, float], shows: str) -> dict[str, float]:
+    """All metrics, or those of the images that the row shows, under the names of new images."""
+    part = f"_{shows}"
+    if not shows:
+        return metrics
+    return {name.replace(part, "", 1): x for name, x in metrics.items() if part in name}
+
+
 def format_machines(starts: Sequence[dict]) -> str:
     """The devices that were used, each with the processor of its machine."""
     return " and ".join(sorted({f"{s['devices']} on {s['machine']}" for s in starts}))
@@ -101,9 +109,9 @@ def collect(table: Table, finished: Sequence[FinishedRun]) -> list[Result]:
         results.append(
             Result(
                 row,
-                {r.seed: r.records.test_metrics for r in runs},
+                {r.seed: _shown(r.records.test_metrics, row.shows) for r in runs},
                 [start for r in runs for start in r.records.contributing_starts],
-                trainings[-1] if trainings else {},
+                trainings[-1] if trainings and row.shows != "floor" else {},
                 seconds,
                 speeds,
                 runs[0].records.metrics,

@@ -7,8 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from experiments import plots, report, results, run, tables
+from experiments import formats, plots, report, results, run, tables
 from experiments.records import TableFile
+from rnnae.evaluation.sample_metrics import SAMPLE_METRICS
 
 
 def collected(table, tmp_path):
@@ -217,3 +218,28 @@ def test_a_single_seed_has_its_error_over_images_and_is_never_bold(plant, tmp_pa
     report.main([*argv, "--out", str(tmp_path)])
     output = capsys.readouterr().out
     assert "| 88.00 ± 0.20* | 3.00 |" in output and "**" not in output
+
+
+def test_a_row_can_show_other_images_than_new_ones(plant, tmp_path, capsys):
+    of_a = {"weights_from": "a", "eval.importance_samples": 8}
+    rows = {"a": {"model.width": 2}, "new": of_a, "class": of_a | {"shows": "given_class"}}
+    rows = {"training images": of_a | {"shows": "floor"}, **rows}
+    metrics = {"KID": "test/kid_f_2k", "accuracy": "test/class_accuracy_f_2k"}
+    argv = plant(ROWS=rows, METRICS=metrics, SEEDS=(0,))
+    assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    # Training images have no model with parameters.
+    assert "| training images |  |  |  | 0.00 | 1 | 1.00000 ± 0.25000* |  |" in output
+    assert "| new | 1,234 | 5.0 |  | 0.00 | 1 | 9.00000 ± 0.50000* | 0.9000 |" in output
+    assert "| class | 1,234 | 5.0 |  | 0.00 | 1 | 5.00000 |  |" in output
+    lines = (tmp_path / "widths-full.csv").read_text().splitlines()
+    assert lines[1].startswith("training images,0,,,,")
+
+
+def test_every_sample_metric_has_a_direction_and_digits():
+    for name, metric in SAMPLE_METRICS.items():
+        full = f"test/{name}_rows64_10k"
+        sign = {"lower": -1, "higher": 1}[metric.better]
+        assert tables.choose_by_metric(formats._BETTER, full) == sign
+        assert tables.choose_by_metric(formats._DIGITS, full) == metric.digits
+    assert tables.choose_by_metric(formats._BETTER, "test/bayes_accuracy_dynamic") == 1

@@ -229,6 +229,7 @@ def test_two_processes_and_two_seeds_measure_new_images(made, with_samples):
     assert f"test/frechet_tiny4_{SAMPLES}_floor" in last
     settings = saved_config.get_config(str(made / "unbroken" / "config.json"))
     settings.data.source_dir, settings.data.data_dir = str(made / "images"), str(made / "data")
+    settings.eval.features = str(made / "tiny4")
     alone, _ = seeds.train_seeds(settings, made / "seeds", [0, 1], together=True)
     assert alone.keys() == with_samples[0].keys()
 

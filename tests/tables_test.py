@@ -12,6 +12,8 @@ from experiments import tables
 from rnnae import build, state
 from rnnae import config as config_lib
 from rnnae.evaluation import evaluate, flops
+from rnnae.evaluation.features import FEATURES
+from rnnae.evaluation.sample_metrics import SAMPLE_METRICS, metric_name
 from rnnae.training.schedule import Schedule
 
 EVERY = [
@@ -80,14 +82,20 @@ def test_kl_annealing_ends_in_the_first_half_of_a_run(table, row):
     assert config.latent.name == "none" or config.objective.anneal_steps <= total / 2
 
 
-def measured(config):
-    """The names of the test metrics of a run."""
+def measured(config, row):
+    """The names of the test metrics that a row shows."""
     model = build.build_model(config_lib.resolved(config, shape_of(config)))
     binary = {"binarized_mnist": "static"}.get(config.data.name, "8bit")
     protocol = "dynamic" if config.data.binarise == "dynamic" else binary
+    of_images = of_new_images(config, protocol, row) if config.eval.samples else set()
+    if row.weights_from and "test" not in config.eval.splits:
+        return of_images
     names = {"loss"}
     if model.has_prior:
         names.add(f"bound_{protocol}" if model.latent_dimensions else f"nll_{protocol}")
+        if model.classes:
+            kinds = ("nll_given_class", "nll_unlabelled", "bayes_accuracy")
+            names |= {f"{kind}_{protocol}" for kind in kinds}
         names |= (
             {"bits_per_dim_8bit"} if protocol == "8bit" and model.likelihood.discrete else set()
         )
@@ -96,14 +104,25 @@ def measured(config):
     if model.latent_dimensions and model.has_prior:
         names |= {"kl", "active_units", "mutual_information"}
         names |= {f"nll_{protocol}_is{k}" for k in [config.eval.importance_samples] if k}
-    return {f"test/{name}" for name in names}
+    return {f"test/{name}" for name in names} | of_images
+
+
+def of_new_images(config, protocol, row):
+    """The names of the metrics of new images, or of others that the row shows in their place."""
+    features = FEATURES[config.data.name, protocol]
+    for key, usual in (("temperature", 1), ("guidance", 0)):
+        if config.eval[key] != usual and row.shows != "floor":
+            features += f"_{key}{config.eval[key]:g}"
+    asked = row.shows == "given_class" or (config.model.classes and row.shows != "floor")
+    names = [*SAMPLE_METRICS, *["class_accuracy"] * bool(asked)]
+    return {f"test/{metric_name(name, features, config.eval.samples)}" for name in names}
 
 
 @pytest.mark.parametrize("size", tables.SIZES)
 @pytest.mark.parametrize("name", tables.TABLES)
 def test_every_row_has_a_metric_and_every_metric_a_row(name, size):
     table = tables.load(name, size)
-    metrics = [measured(config_of(table, row)) for row in table.rows]
+    metrics = [measured(config_of(table, row), row) for row in table.rows]
     assert all(
         any(row_metrics & {*names} for names in table.metrics.values()) for row_metrics in metrics
     )
@@ -114,6 +133,36 @@ def test_every_row_has_a_metric_and_every_metric_a_row(name, size):
         # At the small size, importance sampling may be left out.
         small = size == "cpu" and any("_is" in name for name in names)
         assert small or any(row_metrics & {*names} for row_metrics in metrics), heading
+        assert all(len(row_metrics & {*names}) <= 1 for row_metrics in metrics), heading
+
+
+def test_likelihoods_are_only_shown_where_images_are_sampled_from_the_model_itself():
+    table = tables.load("classes", "full")
+    shown = {
+        row.label: {m.split("/")[1].split("_")[0] for m in measured(config_of(table, row), row)}
+        for row in table.rows
+    }
+    assert {label for label, names in shown.items() if "nll" not in names} == {
+        row.label for row in table.rows if {"eval.guidance", "eval.temperature"} & {*row.overrides}
+    }
+
+
+def test_rows_of_different_protocols_share_no_column_of_distances():
+    table = tables.load("samples", "full")
+    for heading in [heading for heading in table.metrics if heading.startswith(("Fr", "KID"))]:
+        rows = [
+            row.label.partition(":")[0]
+            for row in table.rows
+            if measured(config_of(table, row), row) & {*table.metrics[heading]}
+        ]
+        assert set(rows) == {heading.rpartition(" ")[2]} and len(rows) > 2
+
+
+def test_a_row_that_shows_other_images_evaluates_the_weights_of_another():
+    every = [row for name in tables.TABLES for row in tables.load(name, "full").rows]
+    showing = [row for row in every if row.shows]
+    assert {row.shows for row in showing} == set(tables.SHOWS)
+    assert all(row.weights_from and "test" not in row.overrides["eval.splits"] for row in showing)
 
 
 @pytest.mark.parametrize("name", tables.TABLES)

@@ -5,9 +5,10 @@ line of its docstring is the title. The rest of the docstring says which questio
 and which published table it follows; the report prints it as the caption.
 
     CONFIG      the config file that every row starts from
-    ROWS        label -> overrides of that config, by dotted key. Two keys are special: "config" is
-                another config file; "weights_from" is the label of another row, whose trained
-                weights this row only evaluates, with its own settings in config.eval
+    ROWS        label -> overrides of that config, by dotted key. Three keys are special: "config"
+                is another config file; "weights_from" is the label of another row, whose trained
+                weights this row only evaluates, with its own settings in config.eval; "shows" says
+                which images the row's metrics of images are of, see `SHOWS`
     METRICS     heading -> name of a test metric in metrics.jsonl, or several names of which each
                 row has at most one
     SEEDS       values of config.seed; each row is trained once per seed
@@ -36,6 +37,7 @@ from experiments.tables import (
     blog,
     bound,
     cells,
+    classes,
     collapse,
     context,
     data,
@@ -45,6 +47,7 @@ from experiments.tables import (
     main,
     prior,
     recipe,
+    samples,
     scan_order,
 )
 from rnnae.config import MAX_SEED
@@ -66,8 +69,17 @@ TABLES: dict[str, ModuleType] = {
     "recipe": recipe,
     "bound": bound,
     "data": data,
+    "classes": classes,
+    "samples": samples,
 }
 SIZES = ("full", "cpu")
+# Images that a row can show in place of the new images of its model, by the part of the metric
+# names that tells them apart (`evaluation.sample_report`).
+SHOWS = {
+    "floor": "training images: the values that a perfect model would reach",
+    "given_class": "new images of all classes in turn, from the mixture of each class",
+}
+_SPECIAL = ("config", "weights_from", "shows")
 # Config keys that say where files are and how a run is executed. They do not change what is
 # measured, so two runs that differ only in these are runs of the same row.
 MACHINE_KEYS = (
@@ -91,13 +103,15 @@ class Row:
     """One row of a table: a config file with overrides.
 
     If `weights_from` is set, the row trains nothing. It evaluates the weights of the row with that
-    label, and its overrides are settings of config.eval only.
+    label, and its overrides are settings of config.eval only. If `shows` is set, the row has the
+    metrics of other images than the new ones of the model.
     """
 
     label: str
     config_file: str
     overrides: dict[str, object]
     weights_from: str = ""
+    shows: str = ""  # a key of SHOWS
 
     def config(self) -> ConfigDict:
         """The config that the row is trained with, apart from the seed."""
@@ -196,8 +210,9 @@ def load(name: str, size: str) -> Table:
         merged = {**cpu, **overrides, **cpu_rows.get(label, {})}
         if weights_from := overrides.get("weights_from", ""):
             merged = overrides
-        settings = {k: v for k, v in merged.items() if k not in ("config", "weights_from")}
-        rows.append(Row(label, overrides.get("config", data.CONFIG), settings, weights_from))
+        settings = {k: v for k, v in merged.items() if k not in _SPECIAL}
+        file, shows = overrides.get("config", data.CONFIG), overrides.get("shows", "")
+        rows.append(Row(label, file, settings, weights_from, shows))
     return Table(
         name,
         size,
