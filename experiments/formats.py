@@ -11,7 +11,6 @@ from experiments import results as results_lib
 from experiments import tables
 from experiments.results import Result
 from experiments.tables import Table
-from rnnae.evaluation.metrics import IMAGE_METRICS
 from rnnae.evaluation.sample_metrics import SAMPLE_METRICS
 
 # Whether higher (1) or lower (-1) is better, for metrics where one of them is.
@@ -23,8 +22,9 @@ _TEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"`": r"\textasciigrave{}", "<": "$<$", ">": "$>$", "±": r"$\pm$"}
 )
-_DIGITS = {"bits": 3, "active": 1, "bayes_accuracy": 4, "class_accuracy": 4}  # others have 2
-_DIGITS |= {k: metric.digits for k, metric in (IMAGE_METRICS | SAMPLE_METRICS).items()}
+_DIGITS = {"mse": 5, "mae": 4, "ssim": 4, "bits": 3, "active": 1}  # other metrics have 2
+_DIGITS |= {"bayes_accuracy": 4, "class_accuracy": 4}
+_DIGITS |= {name: metric.digits for name, metric in SAMPLE_METRICS.items()}
 
 
 def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str]]]:

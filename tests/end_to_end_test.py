@@ -162,9 +162,9 @@ def test_a_run_stopped_while_its_last_figures_are_drawn_is_not_measured_again(
     measured = []
     evaluate = Evaluator.__call__
 
-    def evaluating(self, params, images, **kwargs):
+    def evaluating(self, *arguments, **kwargs):
         measured.append(kwargs.get("full", False))
-        return evaluate(self, params, images, **kwargs)
+        return evaluate(self, *arguments, **kwargs)
 
     monkeypatch.setattr(Evaluator, "__call__", evaluating)
     with monkeypatch.context() as patch:
