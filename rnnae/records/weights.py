@@ -120,7 +120,9 @@ def _verified(directory: Path) -> dict[str, bytes]:
     contents = {}
     try:
         listed = re.findall(
-            r"^([0-9a-f]{64})  ([\w.-]+)$", (directory / DIGESTS).read_text("utf-8"), re.MULTILINE
+            r"^([0-9a-f]{64})  ([\w.-]+)$",
+            (directory / DIGESTS).read_text(encoding="utf-8"),
+            re.MULTILINE,
         )
         for digest, name in listed:
             contents[name] = (directory / name).read_bytes()
