@@ -14,7 +14,7 @@ run are allowed there, because any other key would make another row.
 that evaluate the weights of another row belong to the shard of that row.
 
 Exit codes: 0 all runs are finished, 1 a run failed, 2 a flag is wrong or a run belongs to another
-version of the table, 129 SIGHUP, 130 SIGINT, 143 SIGTERM.
+version of the table, 128 + the number of a signal that stopped it.
 """
 
 import dataclasses
@@ -36,9 +36,6 @@ from rnnae.config import saved_config
 from rnnae.errors import ConfigError
 
 ROOT = Path("runs/tables")
-# Signal received -> signal passed on to the training process. A closed terminal (SIGHUP) stops the
-# training in the same way as SIGTERM.
-_PASSED_ON = {n: n for n in (signal.SIGINT, signal.SIGTERM)} | {signal.SIGHUP: signal.SIGTERM}
 _LAST_FIGURE = Path(files.FIGURES) / files.LAST_FIGURE
 _RECORDS = (files.CONFIG, files.METRICS, files.TIMING, files.STARTS)
 
@@ -148,13 +145,9 @@ def execute(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
         received = number
         if process:
             passed = True
-            process.send_signal(_PASSED_ON[number])
+            process.send_signal(number)
 
-    previous = {
-        number: signal.signal(number, pass_on)
-        for number in _PASSED_ON
-        if signal.getsignal(number) is not signal.SIG_IGN  # nohup ignores SIGHUP: keep it so
-    }
+    previous = {n: signal.signal(n, pass_on) for n in command_line.stopping_signals()}
     try:
         with path.open("a", encoding="utf-8") as log:
             # In a session of its own the process does not receive Ctrl-C from the terminal. It
@@ -163,7 +156,7 @@ def execute(job: Sequence[Run], extra: list[str]) -> tuple[int, str]:
                 command(job, extra), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
             if received and not passed:  # the signal came before the process existed
-                process.send_signal(_PASSED_ON[received])
+                process.send_signal(received)
             status = process.wait()
     finally:
         for number, handler in previous.items():
@@ -280,7 +273,7 @@ def execute_all(runs: list[Run], extra: list[str]) -> int:
                 status, last_line = execute(job, extra)
             except OSError as error:  # the disk is full, or a directory is not writable
                 status, last_line = 1, str(error)
-            if status in (129, 130, 143):
+            if status in {128 + number for number in command_line.stopping_signals()}:
                 print(f"{name}: stopped; the same command continues", flush=True)
                 return status
             if status:

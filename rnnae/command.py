@@ -10,13 +10,17 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 from rnnae.errors import BROKEN_PIPE, FILE_ERROR, OutOfMemory, RnnaeError, one_line
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# A terminal was closed; a scheduler's time limit comes. Windows has neither.
+_UNLESS_IGNORED = (signal.SIGHUP, signal.SIGUSR1) if hasattr(signal, "SIGHUP") else ()
 # A signal that Python has not handled after so many seconds finds the process in native code, such
 # as a compilation or the wait for other processes, which may take minutes.
 _SECONDS_IN_NATIVE_CODE = 2.0
+_IMPORT = "<frozen importlib._bootstrap>"  # the file of the frames of every import
 _LEAST_ADDRESS_SPACE = 2_000_000_000  # bytes; a tiny run needs them
 # Words of errors that say that memory is exhausted, from jax, the dynamic linker and threads.
 _MEMORY_WORDS = (
@@ -53,9 +57,40 @@ def mark_answered() -> None:
     _Signals.unanswered = 0
 
 
+def stopping_signals() -> list[signal.Signals]:
+    """The signals that stop a command: SIGTERM, SIGINT, SIGHUP and SIGUSR1. The last two are left
+    out where the process was started to ignore them, as by nohup."""
+    asked = [n for n in _UNLESS_IGNORED if signal.getsignal(n) != signal.SIG_IGN]
+    return [*_SIGNALS, *asked]
+
+
+def end_on_signals() -> None:
+    """From here on a signal ends the process at once, with one line: there is nothing to lose."""
+    for number in stopping_signals():
+        signal.signal(number, _end_now)
+
+
+def end_in_import(number: int, frame: FrameType | None) -> None:
+    """Ends the process, with one line, if the signal came during an import (`frame`, which a
+    handler of signals gets). An exception from there would come out as another one, such as an
+    ImportError of a library in C, or be caught."""
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORT:
+            _end_now(number)
+        frame = frame.f_back
+
+
+def _end_now(number: int, frame: FrameType | None = None) -> None:
+    del frame
+    with contextlib.suppress(Exception):  # such as the signal came while it is flushed
+        sys.stdout.flush()
+    os.write(2, f"rnnae: {_stopped_by(number)}\n".encode())
+    os._exit(128 + number)  # as a shell reports a signal
+
+
 @contextlib.contextmanager
 def answered_signals() -> Iterator[None]:
-    """SIGTERM and SIGINT in the body raise Interrupted, wherever Python is.
+    """The `stopping_signals` in the body raise Interrupted, or end the process in an import.
 
     In native code Python does not see a signal. There a thread ends the process after two seconds,
     with the exit code of the signal, if `set_may_exit` allows it or if it is the second signal.
@@ -63,11 +98,12 @@ def answered_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.signal(number, _raise_interrupted) for number in _SIGNALS}
+    previous = {n: signal.signal(n, _raise_interrupted) for n in stopping_signals()}
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     old_writer = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reader,), name="signals", daemon=True).start()
+    watched = (reader, frozenset(previous))
+    threading.Thread(target=_watch, args=watched, name="signals", daemon=True).start()
     try:
         yield
     finally:
@@ -77,17 +113,17 @@ def answered_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _raise_interrupted(number: int, frame) -> None:
-    del frame
+def _raise_interrupted(number: int, frame: FrameType | None) -> None:
     mark_answered()
+    end_in_import(number, frame)
     raise Interrupted(number)
 
 
-def _watch(reader: int) -> None:
+def _watch(reader: int, watched: frozenset[int]) -> None:
     """Reads the number of each signal as it comes. Python writes it before it runs a handler."""
     with os.fdopen(reader, "rb", buffering=0) as numbers:
         while number := numbers.read(1):
-            if number[0] in _SIGNALS:
+            if number[0] in watched:
                 _Signals.unanswered += 1
                 timer = threading.Timer(_SECONDS_IN_NATIVE_CODE, _end, (number[0],))
                 timer.daemon = True

@@ -35,11 +35,16 @@ import sys
 import traceback
 from pathlib import Path
 
+from rnnae import command
+
+if __name__ == "__main__":
+    command.end_on_signals()  # the following imports take tenths of a second, or more
+
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from rnnae import command, files
 from rnnae import config as config_lib
+from rnnae import files
 from rnnae.config import config_file, reference, saved_config
 from rnnae.errors import ConfigError, did_you_mean, one_line
 

@@ -18,6 +18,11 @@ from rnnae.errors import BROKEN_PIPE, ConfigError, OutOfMemory
 ROOT = Path(__file__).parents[1]
 
 
+def _ask_for_signals() -> None:
+    """The tests may have been started by nohup, which ignores SIGHUP."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start(program: str, **environment) -> subprocess.Popen:
     """A process that calls `main`, which `program` defines, as a command does."""
     text = f"import sys, time\nfrom rnnae import command\n{program}\n"
@@ -26,6 +31,7 @@ def start(program: str, **environment) -> subprocess.Popen:
         [sys.executable, "-c", text],
         cwd=ROOT,
         env=os.environ | environment,
+        preexec_fn=_ask_for_signals,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -79,14 +85,48 @@ def test_a_full_output_is_one_line_and_exit_7(unbuffered):
     assert "No space left on device: standard output" in done.stderr
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_before_the_run_is_one_line(number, code):
-    program = "def main():\n    print('ready', flush=True)\n    time.sleep(60)"
-    process = start(program)
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129, signal.SIGUSR1: 138}
+
+
+def check_stopped(process: subprocess.Popen, number: signal.Signals) -> None:
+    """A signal ends the process, which has printed a line, with one line and its exit code."""
     process.stdout.readline()
     process.send_signal(number)
     _, err = process.communicate(timeout=10)
-    assert process.returncode == code and err.decode() == f"rnnae: stopped by {number.name}\n"
+    assert err.decode() == f"rnnae: stopped by {number.name}\n"
+    assert process.returncode == CODES[number]
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_before_the_run_is_one_line(number):
+    check_stopped(start("def main():\n    print('ready', flush=True)\n    time.sleep(60)"), number)
+
+
+@pytest.mark.parametrize("handler", ["command.answered_signals()", "signals.handled()"])
+def test_a_signal_during_an_import_ends_the_process(handler, tmp_path):
+    """A library in C makes an ImportError of every exception of its imports."""
+    (tmp_path / "slow.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)")
+    program = (
+        f"from rnnae.devices import signals\nsys.path.append({str(tmp_path)!r})\n"
+        f"def main():\n    with {handler}:\n        try:\n            import slow\n"
+        "        except BaseException as error:\n            raise ImportError('none') from error"
+    )
+    check_stopped(start(program), signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_during_the_first_imports_is_one_line(number, tmp_path):
+    (tmp_path / "absl").mkdir()
+    slow = tmp_path / "absl" / "__init__.py"  # which main imports first
+    slow.write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rnnae.main"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        preexec_fn=_ask_for_signals,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    check_stopped(process, number)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="locks a mutex of the C library")

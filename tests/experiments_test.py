@@ -181,7 +181,8 @@ def test_the_shards_together_are_all_runs(plant, capsys):
 
 
 @pytest.mark.parametrize(
-    "number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+    "number, code",
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)],
 )
 def test_a_signal_stops_the_row_and_all_later_rows(plant, monkeypatch, capsys, number, code):
     """Even if the process has no signal handler yet, and is killed by the signal."""

@@ -60,6 +60,11 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--seeds=0,one"), "--seeds=0,one must be different integers"),
         ((MNIST, "--seeds=0,1", "--mode=evaluate"), "--seeds is for training"),
         ((), "--config is needed"),
+        ((MNIST, "--label=7"), "--label is for --mode sample, which draws new images"),
+        ((MNIST, "--mode=evaluate", "--temperature=0.5"), "--temperature is for --mode sample"),
+        ((MNIST, "--mode=sample", "--out=x.jpg"), "--out=x.jpg must end in .png or .npy"),
+        ((MNIST, "--mode=sample", "--count=0"), "count"),
+        ((MNIST, "--config.data.label_dropout=1.5"), "must be from 0 to 1, not 1.5"),
     ],
     ids=str,
 )

@@ -194,7 +194,8 @@ def test_a_damaged_folder_set_is_prepared_again_or_refused_in_one_line(tmp_path,
     make_images(tmp_path / "images")
     path, _ = folder_in(tmp_path)
     (path / "features.json").write_text("{}")
-    assert folder_in(tmp_path)[0] == path
+    again, lines = folder_in(tmp_path)
+    assert again == path and not any("prepared before" in line for line in lines)
     assert "features.json has changed): it is prepared again" in capfd.readouterr().out
     (path / "features.json").write_text("{}")
     shutil.rmtree(tmp_path / "images")

@@ -27,6 +27,16 @@ def make_images(directory: Path) -> Path:
     return directory
 
 
+def make_classes(directory: Path) -> Path:
+    """The same images in two folders, by the half in which the square begins."""
+    for name in ("low", "high"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    for index, path in enumerate(sorted(make_images(directory / "all").iterdir())):
+        path.rename(directory / ("high" if index % 25 < 15 else "low") / path.name)
+    (directory / "all").rmdir()
+    return directory
+
+
 def overrides(directory: Path) -> dict:
     """The tiny run's differences from the default, by dotted key."""
     return {

@@ -82,7 +82,7 @@ def _prepare_folder(
     fingerprint = folder.fingerprint(images, content, shape, options)
     final = data_dir / f"folder_{fingerprint}" / "1.0.0"
     if not _is_intact(final):
-        if line := _older_copies(data_dir):
+        if line := _older_copies(data_dir, final):
             log(line)
         examples, bad = folder.read_splits(images, content, shape, options, skip_bad_images)
         features = tfds_directory.image_features(shape, images.classes.names)
@@ -96,10 +96,13 @@ def _prepare_folder(
     return final
 
 
-def _older_copies(data_dir: Path) -> str:
-    """A line about folders that were prepared before, with their sizes; "" if there are none."""
+def _older_copies(data_dir: Path, final: Path) -> str:
+    """A line about folders that were prepared before, with their sizes; "" if there are none.
+    `final` is not one of them: if it is there, it is damaged and prepared again."""
     copies = []
     for info in data_dir.glob("folder_*/*/dataset_info.json"):
+        if info.parent == final:
+            continue
         whole = info.parent.parent
         size = sum(file.stat().st_size for file in whole.rglob("*") if file.is_file())
         source = manifest.about(info.parent).get("source_dir", "a folder")

@@ -1,7 +1,6 @@
 """Signals that stop a run, which handles them in one of two ways.
 
-They are SIGTERM, SIGINT, SIGHUP (a terminal was closed) and SIGUSR1 (a scheduler's time limit
-comes). SIGHUP and SIGUSR1 stay ignored where the process was started so, as by nohup.
+They are those of `command.stopping_signals`.
 
 *Deferred*: the signal is remembered, and `check` raises Stopped where the run can stop without
 losing anything. *Immediate*: the signal raises Stopped at once. Signals are immediate before
@@ -18,13 +17,11 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 from rnnae import command
 from rnnae.devices import distributed
 from rnnae.errors import Stopped
-
-_SIGNALS = [signal.SIGTERM, signal.SIGINT]
-_UNLESS_IGNORED = [signal.SIGHUP, signal.SIGUSR1] if hasattr(signal, "SIGHUP") else []
 
 
 class _Signals:
@@ -46,9 +43,7 @@ def handled() -> Iterator[None]:
     _set_immediate(True)
     previous = {}
     if threading.current_thread() is threading.main_thread():
-        ignored = [n for n in _UNLESS_IGNORED if signal.getsignal(n) == signal.SIG_IGN]
-        numbers = [n for n in _SIGNALS + _UNLESS_IGNORED if n not in ignored]
-        previous = {number: signal.signal(number, _handle) for number in numbers}
+        previous = {n: signal.signal(n, _handle) for n in command.stopping_signals()}
     try:
         yield
     finally:
@@ -94,11 +89,11 @@ def _set_immediate(value: bool) -> None:
     command.set_may_exit(value and not distributed.several())
 
 
-def _handle(number: int, frame) -> None:
-    del frame
+def _handle(number: int, frame: FrameType | None) -> None:
     command.mark_answered()
     again, _state.received = received(), number
     if again or (_state.immediate and not distributed.several()):
+        command.end_in_import(number, frame)
         _stop(number, "at once")
 
 

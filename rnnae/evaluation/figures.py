@@ -99,7 +99,7 @@ def _classes(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:
         label_N = np.repeat(np.arange(classes), 10)
         images = run.sample(len(label_N), run.config.seed, label=label_N)
         strips = images.reshape(classes, 10, *run.model.image_shape)
-        image_grids.strips(directory / "classes.png", strips)
+        image_grids.classes(directory / "classes.png", strips, run.class_names[:classes])
 
 
 def _reconstructions(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:

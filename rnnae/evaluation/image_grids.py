@@ -1,5 +1,7 @@
 """Grids of images as PNG and GIF files. The same uint8 images (N, H, W, C) give the same bytes."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,20 @@ def strips(path: str | Path, strips_SNHWC: np.ndarray) -> None:
     """S strips of N images, one below the other."""
     count = strips_SNHWC.shape[1]
     _save(path, _tile(strips_SNHWC.reshape(-1, *strips_SNHWC.shape[2:]), count))
+
+
+def classes(path: str | Path, strips_SNHWC: np.ndarray, names: Sequence[str]) -> None:
+    """A strip of N images for each of S classes, to the right of its name."""
+    rows = [_tile(strip_NHWC, len(strip_NHWC)) for strip_NHWC in strips_SNHWC]
+    font = ImageFont.load_default(16)
+    margin = math.ceil(max(font.getlength(name) for name in names)) + 3 * _GUTTER
+    parts = []
+    for row, name in zip(rows, names, strict=True):
+        header = Image.new("RGB", (margin, len(row)), "white")
+        position = (margin - 2 * _GUTTER, len(row) // 2)
+        ImageDraw.Draw(header).text(position, name, "black", font, anchor="rm")
+        parts.append(np.concatenate([np.asarray(header), row], axis=1))
+    _save(path, np.concatenate(parts))
 
 
 def canvas(path: str | Path, frames_TNHWC: np.ndarray, windows_TN3: np.ndarray) -> None:
