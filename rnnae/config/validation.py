@@ -36,7 +36,6 @@ _NOT_NEGATIVE = (
     "train.checkpoint_every_seconds",
     "eval.importance_samples",
     "eval.mutual_information_images",
-    "eval.samples",
     "objective.beta",
     "objective.anneal_steps",
     "objective.free_bits",
@@ -127,6 +126,8 @@ def check(config: ConfigDict) -> None:
             values = get(path)
             for value in (values,) if isinstance(values, str) else values:
                 check_choice(choices, f"config.{path}", value)
+    words = "0, or 10 or more"  # fewer say nothing, and some metrics need several
+    require(config.eval.samples == 0 or config.eval.samples >= 10, "eval.samples", words)
     require(0 <= config.data.label_dropout <= 1, "data.label_dropout", "from 0 to 1")
     words = f"from 0 to {MAX_SEED:,}"
     for path in ("seed", "data.split_seed"):

@@ -119,9 +119,8 @@ def _verified(directory: Path) -> dict[str, bytes]:
     """The contents of the files, which agree with their digests."""
     contents = {}
     try:
-        listed = re.findall(
-            r"^([0-9a-f]{64})  ([\w.-]+)$", (directory / DIGESTS).read_text("utf-8"), re.MULTILINE
-        )
+        digests = (directory / DIGESTS).read_text(encoding="utf-8")
+        listed = re.findall(r"^([0-9a-f]{64})  ([\w.-]+)$", digests, re.MULTILINE)
         for digest, name in listed:
             contents[name] = (directory / name).read_bytes()
             if _sha256(contents[name]) != digest:
