@@ -262,7 +262,9 @@ def test_training_images_are_closer_to_test_images_than_those_of_one_class(made)
 
 
 def test_features_must_be_a_classifier_of_such_images(made):
+    evaluate(made, "mlp", eval__samples=SAMPLES, eval__splits=())
     ship.ship(made / "mlp", "mlp", made / "shipped_mlp")
+    assert "| mse |" in (made / "shipped_mlp" / "README.md").read_text()
     settings = config(made, "mlp", eval__features=str(made / "shipped_mlp"))
     with pytest.raises(ConfigError, match="is no classifier of images of 8x8x1"):
         features.choose(settings, "8bit", (8, 8, 1))
