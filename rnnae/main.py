@@ -29,6 +29,7 @@ Exit codes:
     143  stopped by SIGTERM
 """
 
+import math
 import re
 import sys
 import traceback
@@ -108,7 +109,7 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
         raise ConfigError("--config is needed, for instance --config configs/mnist.py")
     path = Path(file.split(":")[0])
     if not path.is_file():
-        near = {other.name: other for other in path.parent.glob("*.py")}
+        near = {other.name: other for other in path.parent.glob("*.py") if other.is_file()}
         hint = did_you_mean(lambda name: str(near[name]), path.name, near)
         raise ConfigError(f"there is no config file {path}{hint}")
     try:
@@ -128,12 +129,25 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
     if len(rest) > 1:
         raise ConfigError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
     _check_seeds(_MODE.value, _SEEDS.value)
-    if _OUT.value and _MODE.value != "evaluate":
-        raise ConfigError("--out is for --mode evaluate")
+    _check_out(_MODE.value, _OUT.value)
+    if not math.isfinite(_JOIN_SECONDS.value):
+        raise ConfigError(f"--join_seconds={_JOIN_SECONDS.value} must be finite")
     workdir = files.expand(_WORKDIR.value or Path("runs") / path.stem)
     if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"--workdir={workdir} is a file, not a directory")
     return _MODE.value, config, workdir
+
+
+def _check_out(mode: str, out: str | None) -> None:
+    """Before an evaluation, which may take hours."""
+    if not out:
+        return
+    if mode != "evaluate":
+        raise ConfigError("--out is for --mode evaluate")
+    path = files.expand(out)
+    if path.is_dir() or not path.parent.is_dir():
+        what = "a directory, not a file" if path.is_dir() else "in a directory that does not exist"
+        raise ConfigError(f"--out={out} is {what}")
 
 
 def _check_seeds(mode: str, seeds: list[str] | None) -> None:
@@ -202,11 +216,12 @@ def _explain_config(error: BaseException, path: Path) -> str:
 
 
 def _inside(path: Path, error: BaseException) -> BaseException:
-    """The error of the chain that ends in `error` which arose in the config file, if one did."""
+    """The error of the chain that ends in `error` which arose in the config file, or else the first
+    one."""
     own = error
-    while own is not None and not _line_in(path, own):
+    while own.__context__ is not None and not _line_in(path, own):
         own = own.__context__
-    return own or error
+    return own
 
 
 def _line_in(path: Path, error: BaseException) -> int | None:

@@ -32,6 +32,28 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE, text=True) as reader:
+        files.replace_text(path, "numbers")
+        assert reader.communicate(timeout=60)[0] == "numbers"
+    assert path.is_fifo() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_pipe_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(OSError, match="a pipe or a device, not a file"):
+        files.read_json(tmp_path / "config.json")
+
+
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path):
+    for path in (tmp_path, tmp_path / "none" / "a.txt"):
+        with pytest.raises(OSError) as error:
+            files.replace_text(path, "text")
+        assert error.value.filename == str(path)
+
+
 def test_a_free_path_is_new(tmp_path):
     (tmp_path / "a").touch()
     (tmp_path / "ax").touch()

@@ -60,6 +60,8 @@ _MODEL_POSITIVE = (
     "expansion",
     "token_latent_width",
 )
+_MODEL_LAYERS = ("layers", "blocks", "encoder_blocks")
+_MOST_LAYERS = 1000  # each is compiled for itself, which takes about a second
 _MODEL_NOT_NEGATIVE = ("read_size", "write_size", "encoder_blocks", "segment")
 MAX_SEED = 2**31 - 1  # jax.random.key uses 32 bits of a larger seed, so two seeds could be equal
 # A name of TFDS, such as imagenet_resized/32x32. It is a path below data_dir.
@@ -116,6 +118,8 @@ def check(config: ConfigDict) -> None:
         require(get(path) >= 0, path, "0 or more")
     for path in (*positive, *not_negative):
         require(path in _MAY_BE_INFINITE or math.isfinite(get(path)), path, "finite")
+    for key in set(_MODEL_LAYERS) & set(config.model):
+        require(config.model[key] <= _MOST_LAYERS, f"model.{key}", f"at most {_MOST_LAYERS:,}")
     for path in _DECAYS:
         require(0 <= get(path) < 1, path, "at least 0 and below 1")
     for path, choices in CHOICES.items():
