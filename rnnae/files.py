@@ -56,12 +56,8 @@ def expand(path: str | Path) -> Path:
 
 def replace_file(path: str | Path, write: Callable[[Path], None]) -> None:
     """Creates or replaces `path` atomically: `write` fills a temporary file in the same directory,
-    which is then flushed to disk and renamed. Nothing is left behind if `write` fails. A device or
-    a pipe, such as /dev/stdout, is written to and stays what it is."""
+    which is then flushed to disk and renamed. Nothing is left behind if `write` fails."""
     path = Path(path)
-    if _is_special(path):
-        write(path)
-        return
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         write(temporary)
@@ -83,6 +79,15 @@ def _is_special(path: Path) -> bool:
     except OSError:
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def check_output(path: Path) -> None:
+    """ConfigError unless `replace_file` can write `path` and replaces nothing but a file. A link,
+    such as /dev/stdout, would be replaced, too."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ConfigError(f"{path} is a directory, a link or a device: name a file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path} cannot be written: there is no directory {path.parent}")
 
 
 def replace_text(path: str | Path, text: str) -> None:

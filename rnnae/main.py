@@ -129,25 +129,14 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
     if len(rest) > 1:
         raise ConfigError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
     _check_seeds(_MODE.value, _SEEDS.value)
-    _check_out(_MODE.value, _OUT.value)
+    if _OUT.value and _MODE.value != "evaluate":
+        raise ConfigError("--out is for --mode evaluate")
     if not math.isfinite(_JOIN_SECONDS.value):
         raise ConfigError(f"--join_seconds={_JOIN_SECONDS.value} must be finite")
     workdir = files.expand(_WORKDIR.value or Path("runs") / path.stem)
     if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"--workdir={workdir} is a file, not a directory")
     return _MODE.value, config, workdir
-
-
-def _check_out(mode: str, out: str | None) -> None:
-    """Before an evaluation, which may take hours."""
-    if not out:
-        return
-    if mode != "evaluate":
-        raise ConfigError("--out is for --mode evaluate")
-    path = files.expand(out)
-    if path.is_dir() or not path.parent.is_dir():
-        what = "a directory, not a file" if path.is_dir() else "in a directory that does not exist"
-        raise ConfigError(f"--out={out} is {what}")
 
 
 def _check_seeds(mode: str, seeds: list[str] | None) -> None:

@@ -32,13 +32,17 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
-def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE, text=True) as reader:
-        files.replace_text(path, "numbers")
-        assert reader.communicate(timeout=60)[0] == "numbers"
-    assert path.is_fifo() and len(list(tmp_path.iterdir())) == 1
+def test_only_a_file_is_replaced_by_output(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("file")
+    files.check_output(tmp_path / "file")
+    (tmp_path / "file").touch()
+    files.check_output(tmp_path / "file")
+    for name in ("pipe", "link", "."):
+        with pytest.raises(ConfigError, match="a directory, a link or a device"):
+            files.check_output(tmp_path / name)
+    with pytest.raises(ConfigError, match="there is no directory"):
+        files.check_output(tmp_path / "none" / "file")
 
 
 def test_a_pipe_is_not_read(tmp_path):

@@ -84,7 +84,7 @@ def test_the_error_names_a_config_file_that_gives_no_config(text, words, tmp_pat
     assert code == 2 and f"{file} and the flags" in err and words in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name, words", [("", "a directory"), ("no/x.json", "does not exist")])
+@pytest.mark.parametrize("name, words", [("", "a directory"), ("no/x.json", "there is no")])
 def test_a_file_for_numbers_is_checked_before_the_evaluation(name, words, tmp_path):
     flags = (MNIST, "--mode=evaluate", f"--workdir={tmp_path}", f"--out={tmp_path / name}")
     code, _, err = run(*flags)

@@ -25,6 +25,9 @@ def evaluate(
     `workdir`/evaluation.json; if it cannot be written there, a printed line says so.
     """
     workdir = files.expand(workdir)
+    path = files.expand(out) if out else workdir / files.EVALUATION
+    if out:
+        files.check_output(path)  # now, because the evaluation may take hours
     run, splits = trained_run.load_with_splits(config, workdir)
     check_protocol(run.model, splits.test, config.data.binarise)
     devices = parallel.choose_devices(config.devices)
@@ -45,7 +48,6 @@ def evaluate(
             result[f"{split}/kl_by_step"] = kl_T.tolist()
     # Only now, so that an evaluation that is interrupted does not replace a complete one.
     text = json.dumps(result, indent=2) + "\n"
-    path = files.expand(out) if out else workdir / files.EVALUATION
     try:
         files.replace_text(path, text)
     except OSError as error:
