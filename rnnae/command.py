@@ -20,6 +20,7 @@ _UNLESS_IGNORED = (signal.SIGHUP, signal.SIGUSR1) if hasattr(signal, "SIGHUP") e
 # A signal that Python has not handled after so many seconds finds the process in native code, such
 # as a compilation or the wait for other processes, which may take minutes.
 _SECONDS_IN_NATIVE_CODE = 2.0
+_SECONDS_TO_CLEAN_UP = 5.0  # until the exception that a signal has raised arrives at `exit_code`
 _IMPORT = "<frozen importlib._bootstrap>"  # the file of the frames of every import
 _LEAST_ADDRESS_SPACE = 2_000_000_000  # bytes; a tiny run needs them
 # Words of errors that say that memory is exhausted, from jax, the dynamic linker and threads.
@@ -45,6 +46,7 @@ class _Signals:
 
     may_exit = True  # whether a first signal may end the process where it stands
     unanswered = 0  # signals that Python has not handled yet
+    raised = False  # whether an exception that a signal has raised is on its way
 
 
 def set_may_exit(value: bool) -> None:
@@ -66,14 +68,19 @@ def stopping_signals() -> list[signal.Signals]:
 
 def end_on_signals() -> None:
     """From here on a signal ends the process at once, with one line: there is nothing to lose."""
+    prepare_streams()
     for number in stopping_signals():
         signal.signal(number, _end_now)
 
 
-def end_in_import(number: int, frame: FrameType | None) -> None:
-    """Ends the process, with one line, if the signal came during an import (`frame`, which a
-    handler of signals gets). An exception from there would come out as another one, such as an
-    ImportError of a library in C, or be caught."""
+def before_raising(number: int, frame: FrameType | None) -> None:
+    """Every handler of signals calls this, with its arguments, before it raises an exception.
+
+    The exception may be lost, as in a callback of the garbage collector: a thread ends the process
+    if it has not arrived at `exit_code` in time. During an import the process ends here, because
+    the exception would come out as another one, such as an ImportError of a library in C.
+    """
+    _Signals.raised = True
     while frame is not None:
         if frame.f_code.co_filename == _IMPORT:
             _end_now(number)
@@ -84,7 +91,12 @@ def _end_now(number: int, frame: FrameType | None = None) -> None:
     del frame
     with contextlib.suppress(Exception):  # such as the signal came while it is flushed
         sys.stdout.flush()
-    os.write(2, f"rnnae: {_stopped_by(number)}\n".encode())
+    _leave(number, _stopped_by(number))
+
+
+def _leave(number: int, line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it
+        os.write(2, f"rnnae: {line}\n".encode())
     os._exit(128 + number)  # as a shell reports a signal
 
 
@@ -98,6 +110,7 @@ def answered_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    prepare_streams()
     previous = {n: signal.signal(n, _raise_interrupted) for n in stopping_signals()}
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -107,6 +120,7 @@ def answered_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        _Signals.raised = False
         signal.set_wakeup_fd(old_writer)
         os.close(writer)  # which ends the thread
         for number, handler in previous.items():
@@ -115,7 +129,7 @@ def answered_signals() -> Iterator[None]:
 
 def _raise_interrupted(number: int, frame: FrameType | None) -> None:
     mark_answered()
-    end_in_import(number, frame)
+    before_raising(number, frame)
     raise Interrupted(number)
 
 
@@ -125,24 +139,43 @@ def _watch(reader: int, watched: frozenset[int]) -> None:
         while number := numbers.read(1):
             if number[0] in watched:
                 _Signals.unanswered += 1
-                timer = threading.Timer(_SECONDS_IN_NATIVE_CODE, _end, (number[0],))
-                timer.daemon = True
-                timer.start()
+                for seconds, end in (
+                    (_SECONDS_IN_NATIVE_CODE, _end),
+                    (_SECONDS_TO_CLEAN_UP, _end_if_lost),
+                ):
+                    timer = threading.Timer(seconds, end, (number[0],))
+                    timer.daemon = True
+                    timer.start()
 
 
 def _end(number: int) -> None:
     """Ends the process, unless Python has answered the signal or a run wants to stop later."""
     if _Signals.unanswered > 1 or (_Signals.unanswered and _Signals.may_exit):
-        os.write(2, f"rnnae: {_stopped_by(number)} at once\n".encode())
-        os._exit(128 + number)  # as a shell reports a signal
+        _leave(number, f"{_stopped_by(number)} at once")
+
+
+def _end_if_lost(number: int) -> None:
+    """Ends the process if the exception that a signal has raised was lost."""
+    if _Signals.raised:
+        _leave(number, f"{_stopped_by(number)} at once")
 
 
 def _stopped_by(number: int) -> str:
     return f"stopped by {signal.Signals(number).name}"
 
 
-def replace_unencodable() -> None:
-    """Makes the standard streams replace the characters that their encoding does not have."""
+def prepare_streams() -> None:
+    """Opens standard streams that are closed (as by `2>&-`) on the null device, because the next
+    file would take the place of one and get what is written to it. Makes the others replace the
+    characters that their encoding does not have."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # as the lowest number that is free
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -162,7 +195,7 @@ def flush() -> None:
 
 def execute(main: Callable[[], int], program: str = "rnnae") -> int:
     """The exit code of `main()`. An error that a user can correct becomes one line on stderr."""
-    replace_unencodable()
+    prepare_streams()
     try:
         code = main()
         flush()
@@ -176,6 +209,7 @@ def execute(main: Callable[[], int], program: str = "rnnae") -> int:
 
 def exit_code(error: BaseException, program: str = "rnnae") -> int | None:
     """The exit code of an error that a user can act on, whose line is printed; None for a bug."""
+    _Signals.raised = False
     where = getattr(error, "filename", None)
     try:
         flush()

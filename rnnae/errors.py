@@ -94,6 +94,8 @@ def did_you_mean(show, name: object, choices: Iterable[str], template: str = "; 
 def one_line(error: BaseException, limit: int = 200) -> str:
     """The message of an error on one line of at most `limit` characters, or its type if there is no
     message."""
-    # str() of a KeyError is the repr of its argument.
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    try:  # str() of a KeyError is the repr of its argument
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    except Exception:  # of a class that a config file defines
+        text = ""
     return " ".join(text.split())[:limit] or type(error).__name__

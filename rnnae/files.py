@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 import uuid
@@ -67,10 +68,27 @@ def replace_file(path: str | Path, write: Callable[[Path], None]) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             number, reason = error.errno or errno.EIO, error.strerror or one_line(error)
             raise OSError(number, reason, str(path)) from error
         raise
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def check_output(path: Path) -> None:
+    """ConfigError unless `replace_file` can write `path` and replaces nothing but a file. A link,
+    such as /dev/stdout, would be replaced, too."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ConfigError(f"{path} is a directory, a link or a device: name a file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path} cannot be written: there is no directory {path.parent}")
 
 
 def replace_text(path: str | Path, text: str) -> None:
@@ -89,7 +107,19 @@ def parse_json(text: str | bytes, **options: Any) -> Any:
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises OSError if it cannot be read, ValueError if it is no JSON
     in UTF-8."""
-    return parse_json(path.read_text(encoding="utf-8"))
+    return parse_json(read_bytes(path).decode("utf-8"))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file. OSError for a pipe or a device, which may have no end."""
+    refuse_special(path)
+    return path.read_bytes()
+
+
+def refuse_special(path: Path) -> None:
+    """OSError if the path is a pipe, a device or a socket."""
+    if _is_special(path):
+        raise OSError(errno.EINVAL, "It is a pipe or a device, not a file", str(path))
 
 
 def free_path(path: Path) -> Path:

@@ -30,6 +30,7 @@ Exit codes:
     143  stopped by SIGTERM
 """
 
+import math
 import re
 import sys
 import traceback
@@ -126,7 +127,7 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
         raise ConfigError("--config is needed, for instance --config configs/mnist.py")
     path = Path(file.split(":")[0])
     if not path.is_file():
-        near = {other.name: other for other in path.parent.glob("*.py")}
+        near = {other.name: other for other in path.parent.glob("*.py") if other.is_file()}
         hint = did_you_mean(lambda name: str(near[name]), path.name, near)
         raise ConfigError(f"there is no config file {path}{hint}")
     try:
@@ -147,6 +148,8 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
         raise ConfigError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
     _check_seeds(_MODE.value, _SEEDS.value)
     _check_mode_flags(_MODE.value)
+    if not math.isfinite(_JOIN_SECONDS.value):
+        raise ConfigError(f"--join_seconds={_JOIN_SECONDS.value} must be finite")
     workdir = files.expand(_WORKDIR.value or Path("runs") / path.stem)
     if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"--workdir={workdir} is a file, not a directory")

@@ -1,5 +1,6 @@
 """A restored state is the saved one, or an older one with a message; never anything else."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -213,11 +214,16 @@ def test_a_state_counts_as_saved_only_when_it_was_loaded_back(copied, monkeypatc
     assert leaves(restore(copied)) == leaves(tree(7))
 
 
-@pytest.mark.parametrize("content", ["[]", '"x"', "null", "{}", '{"arrays.json": "0"}', None])
+@pytest.mark.parametrize(
+    "content", ["[]", '"x"', "null", "{}", '{"arrays.json": "0"}', None, "pipe"]
+)
 def test_a_manifest_of_another_form_falls_back_to_an_older_step(copied, content, capsys):
     manifest = copied / "checkpoints" / "latest" / "7" / "manifest.json"
     manifest.unlink()
-    manifest.symlink_to(manifest) if content is None else manifest.write_text(content)
+    if content == "pipe":
+        os.mkfifo(manifest)
+    else:
+        manifest.symlink_to(manifest) if content is None else manifest.write_text(content)
     assert leaves(restore(copied)) == leaves(tree(3))
     assert "falling back to checkpoint latest/3" in capsys.readouterr().out
 

@@ -18,11 +18,6 @@ from rnnae.errors import BROKEN_PIPE, ConfigError, OutOfMemory
 ROOT = Path(__file__).parents[1]
 
 
-def _ask_for_signals() -> None:
-    """The tests may have been started by nohup, which ignores SIGHUP."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
 def start(program: str, **environment) -> subprocess.Popen:
     """A process that calls `main`, which `program` defines, as a command does."""
     text = f"import sys, time\nfrom rnnae import command\n{program}\n"
@@ -31,7 +26,6 @@ def start(program: str, **environment) -> subprocess.Popen:
         [sys.executable, "-c", text],
         cwd=ROOT,
         env=os.environ | environment,
-        preexec_fn=_ask_for_signals,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -42,6 +36,21 @@ def test_a_stream_replaces_what_its_encoding_does_not_have(encoding):
     program = "def main():\n    print('l\\u00e4ufe \\u65e5\\u672c \\udcff')\n    return 0"
     out, err = start(program, PYTHONIOENCODING=encoding).communicate(timeout=60)
     assert err == b"" and out.startswith(b"l") and out.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_no_file_takes_the_place_of_a_closed_stream(closed, tmp_path):
+    program = (
+        "import os, sys; from rnnae import command\n"
+        "def main():\n"
+        f"    file = open({str(tmp_path / 'file')!r}, 'w'); os.write(2, b'of a library')\n"
+        "    print(1); print(2, file=sys.stderr); return 0\n"
+        "with command.answered_signals(): code = command.execute(main)\n"
+        "sys.exit(code)"
+    )
+    line = f"exec {shlex.join([sys.executable, '-c', program])} {closed}"
+    assert subprocess.run(["bash", "-c", line], cwd=ROOT).returncode == 0
+    assert (tmp_path / "file").read_text() == ""
 
 
 def test_a_broken_pipe_is_exit_code_141_with_nothing_said():
@@ -114,6 +123,24 @@ def test_a_signal_during_an_import_ends_the_process(handler, tmp_path):
     check_stopped(start(program), signal.SIGINT)
 
 
+def test_a_signal_whose_exception_is_lost_ends_the_process():
+    program = """
+def main():
+    command._SECONDS_TO_CLEAN_UP = 0.5
+    while True:
+        try:
+            print("ready", flush=True)
+            time.sleep(60)
+        except BaseException:
+            pass
+"""
+    process = start(program)
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 143 and err == b"rnnae: stopped by SIGTERM at once\n"
+
+
 @pytest.mark.parametrize("number", CODES)
 def test_a_signal_during_the_first_imports_is_one_line(number, tmp_path):
     (tmp_path / "absl").mkdir()
@@ -122,7 +149,6 @@ def test_a_signal_during_the_first_imports_is_one_line(number, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "rnnae.main"],
         env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
-        preexec_fn=_ask_for_signals,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -20,6 +20,9 @@ DEFAULT = "from rnnae.config import default\ndef get_config():\n    c = default(
         ("x = 1\ny = (", "line 2: SyntaxError"),
         ("x = '\0'", "null bytes"),
         ("def get_config():\n    return 5", "get_config() must return a ConfigDict; it returned 5"),
+        ("class E(Exception):\n    def __str__(self): return 1 / 0\nraise E", "line 3: E"),
+        ("def get_config(x):\n    return x", "missing 1 required positional argument: 'x'"),
+        (f"{DEFAULT}c.model.layers = 10**7\n    return c", "model.layers must be at most 1,000"),
         (f"{DEFAULT}c.modle = 4", 'line 4: AttributeError: \'Key "modle" does not exist'),
         (f"{DEFAULT}default('sequense')", "line 4: the model of default() must be one of"),
         (f"{DEFAULT}c.seed = 'a'", "line 4: TypeError"),
@@ -39,3 +42,10 @@ def test_a_home_directory_in_flags_is_expanded(tmp_path, monkeypatch):
     (tmp_path / "own.py").write_text(f"{DEFAULT}return c", encoding="utf-8")
     for config in (["--config=~/own.py"], ["--config", "~/own.py"]):
         assert main.parse(["rnnae", *config, "--workdir=~/run"])[2] == tmp_path / "run"
+
+
+def test_a_directory_is_no_config_file(tmp_path):
+    (tmp_path / "own.py").mkdir()
+    with pytest.raises(ConfigError) as error:
+        main.parse(["rnnae", f"--config={tmp_path / 'own.py'}"])
+    assert str(error.value) == f"there is no config file {tmp_path / 'own.py'}"

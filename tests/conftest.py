@@ -3,6 +3,7 @@
 import functools
 import importlib.metadata
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -45,3 +46,11 @@ def plant(monkeypatch, tmp_path):
 def data_dir(tmp_path_factory):
     """One prepared MNIST for all tests."""
     return str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def _hangups_are_not_ignored():
+    """The tests may have been started by nohup, and processes that they start would ignore it."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)

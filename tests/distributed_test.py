@@ -217,3 +217,14 @@ def test_a_single_process_needs_no_collective(monkeypatch):
     assert distributed.connect(None, 1, None, detect=False) == 1
     with distributed.report_lost_contact(), pytest.raises(ValueError, match="Gloo"):
         raise ValueError("Gloo")
+
+
+@pytest.mark.parametrize("code, shut_down", [(143, b""), (3, b"shut down\n")])
+def test_after_a_signal_the_shutdown_is_left_out(code, shut_down):
+    """Native threads of jax that still compile would crash it, and so change the exit code."""
+    program = (
+        "import atexit; from rnnae.devices import distributed\n"
+        f"atexit.register(print, 'shut down'); distributed.leave({code})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert (done.returncode, done.stdout) == (code, shut_down)

@@ -32,6 +32,32 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
+def test_only_a_file_is_replaced_by_output(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("file")
+    files.check_output(tmp_path / "file")
+    (tmp_path / "file").touch()
+    files.check_output(tmp_path / "file")
+    for name in ("pipe", "link", "."):
+        with pytest.raises(ConfigError, match="a directory, a link or a device"):
+            files.check_output(tmp_path / name)
+    with pytest.raises(ConfigError, match="there is no directory"):
+        files.check_output(tmp_path / "none" / "file")
+
+
+def test_a_pipe_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(OSError, match="a pipe or a device, not a file"):
+        files.read_json(tmp_path / "config.json")
+
+
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path):
+    for path in (tmp_path, tmp_path / "none" / "a.txt"):
+        with pytest.raises(OSError) as error:
+            files.replace_text(path, "text")
+        assert error.value.filename == str(path)
+
+
 def test_a_free_path_is_new(tmp_path):
     (tmp_path / "a").touch()
     (tmp_path / "ax").touch()

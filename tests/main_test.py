@@ -44,6 +44,7 @@ MNIST = "--config=configs/mnist.py"
     [
         (("--config=configs/mnits.py",), "did you mean configs/mnist.py"),
         ((MNIST, "--config.model.widht=3"), "width"),
+        ((MNIST, "--join_seconds=nan"), "--join_seconds=nan must be finite"),
         ((MNIST, "--config.mdel.width=3"), "model"),
         ((MNIST, "--config.model.width=wide"), "--config.model.width=wide"),
         ((MNIST, "--config.data.batch_size=0"), "config.data.batch_size must be positive"),
@@ -86,6 +87,13 @@ def test_the_error_names_a_config_file_that_gives_no_config(text, words, tmp_pat
     file.write_text(text)
     code, _, err = run(f"--config={file}")
     assert code == 2 and f"{file} and the flags" in err and words in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name, words", [("", "a directory"), ("no/x.json", "there is no")])
+def test_a_file_for_numbers_is_checked_before_the_evaluation(name, words, tmp_path):
+    flags = (MNIST, "--mode=evaluate", f"--workdir={tmp_path}", f"--out={tmp_path / name}")
+    code, _, err = run(*flags)
+    assert code == 2 and words in err and err.count("\n") == 1
 
 
 def test_no_run_is_one_line_and_exit_3(tmp_path):

@@ -1,6 +1,7 @@
 """The ex-post density is scikit-learn's, and its samples follow it."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -87,7 +88,11 @@ def test_a_damaged_mixture_counts_as_none_and_is_said(tmp_path, capsys):
             assert np.array_equal(loaded.sample(9, 5), mixture.sample(9, 5))
     assert refused > len(flips) // 2
     path.unlink()
-    for make in (path.mkdir, lambda: (path.rmdir(), path.symlink_to(path))):
+    for make in (
+        path.mkdir,
+        lambda: (path.rmdir(), path.symlink_to(path)),
+        lambda: (path.unlink(), os.mkfifo(path)),
+    ):
         make()
         assert Mixture.load(path, 7, "a") is None and "damaged" in capsys.readouterr().out
 

@@ -9,14 +9,6 @@ from rnnae.devices import signals
 from rnnae.errors import Stopped
 
 
-@pytest.fixture(autouse=True)
-def _hangups_are_not_ignored():
-    """A command that was started by nohup ignores SIGHUP, and so would the tests."""
-    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, previous)
-
-
 def send(number):
     os.kill(os.getpid(), number)
 

@@ -275,6 +275,12 @@ def test_a_run_of_another_version_is_refused(tmp_path):
         trained_run.load(tmp_path)
 
 
+def test_a_config_without_the_shape_of_its_images_is_damaged(tmp_path):
+    (tmp_path / "config.json").write_text('{"model": {"name": "sequence"}, "seed": 0}')
+    with pytest.raises(ConfigError, match="config.json is damaged"):
+        trained_run.load(tmp_path)
+
+
 def test_a_mixture_is_loaded_only_with_the_weights_that_it_was_fitted_to(trained, tmp_path):
     shutil.copytree(trained / "run", tmp_path / "run")
     mixture = trained_run.load(tmp_path / "run").mixture

@@ -150,7 +150,8 @@ def test_a_workdir_that_is_deleted_stops_the_run(tmp_path):
     writer = Writer(workdir, resume_step=None, tensorboard=False)
     writer.write_metrics(1, 0.1, {"train/loss": 1.0})
     shutil.rmtree(workdir)
-    with pytest.raises(FileNotFoundError, match="its file was deleted or moved"):
-        writer.write_metrics(2, 0.1, {"train/loss": 1.0})
+    for write in (lambda: writer.write_metrics(2, 0.1, {"train/loss": 1.0}), writer.sync):
+        with pytest.raises(FileNotFoundError, match="its file was deleted or moved"):
+            write()
     writer.close()
     assert not workdir.exists()

@@ -24,11 +24,12 @@ def explain(error: BaseException, path: Path) -> str:
 
 
 def inside(path: Path, error: BaseException) -> BaseException:
-    """The error of the chain that ends in `error` which arose in the config file, if one did."""
+    """The error of the chain that ends in `error` which arose in the config file, or else the first
+    one."""
     own = error
-    while own is not None and not _line_in(path, own):
+    while own.__context__ is not None and not _line_in(path, own):
         own = own.__context__
-    return own or error
+    return own
 
 
 def _line_in(path: Path, error: BaseException) -> int | None:

@@ -91,8 +91,8 @@ def read(path: Path) -> dict:
                 data.setdefault("split_seed", saved["seed"])
             return rename_old_keys(saved)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path) from error
-    raise _damaged(path)
+        raise damaged(path) from error
+    raise damaged(path)
 
 
 def _check_sections(saved: dict) -> None:
@@ -104,7 +104,8 @@ def _check_sections(saved: dict) -> None:
             raise ValueError(f"{key} must be a section")
 
 
-def _damaged(path: Path) -> ConfigError:
+def damaged(path: Path) -> ConfigError:
+    """The error of a config.json that no run saved so."""
     copies = path.parent / files.CHECKPOINTS
     copies = sorted(copies.glob(f"latest/*/{files.CONFIG}"), key=lambda p: p.stat().st_mtime)
     copy = f" by the copy in {copies[-1]}" if copies else " from a copy"
@@ -133,7 +134,7 @@ def get_config(path: str) -> ConfigDict:
                     try:
                         config[section][key] = value
                     except TypeError as error:  # a value of another type than the default
-                        raise _damaged(Path(path)) from error
+                        raise damaged(Path(path)) from error
             elif section not in config:
                 raise _other_version(path, section)
             elif section not in MACHINE_PATHS:

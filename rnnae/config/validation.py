@@ -61,6 +61,8 @@ _MODEL_POSITIVE = (
     "token_latent_width",
     "features",
 )
+_MODEL_LAYERS = ("layers", "blocks", "encoder_blocks")
+_MOST_LAYERS = 1000  # each is compiled for itself, which takes about a second
 _MODEL_NOT_NEGATIVE = ("classes", "read_size", "write_size", "encoder_blocks", "segment", "shift")
 MAX_SEED = 2**31 - 1  # jax.random.key uses 32 bits of a larger seed, so two seeds could be equal
 # A name of TFDS, such as imagenet_resized/32x32. It is a path below data_dir.
@@ -119,6 +121,8 @@ def check(config: ConfigDict) -> None:
     for path in (*positive, *not_negative):
         require(path in _MAY_BE_INFINITE or math.isfinite(get(path)), path, "finite")
     require(config.model.classes != 1, "model.classes", "0, or 2 or more")
+    for key in set(_MODEL_LAYERS) & set(config.model):
+        require(config.model[key] <= _MOST_LAYERS, f"model.{key}", f"at most {_MOST_LAYERS:,}")
     for path in _DECAYS:
         require(0 <= get(path) < 1, path, "at least 0 and below 1")
     for path, choices in CHOICES.items():

@@ -115,12 +115,15 @@ def leave(code: int) -> NoReturn:
     """Exits with a code other than 0, without waiting for the other processes of the run.
 
     jax would wait for them and then abort all. Process 0 stays a little longer, so that the others
-    exit with their own error and not because the coordinator is gone.
+    exit with their own error and not because the coordinator is gone. After a signal the shutdown
+    of Python is left out: native threads that still work would delay it, and then crash.
     """
-    if jax.distributed.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        if code != ProcessError.exit_code and is_primary():
+    together = jax.distributed.is_initialized()
+    if together or code > 128:
+        with contextlib.suppress(OSError):  # nobody reads it
+            sys.stdout.flush()
+            sys.stderr.flush()
+        if together and code != ProcessError.exit_code and is_primary():
             time.sleep(_LINGER_SECONDS)
         os._exit(code)
     sys.exit(code)

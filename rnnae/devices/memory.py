@@ -28,10 +28,9 @@ def check_training(config: ConfigDict, shape: tuple[int, int, int], device_count
 
     Nothing is computed: the shapes of parameters and optimizer come from `jax.eval_shape`.
     """
-    pixels, batch, train = math.prod(shape), config.data.batch_size, config.train
-    calls = min(train.steps_per_call, train.max_steps or train.steps_per_call)
-    # The batches of two program calls as uint8, and one batch as float32.
-    _check_batch("data.batch_size", batch, batch * pixels * (2 * calls + 4), shape)
+    batch = config.data.batch_size
+    # The batches of two program calls, of at least one step each, as uint8; one as float32.
+    _check_batch("data.batch_size", batch, batch * math.prod(shape) * (2 + 4), shape)
     check_evaluation(config, shape)
     check_state(config, shape, device_count)
 

@@ -93,7 +93,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
     command.mark_answered()
     again, _state.received = received(), number
     if again or (_state.immediate and not distributed.several()):
-        command.end_in_import(number, frame)
+        command.before_raising(number, frame)
         _stop(number, "at once")
 
 

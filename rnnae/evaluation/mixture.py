@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from rnnae import files
 from rnnae.errors import one_line
-from rnnae.files import replace_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Mixture:
                 arrays = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
                 np.savez(file, step=step, weights=weights, **arrays)
 
-        replace_file(path, write)
+        files.replace_file(path, write)
 
     @classmethod
     def load(cls, path: str | Path, step: int, weights: str) -> "Mixture | None":
@@ -131,7 +131,7 @@ class Mixture:
         digest of the weights.
         """
         try:
-            with np.load(io.BytesIO(Path(path).read_bytes())) as arrays:
+            with np.load(io.BytesIO(files.read_bytes(Path(path)))) as arrays:
                 fields = dict(arrays)
             step_there, weights_there = fields.pop("step"), fields.pop("weights", weights)
             mixture = cls(**fields)

@@ -30,6 +30,9 @@ def evaluate(
     the splits are. A mixture is fitted for them if the run has none.
     """
     workdir = files.expand(workdir)
+    path = files.expand(out) if out else workdir / files.EVALUATION
+    if out:
+        files.check_output(path)  # now, because the evaluation may take hours
     run, splits = trained_run.load_with_splits(config, workdir)
     check_protocol(run.model, splits.test, config.data.binarise)
     sample_report.check(run.model, config, splits)
@@ -56,7 +59,6 @@ def evaluate(
         result |= {f"test/{name}": value for name, value in values.items()}
     # Only now, so that an evaluation that is interrupted does not replace a complete one.
     text = json.dumps(result, indent=2) + "\n"
-    path = files.expand(out) if out else workdir / files.EVALUATION
     try:
         files.replace_text(path, text)
     except OSError as error:

@@ -244,7 +244,10 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> TrainedRun:
     """
     workdir = files.expand(workdir)
     config = saved_config.get_config(str(saved_config.find(workdir)))
-    memory.check_state(config, tuple(config.data.shape))
+    shape = tuple(config.data.shape)
+    if len(shape) != 3 or min(shape) < 1:  # every run saves the shape of its images
+        raise saved_config.damaged(workdir / files.CONFIG)
+    memory.check_state(config, shape)
     model = build.build_model(config)
     optimizer, _ = build.build_optimizer(config, total_steps=1)
     like = state.create(model, optimizer, model.image_shape, config.seed)

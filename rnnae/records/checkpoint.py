@@ -258,4 +258,5 @@ def _quiet_if_it_fails() -> Iterator[None]:
     written = io.StringIO()
     with contextlib.redirect_stderr(written):
         yield
-    sys.stderr.write(written.getvalue())
+    with contextlib.suppress(OSError):  # the disk of a log file may be full
+        sys.stderr.write(written.getvalue())

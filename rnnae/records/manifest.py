@@ -32,7 +32,7 @@ def why_refused(directory: Path, config: dict | None) -> str | None:
     `config` is the resolved config of the run that it must belong to; None skips that check.
     """
     try:
-        text = (directory / MANIFEST).read_bytes()
+        text = files.read_bytes(directory / MANIFEST)
     except FileNotFoundError:
         return "it was not finished (it has no manifest)"
     except OSError as error:
@@ -66,5 +66,6 @@ def _why_of_another_run(path: Path, config: dict) -> str | None:
 
 
 def _digest(path: Path) -> str:
+    files.refuse_special(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

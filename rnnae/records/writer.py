@@ -111,11 +111,13 @@ class Writer:
         return read_timings(self._workdir)
 
     def sync(self) -> None:
-        """Flushes everything written so far to the disk."""
-        for name, file in self._files.items():
-            with files.writing("record", self._workdir / name):
-                file.flush()
-                os.fsync(file.fileno())
+        """Flushes everything written so far to the disk.
+
+        FileNotFoundError if the workdir was deleted or moved: a checkpoint would make it again.
+        """
+        for name in self._files:
+            self._check_still_there(self._workdir / name)
+        self._flush()
 
     def close(self) -> None:
         """Flushes and closes all files, also if one of them cannot be flushed."""
@@ -125,7 +127,13 @@ class Writer:
                 stack.callback(file.close)
             if self._events:
                 stack.callback(self._events.close)
-            self.sync()
+            self._flush()
+
+    def _flush(self) -> None:
+        for name, file in self._files.items():
+            with files.writing("record", self._workdir / name):
+                file.flush()
+                os.fsync(file.fileno())
 
     def _append(self, name, step, values):
         if not self._primary:
@@ -257,7 +265,7 @@ def _parse(path: Path) -> tuple[list[dict], list[int]]:
     if not path.exists():
         return [], []
     records, damaged = [], []
-    *lines, torn = path.read_bytes().split(b"\n")
+    *lines, torn = files.read_bytes(path).split(b"\n")
     for number, line in enumerate([*lines, torn] if torn else lines, start=1):
         try:
             record = files.parse_json(line)

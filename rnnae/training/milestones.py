@@ -96,6 +96,7 @@ def validate(run: TrainingRun, step: int, train_state: TrainState) -> None:
         return
     means = _measure(run, train_state, "valid")
     if distributed.on_primary(lambda: means["loss"] < min(done.values(), default=math.inf)):
+        run.writer.sync()
         run.checkpoints.save("best", step, train_state)
     _record(run, "valid", step, means)
     # Everything is recorded and saved, so a signal need not wait for the figures, which take time.
