@@ -83,12 +83,12 @@ def _is_special(path: Path) -> bool:
 
 
 def check_output(path: Path) -> None:
-    """ConfigError unless `replace_file` can write `path` and replaces nothing but a file. A link,
-    such as /dev/stdout, would be replaced, too."""
+    """ConfigError unless `replace_file` would replace nothing but a file: it would replace a link,
+    such as /dev/stdout, too. OSError if the directory is not there."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise ConfigError(f"{path} is a directory, a link or a device: name a file")
     if not path.parent.is_dir():
-        raise ConfigError(f"{path} cannot be written: there is no directory {path.parent}")
+        raise FileNotFoundError(errno.ENOENT, "There is no such directory", str(path.parent))
 
 
 def replace_text(path: str | Path, text: str) -> None:

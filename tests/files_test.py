@@ -41,7 +41,7 @@ def test_only_a_file_is_replaced_by_output(tmp_path):
     for name in ("pipe", "link", "."):
         with pytest.raises(ConfigError, match="a directory, a link or a device"):
             files.check_output(tmp_path / name)
-    with pytest.raises(ConfigError, match="there is no directory"):
+    with pytest.raises(FileNotFoundError, match="There is no such directory"):
         files.check_output(tmp_path / "none" / "file")
 
 

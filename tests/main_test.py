@@ -89,11 +89,13 @@ def test_the_error_names_a_config_file_that_gives_no_config(text, words, tmp_pat
     assert code == 2 and f"{file} and the flags" in err and words in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name, words", [("", "a directory"), ("no/x.json", "there is no")])
-def test_a_file_for_numbers_is_checked_before_the_evaluation(name, words, tmp_path):
+@pytest.mark.parametrize(
+    "name, code, words", [("", 2, "a directory"), ("no/x.json", 7, "There is no such directory")]
+)
+def test_a_file_for_numbers_is_checked_before_the_evaluation(name, code, words, tmp_path):
     flags = (MNIST, "--mode=evaluate", f"--workdir={tmp_path}", f"--out={tmp_path / name}")
-    code, _, err = run(*flags)
-    assert code == 2 and words in err and err.count("\n") == 1
+    exit_code, _, err = run(*flags)
+    assert exit_code == code and words in err and err.count("\n") == 1
 
 
 def test_no_run_is_one_line_and_exit_3(tmp_path):
