@@ -5,6 +5,18 @@
 
 It is the model of configs/mnist_sweep.py without a latent. The class enters every block of the
 decoder. It is unknown in a tenth of the visits, so that one model gives p(x | y) and p(x).
+
+Measured at commit 68c5d41 on one core of an AMD EPYC that other programs used too, jax 0.10.2:
+293,232 parameters, 53 min of training, 0.8 CPU-hours for the whole command, all 60,000 training
+images. On the 10,000 test images, dynamic protocol, binarisation seeds 0, 1 and 2:
+  exact NLL of the image alone  78.64 +- 0.19 (78.67, 78.65, 78.61) nats; 78.84 is that of the model
+                                without classes after the same 7 epochs
+  exact NLL given the class     76.38 +- 0.19 (76.40, 76.38, 76.34)
+  accuracy of Bayes' rule       98.98 +- 0.08 % (99.02, 99.04, 98.88)
+10,000 new images, 1,000 of each class (--mode evaluate --config.eval.samples=10000, commit
+ff9ae4e, in brackets 10,000 training images): 97.35 +- 0.16 % are of the class that was asked for,
+99.61 +- 0.06 % with --config.eval.guidance=0.5; Frechet distance 0.191 [0.122], precision 0.855
+[0.858], recall 0.887 [0.874]. Guidance costs recall: Frechet distance 0.493, recall 0.802.
 """
 
 from ml_collections import ConfigDict
