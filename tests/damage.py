@@ -208,8 +208,13 @@ def outcome(action: Callable[[Path], None], workdir: Path) -> str:
         return f"{type(error).__name__}: {error}"[:300]
 
 
-def matrix(directory: Path, most: int | None, seed: int = 0) -> tuple[collections.Counter, list]:
-    """(count by result, the wrong ones) of at most `most` inputs, drawn at random."""
+def matrix(
+    directory: Path, most: int | None = None, seed: int = 0, part: tuple[int, int] = (0, 1)
+) -> tuple[collections.Counter, list]:
+    """(count by result, the wrong ones) of at most `most` inputs, drawn at random.
+
+    `part` (i, n) takes part i of n of them.
+    """
     generator = random.Random(seed)
     inputs = [
         (subject, path, name)
@@ -221,7 +226,7 @@ def matrix(directory: Path, most: int | None, seed: int = 0) -> tuple[collection
     ]
     generator.shuffle(inputs)
     counts, wrong = collections.Counter(), []
-    for subject, path, name in inputs[:most]:
+    for subject, path, name in inputs[:most][part[0] :: part[1]]:
         relative = path.relative_to(subject.files)
         for action in subject.actions:
             copy = directory / "damaged"
