@@ -41,7 +41,7 @@ def has_prior(run: TrainedRun, of_class: bool) -> bool:
 
 def needs_mixtures(run: TrainedRun, splits: Splits, size: MixtureSize) -> bool:
     """Whether `with_prior` would fit mixtures."""
-    by_class = size.by_class and bool(splits.class_names)
+    by_class = _by_class(splits, size)
     return not (run.model.has_prior or (run.mixture and (run.class_mixture or not by_class)))
 
 
@@ -50,9 +50,12 @@ def with_prior(run: TrainedRun, splits: Splits, size: MixtureSize) -> TrainedRun
     if not needs_mixtures(run, splits, size):
         return run
     images_NHWC = eval_subset(splits.train, size.images, run.config)
-    by_class = size.by_class and bool(splits.class_names)
-    label_N = splits.labels.train[: len(images_NHWC)] if by_class else None
+    label_N = splits.labels.train[: len(images_NHWC)] if _by_class(splits, size) else None
     return run.with_mixture(images_NHWC, size.components, label_N)
+
+
+def _by_class(splits: Splits, size: MixtureSize) -> bool:
+    return size.by_class and bool(splits.class_names)
 
 
 def save_mixtures(run: TrainedRun, workdir: Path) -> None:

@@ -33,7 +33,8 @@ def evaluate(
     path = files.expand(out) if out else workdir / files.EVALUATION
     if out:
         files.check_output(path)  # now, because the evaluation may take hours
-    run, splits = trained_run.load_with_splits(config, workdir)
+    run = trained_run.load(workdir, config.eval.checkpoint)
+    splits = trained_run.load_splits_of(run, config, workdir)
     check_protocol(run.model, splits.test, config.data.binarise)
     sample_report.check(run.model, config, splits)
     devices = parallel.choose_devices(config.devices)
@@ -93,10 +94,10 @@ def sample(
     again, which needs the data set.
     """
     workdir = files.expand(workdir)
-    run, splits = trained_run.load(workdir, config.eval.checkpoint), None
+    run = trained_run.load(workdir, config.eval.checkpoint)
     models.require_generative(run.model)
     if out is None or not figures.has_prior(run, wanted.label is not None):
-        run, splits = trained_run.load_with_splits(config, workdir)
+        splits = trained_run.load_splits_of(run, config, workdir)
         if not run.model.has_prior and run.mixture is None:
             print(
                 "fitting a mixture of Gaussians to the latents of the training images", flush=True

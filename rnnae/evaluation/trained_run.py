@@ -275,13 +275,12 @@ def with_saved_mixtures(run: TrainedRun, workdir: Path) -> TrainedRun:
     return dataclasses.replace(run, mixture=mixture, class_mixture=class_mixture)
 
 
-def load_with_splits(
-    config: ml_collections.ConfigDict, workdir: str | Path
-) -> tuple[TrainedRun, Splits]:
-    """The run in `workdir` and its images; ConfigError if `config` belongs to another run or names
-    other images."""
+def load_splits_of(
+    run: TrainedRun, config: ml_collections.ConfigDict, workdir: str | Path
+) -> Splits:
+    """The images of the run that was loaded from `workdir`; ConfigError if `config` belongs to
+    another run or names other images."""
     workdir = files.expand(workdir)
-    run = load(workdir, config.eval.checkpoint)
     memory.check_evaluation(config, run.model.image_shape)
     if line := saved_config.other_data(config, workdir):
         print(line, flush=True)
@@ -289,7 +288,7 @@ def load_with_splits(
     fingerprint = splits.fingerprint(with_labels=bool(config.model.classes))
     resolved = config_lib.resolved(config, splits.train.shape[1:], fingerprint, splits.class_names)
     saved_config.refuse_another_run(resolved, workdir)
-    return run, splits
+    return splits
 
 
 def eval_subset(images: ImageArray, most: int, config: ml_collections.ConfigDict) -> np.ndarray:
