@@ -1,6 +1,7 @@
 """After a kill, records have no gaps and no repeats."""
 
 import json
+import os
 import resource
 import shutil
 
@@ -51,6 +52,16 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
         writer.write_metrics(4, 0.1, {"train/loss": float("nan")})
     writer.close()
     assert read_metrics(tmp_path) == []
+
+
+def test_records_are_closed_again_if_one_of_them_cannot_be_opened(tmp_path):
+    write(tmp_path, (1, 2))
+    (tmp_path / "timing.jsonl").unlink()
+    (tmp_path / "timing.jsonl").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(CheckpointError, match="timing.jsonl"):
+        Writer(tmp_path, resume_step=2, tensorboard=False)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_only_the_primary_process_writes(tmp_path):

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,9 @@ class Checkpoints:
         except jax.errors.JaxRuntimeError:  # of a device
             raise
         except (OSError, ValueError, RuntimeError) as error:
-            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # would repeat the error
+            # asyncio would repeat the error, and Python would report the writes that never began.
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             raise files.cannot_write("checkpoint", directory, error) from error
 
     def restore(self, like: Any, kind: str = "latest", repair: bool = False) -> Any | None:

@@ -44,6 +44,16 @@ class Writer:
         if not primary:
             return
         self._workdir.mkdir(parents=True, exist_ok=True)
+        try:
+            self._open(resume_step)
+        except BaseException:  # without a Writer, nobody else closes what is open
+            for file in self._files.values():
+                file.close()
+            raise
+        if tensorboard:
+            self._events = Events(self._workdir / files.TENSORBOARD, resume_step)
+
+    def _open(self, resume_step: int | None) -> None:
         for name in (files.METRICS, files.TIMING):
             path = self._workdir / name
             with files.writing("record", path):
@@ -57,8 +67,6 @@ class Writer:
                     print(f"{path}: the records after step {last:,} are lost", flush=True)
                 files.replace_text(path, "".join(json.dumps(r) + "\n" for r in kept))
                 self._files[name] = path.open("a", encoding="utf-8")
-        if tensorboard:
-            self._events = Events(self._workdir / files.TENSORBOARD, resume_step)
 
     def __enter__(self) -> "Writer":
         return self
