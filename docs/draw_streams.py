@@ -2,7 +2,7 @@
 
     python docs/draw_streams.py
 
-The picture shows what `rnnae/models/sweep_blocks.py` computes, on a small grid of
+The picture shows what `rnnae/models/sweep_decoder.py` computes, on a small grid of
 tokens.
 """
 

@@ -66,7 +66,8 @@ The order below is the import order: a file imports only files above it, also wi
     models/attention         DRAW's windows
     models/glimpses          what DRAW keeps between glimpses, and reads without a window
     models/draw              DRAW
-    models/sweep_blocks      the blocks and the decoder of the sweep model
+    models/sweep_blocks      the blocks of the sweep model
+    models/sweep_decoder     its decoder, autoregressive over tokens
     models/sweep             recurrent sweeps over a grid of tokens
     models/classifier        a classifier, whose features compare images
     models                   MODELS

@@ -82,10 +82,15 @@ def logits(model, params, z_BZ, x_BHWC):
     return apply(model, params, z_BZ, x_BHWC, method=lambda m, z, x: m.decoder(z, m.token_grid(x)))
 
 
-@pytest.mark.parametrize("cell, blocks", [*((c, 1) for c in LINEAR), ("gru", 1), ("min_gru", 3)])
-def test_a_token_changes_all_parameters_after_it_and_none_before(cell, blocks):
+@pytest.mark.parametrize(
+    "cell, blocks, window",
+    [*((c, 1, False) for c in LINEAR), ("gru", 1, False), ("min_gru", 3, False), ("gru", 1, True)],
+)
+def test_a_token_changes_all_parameters_after_it_and_none_before(cell, blocks, window):
     """Also with one block: the decoder has no blind spot."""
-    model, params = tiny.build("sweep", cell=cell, blocks=blocks, patch=1, likelihood__block=1)
+    model, params = tiny.build(
+        "sweep", cell=cell, blocks=blocks, patch=1, likelihood__block=1, input_window=window
+    )
     x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
     before = logits(model, params, z_BZ, x_BHWC)
     for row, column in ((0, 0), (1, 3), (2, 5), (3, 2)):
@@ -118,6 +123,20 @@ def test_leaving_out_a_sweep_limits_the_context(changes, row_2, row_3):
         assert np.flatnonzero(moved[row]).tolist() == list(expected), row
 
 
+def test_the_input_window_is_of_the_tokens_beside_the_nearest_ones():
+    """Without any sweep, token (1, 2) changes the two tokens to its right, the three below it and
+    the one two rows below. The horizontal stream adds no more."""
+    none = {"sweeps_above": "none", "sweep_down": False, "sweep_row": False}
+    model, params = tiny.build(
+        "sweep", blocks=1, patch=1, likelihood__block=1, input_window=True, **none
+    )
+    x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
+    before = logits(model, params, z_BZ, x_BHWC)
+    after = logits(model, params, z_BZ, x_BHWC.at[:, 1, 2].add(1.0))
+    moved = (np.abs(after - before) > 1e-7).any(axis=(2, 3))
+    assert [np.flatnonzero(row).tolist() for row in moved] == [[], [3, 4], [1, 2, 3], [2]]
+
+
 def test_a_segment_limits_the_context():
     """With segments of two tokens, token (0, 2) changes (0, 3), the last token of its segment
     across, and row 1, the last row of its segments down."""
@@ -136,6 +155,7 @@ def test_a_segment_limits_the_context():
         slow({"cell": "lstm", "blocks": 1}),
         slow({"sweeps_above": "backward", "sweep_row": False}),
         slow({"sweeps_above": "none", "sweep_down": False}),
+        slow({"input_window": True, "patch": 1, "likelihood__block": 1}),
         slow({"segment": 2, "patch": 1, "likelihood__block": 1, "blocks": 1}),
         slow({"patch": 1, "likelihood__name": "bernoulli", "condition": "add", "blocks": 1}),
         {"patch": 1, "likelihood__name": "logistic_mixture", "blocks": 1},
@@ -154,10 +174,12 @@ def test_an_image_is_sampled_with_the_probability_of_teacher_forcing(changes):
     np.testing.assert_allclose(sequential, parallel, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("patch", [1, 2])
-def test_probabilities_of_every_image_sum_to_one(patch):
+@pytest.mark.parametrize("patch, window", [(1, False), (2, False), (1, True)])
+def test_probabilities_of_every_image_sum_to_one(patch, window):
     shape = (3, 4, 1) if patch == 1 else (2, 6, 1)
-    model, params = tiny.build("sweep", shape, patch=patch, likelihood__block=patch)
+    model, params = tiny.build(
+        "sweep", shape, patch=patch, likelihood__block=patch, input_window=window
+    )
     every = np.array(list(itertools.product((0.0, 1.0), repeat=12)), np.float32)
     x_BHWC = jnp.asarray(every.reshape(-1, *shape))
     z_BZ = jnp.broadcast_to(jnp.linspace(-1, 1, 5), (len(every), 5))

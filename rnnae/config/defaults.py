@@ -59,6 +59,8 @@ def _sweep() -> dict:
         "expansion": 2,  # hidden units of a block's MLP, as a multiple of the width
         "condition": "film",  # how the latent enters every block; add: a shift without a scale
         "segment": 0,  # restart the decoder's forward sweeps after so many tokens; 0 = never
+        "input_window": False,  # the decoder also starts from more neighbours of a token, see
+        # models/sweep_decoder.py
         "sweeps_above": "both",  # directions of the sweeps across the rows above
         "sweep_down": True,  # sweep down the rows above; else only the row above is seen
         "sweep_row": True,  # sweep over the tokens to the left; else only the nearest is seen

@@ -1,6 +1,6 @@
 """The sweep autoencoder: recurrences along the rows and columns of a grid of tokens.
 
-Its decoder is autoregressive over the tokens in raster order (`sweep_blocks.py`). So its
+Its decoder is autoregressive over the tokens in raster order (`sweep_decoder.py`). So its
 log-likelihood given the latent is exact, and it also works without a latent. It samples an image
 token by token, at about the cost of one pass over all tokens, and it can complete an image whose
 first rows are given.
@@ -15,7 +15,8 @@ from rnnae.config import CHOICES
 from rnnae.errors import ConfigError, check_choice
 from rnnae.models.autoencoder import Autoencoder
 from rnnae.models.sampling import MODEL_DISTRIBUTION, Sampling
-from rnnae.models.sweep_blocks import EncoderBlock, SweepDecoder, SweepOptions
+from rnnae.models.sweep_blocks import EncoderBlock, SweepOptions
+from rnnae.models.sweep_decoder import SweepDecoder
 from rnnae.nn.matmul import Dense
 from rnnae.scan_order import ScanOrder
 
