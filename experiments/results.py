@@ -178,12 +178,14 @@ def _forget(labels: list[str]) -> str:
 
 def _check_images(finished: Sequence[FinishedRun]) -> None:
     """ConfigError if two trainings on the same split of a data set saw different images."""
-    fingerprints: dict[tuple, tuple[str, str]] = {}  # data set and split -> fingerprint, source
+    # Data set, split, and whether the fingerprint is also of the labels -> fingerprint, source
+    fingerprints: dict[tuple, tuple[str, str]] = {}
     for r in finished:
         if r.row.weights_from:
             continue
         data = r.records.config["data"]
-        split = tuple(str(data.get(name)) for name in _SPLIT)
+        labelled = bool(r.records.config["model"].get("classes", 0))
+        split = (*(str(data.get(name)) for name in _SPLIT), labelled)
         fingerprint, source = fingerprints.setdefault(
             split, (data.get("fingerprint"), r.records.source)
         )

@@ -44,6 +44,7 @@ The order below is the import order: a file imports only files above it, also wi
     likelihoods/gaussian     densities
     likelihoods/binary       likelihoods of binary pixels
     likelihoods/logistic_mixture  a likelihood of 8-bit pixels
+    likelihoods/softmax      a softmax over the levels of 8-bit pixels
     likelihoods              LIKELIHOODS: p(image | parameters)
     objective                terms of each example -> loss
     optim                    optimizer and learning-rate schedule
@@ -67,6 +68,7 @@ The order below is the import order: a file imports only files above it, also wi
     models/glimpses          what DRAW keeps between glimpses, and reads without a window
     models/draw              DRAW
     models/sweep_blocks      the blocks of the sweep model
+    models/token_chain       a head that draws the parts of a token one after another
     models/sweep_decoder     its decoder, autoregressive over tokens
     models/sweep             recurrent sweeps over a grid of tokens
     models/classifier        a classifier, whose features compare images

@@ -174,6 +174,14 @@ def test_runs_on_other_images_are_refused(other, plant, tmp_path, capsys):
     assert "narrow/seed0: move one away" in output
 
 
+def test_the_fingerprint_of_a_model_with_classes_is_also_of_the_labels(plant, tmp_path):
+    argv = plant(ROWS={"a": {}, "b": {"model.classes": 2}}, SEEDS=(0,))
+    assert run.main(argv) == 0
+    path = tmp_path / "root" / "widths-full" / "b" / "seed0" / "config.json"
+    path.write_text(path.read_text().replace('"fingerprint": ""', '"fingerprint": "1"'))
+    assert report.main([*argv, "--out", str(tmp_path / "out")]) == 0
+
+
 def test_rows_on_different_data_sets_have_different_images(plant, tmp_path):
     rows = {"a": {}, "b": {"data.name": "fashion_mnist"}}
     argv, out = plant(ROWS=rows, SEEDS=(0,)), tmp_path / "out"

@@ -156,6 +156,8 @@ def test_a_segment_limits_the_context():
         slow({"sweeps_above": "backward", "sweep_row": False}),
         slow({"sweeps_above": "none", "sweep_down": False}),
         slow({"input_window": True, "patch": 1, "likelihood__block": 1}),
+        slow({"likelihood__name": "softmax", "chain": 5}),
+        slow({"likelihood__block": 1, "chain": 5}),
         slow({"segment": 2, "patch": 1, "likelihood__block": 1, "blocks": 1}),
         slow({"patch": 1, "likelihood__name": "bernoulli", "condition": "add", "blocks": 1}),
         {"patch": 1, "likelihood__name": "logistic_mixture", "blocks": 1},
@@ -174,12 +176,17 @@ def test_an_image_is_sampled_with_the_probability_of_teacher_forcing(changes):
     np.testing.assert_allclose(sequential, parallel, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("patch, window", [(1, False), (2, False), (1, True)])
-def test_probabilities_of_every_image_sum_to_one(patch, window):
-    shape = (3, 4, 1) if patch == 1 else (2, 6, 1)
-    model, params = tiny.build(
-        "sweep", shape, patch=patch, likelihood__block=patch, input_window=window
-    )
+@pytest.mark.parametrize(
+    "shape, changes",
+    [
+        ((3, 4, 1), {"patch": 1, "likelihood__block": 1}),
+        ((2, 6, 1), {"patch": 2, "likelihood__block": 2}),
+        ((3, 4, 1), {"patch": 1, "likelihood__block": 1, "input_window": True}),
+        ((2, 6, 1), {"patch": 2, "likelihood__block": 1, "chain": 5}),
+    ],
+)
+def test_probabilities_of_every_image_sum_to_one(shape, changes):
+    model, params = tiny.build("sweep", shape, **changes)
     every = np.array(list(itertools.product((0.0, 1.0), repeat=12)), np.float32)
     x_BHWC = jnp.asarray(every.reshape(-1, *shape))
     z_BZ = jnp.broadcast_to(jnp.linspace(-1, 1, 5), (len(every), 5))
@@ -187,6 +194,20 @@ def test_probabilities_of_every_image_sum_to_one(patch, window):
         apply(model, params, z_BZ, x_BHWC, method="decode_teacher_forced"), x_BHWC
     )
     assert float(jax.nn.logsumexp(log_p)) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("likelihood, parts", [("softmax", 12), ("logistic_mixture", 4)])
+def test_a_part_of_a_token_sees_the_parts_before_it(likelihood, parts):
+    """Parts are pixels, and with a softmax the channels of pixels."""
+    model, params = tiny.build("sweep", (4, 4, 3), likelihood__name=likelihood, chain=5)
+    x_BHWC, z_BZ = tiny.images((4, 4, 3)), jnp.ones((3, 5))
+    before = logits(model, params, z_BZ, x_BHWC)[0, 1].reshape(3, parts, -1)
+    for row, column, channel in ((0, 0, 0), (0, 1, 2), (1, 0, 1)):
+        changed = x_BHWC.at[:, row, 2 + column, channel].add(0.1)
+        after = logits(model, params, z_BZ, changed)[0, 1].reshape(3, parts, -1)
+        moved = (np.abs(after - before) > 1e-7).any(axis=(0, 2))
+        value = (row * 2 + column) * 3 + channel
+        assert moved.tolist() == [part > value * parts // 12 for part in range(parts)]
 
 
 def test_samples_follow_the_probabilities():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import tables
+from experiments.records import RunRecords
 from rnnae import build, state
 from rnnae import config as config_lib
 from rnnae.evaluation import evaluate, flops
@@ -191,3 +192,12 @@ def test_rows_are_compared_at_equal_flop(name, first, tolerance, size):
         flop[row.label] = flops.training(build.build_model(config))
     for label, value in flop.items():
         assert value == pytest.approx(flop[first], rel=tolerance), label
+
+
+def test_what_a_run_fills_in_from_its_data_is_no_difference_from_its_row():
+    (row, *_) = tables.load("classes", "full").rows
+    config = config_lib.resolved(row.config(), (28, 28, 1), "fingerprint", ("zero", "one"))
+    records = RunRecords("a run", config.to_dict())
+    assert records.differences(row, config.seed, {}) == ""
+    records.config["model"]["width"] = 3
+    assert "config.model.width: 3 there" in records.differences(row, config.seed, {})

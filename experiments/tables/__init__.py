@@ -85,8 +85,9 @@ _SPECIAL = ("config", "weights_from", "shows")
 MACHINE_KEYS = (
     "data.data_dir",
     "data.source_dir",
-    "data.shape",  # filled in from the data, like the fingerprint
+    "data.shape",  # filled in from the data, like the next two
     "data.fingerprint",
+    "data.class_names",
     "data.in_memory_gib",
     "train.checkpoint_every_seconds",
     "train.tensorboard",

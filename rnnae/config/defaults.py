@@ -61,6 +61,8 @@ def _sweep() -> dict:
         "segment": 0,  # restart the decoder's forward sweeps after so many tokens; 0 = never
         "input_window": False,  # the decoder also starts from more neighbours of a token, see
         # models/sweep_decoder.py
+        "chain": 0,  # hidden units of a head that draws the pixels of a token one after another;
+        # 0 = they are independent, or one softmax (likelihood.block)
         "sweeps_above": "both",  # directions of the sweeps across the rows above
         "sweep_down": True,  # sweep down the rows above; else only the row above is seen
         "sweep_row": True,  # sweep over the tokens to the left; else only the nearest is seen

@@ -14,6 +14,7 @@ from rnnae.likelihoods.binary import Bernoulli, Categorical
 from rnnae.likelihoods.gaussian import Gaussian
 from rnnae.likelihoods.likelihood import Likelihood
 from rnnae.likelihoods.logistic_mixture import LogisticMixture
+from rnnae.likelihoods.softmax import Softmax
 
 __all__ = ["LIKELIHOODS", "Likelihood", "likelihood"]
 
@@ -22,6 +23,7 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": Bernoulli,
     "categorical": Categorical,
     "logistic_mixture": LogisticMixture,
+    "softmax": Softmax,
 }
 
 

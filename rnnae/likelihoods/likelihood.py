@@ -22,6 +22,22 @@ class Likelihood:
         """P, the number of parameters of each block."""
         raise NotImplementedError
 
+    @property
+    def element(self) -> "Likelihood":
+        """The likelihood of the smallest part of a block that has parameters of its own, which are
+        those of the parts of a block one after the other. It differs from that of a block in the
+        number of channels only."""
+        return self
+
+    def to_inputs(self, x_BHWC: jax.Array) -> jax.Array:
+        """What an autoregressive network reads of an image, (B, H, W, n C). The first C numbers are
+        the image on [-1, 1]."""
+        return 2 * x_BHWC - 1
+
+    def from_inputs(self, inputs_BHWK: jax.Array) -> jax.Array:
+        """The inverse of `to_inputs`: x_BHWC."""
+        return (inputs_BHWK[..., : self.channels] + 1) / 2
+
     def log_prob(self, params_BHWP: jax.Array, x_BHWC: jax.Array) -> jax.Array:
         """log p(x) of each image, summed over its pixels and channels: (B,), nats."""
         raise NotImplementedError

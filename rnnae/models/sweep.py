@@ -17,6 +17,7 @@ from rnnae.models.autoencoder import Autoencoder
 from rnnae.models.sampling import MODEL_DISTRIBUTION, Sampling
 from rnnae.models.sweep_blocks import EncoderBlock, SweepOptions
 from rnnae.models.sweep_decoder import SweepDecoder
+from rnnae.models.token_chain import parts_of_token
 from rnnae.nn.matmul import Dense
 from rnnae.scan_order import ScanOrder
 
@@ -38,7 +39,7 @@ class Sweep(Autoencoder):
         if not self.likelihood.discrete:
             raise ConfigError(
                 "config.model.name=sweep reads its own pixels and needs a likelihood of discrete "
-                "pixels: config.likelihood.name=categorical, bernoulli or logistic_mixture"
+                "pixels: config.likelihood.name=categorical, bernoulli, softmax or logistic_mixture"
             )
         self.params_order = self.tokens.in_blocks(self.likelihood.block, self.likelihood.parameters)
         if self.latent_dimensions:
@@ -53,6 +54,7 @@ class Sweep(Autoencoder):
             dtype,
             grid=self.tokens.grid,
             token_parameters=self.params_order.token_size,
+            parts=parts_of_token(self.tokens, self.likelihood),
         )
 
     @property
@@ -142,25 +144,28 @@ class Sweep(Autoencoder):
             jnp.arange(self.tokens.grid[0])[:, None] < rows, self.tokens.grid
         )
 
-        def sample_token(p_NP, key_B):
-            params_NHWP = self.params_order.token_to_image(p_NP)
-            params_BHWP = sampling.combine(params_NHWP, self.likelihood)
-            token_BI = self.likelihood.sample(params_BHWP, key_B).reshape(batch, -1)
-            return sampling.repeat(2 * token_BI - 1)  # every stream reads the same tokens
+        chain = self.options.chain
+        likelihood = self.likelihood.element if chain else self.likelihood
+
+        def sample_part(p_NP, key_B):
+            params_NHWP = p_NP[:, None, None] if chain else self.params_order.token_to_image(p_NP)
+            params_BHWP = sampling.combine(params_NHWP, likelihood)
+            part_BHWC = likelihood.to_inputs(likelihood.sample(params_BHWP, key_B))
+            return sampling.repeat(part_BHWC.reshape(batch, -1))  # all streams read the same
 
         condition_NZ = self.condition(sampling.repeat(z_BZ), sampling.labels(label_B))
         known_RQNI = self.token_grid(sampling.repeat(x_BHWC))
         p_RQNP, x_RQNI = self.decoder.decode_free_running(
-            condition_NZ, key_B, sample_token, known_RQNI, known_RQ
+            condition_NZ, key_B, sample_part, known_RQNI, known_RQ
         )
         params_BHWP = sampling.combine(self.params_image(p_RQNP), self.likelihood)
-        x_TNI = ((x_RQNI + 1) / 2).reshape(-1, *x_RQNI.shape[2:])
-        return params_BHWP, self.tokens.to_image(x_TNI)[:batch]
+        inputs_NHWK = self.tokens.to_image(x_RQNI.reshape(-1, *x_RQNI.shape[2:]))
+        return params_BHWP, self.likelihood.from_inputs(inputs_NHWK)[:batch]
 
     def token_grid(self, x_BHWC: jax.Array) -> jax.Array:
-        """The tokens of an image, x_RQBI, with values in [-1, 1]. The decoder uses 0 for tokens
-        outside the image."""
-        x_TBI = 2 * self.tokens.to_tokens(x_BHWC) - 1
+        """The tokens of an image, x_RQBI, with values in [-1, 1]: what `Likelihood.to_inputs` makes
+        of their pixels. The decoder uses 0 for tokens outside the image."""
+        x_TBI = self.tokens.to_tokens(self.likelihood.to_inputs(x_BHWC))
         return x_TBI.reshape(*self.tokens.grid, *x_TBI.shape[1:])
 
     def params_image(self, p_RQBP: jax.Array) -> jax.Array:

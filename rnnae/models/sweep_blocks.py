@@ -29,6 +29,7 @@ class SweepOptions:
     condition: str
     segment: int
     input_window: bool
+    chain: int
     sweeps_above: str
     sweep_down: bool
     sweep_row: bool

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from rnnae.models.sweep_blocks import HorizontalBlock, SweepOptions, VerticalBlock, dense
+from rnnae.models.token_chain import TokenChain
 from rnnae.nn.recurrence import zero_carries
 
 # The tokens that a position of each stream starts from, as (rows up, columns to the left). Those
@@ -37,13 +38,15 @@ class SweepDecoder(nn.Module):
 
     The parameters of a token depend on the tokens before it in raster order. What they mean is up
     to the likelihood: with `categorical`, one softmax over all patterns of a token's pixels; with
-    `bernoulli`, pixels that are independent given the tokens before.
+    `bernoulli`, pixels that are independent given the tokens before. With a chain, the parameters
+    of a part of a token depend on the parts before it as well.
     """
 
     options: SweepOptions
     matmul_dtype: jnp.dtype
     grid: tuple[int, int]  # rows and columns of tokens
     token_parameters: int  # P, likelihood parameters of a token
+    parts: tuple[tuple[int, ...], ...]  # of a token, see `token_chain.parts_of_token`
 
     def setup(self):
         options, (rows, columns) = self.options, self.grid
@@ -60,7 +63,11 @@ class SweepDecoder(nn.Module):
         self.vertical = [VerticalBlock(*block, name=f"vertical_{i}") for i in indices]
         self.horizontal = [HorizontalBlock(*block, name=f"horizontal_{i}") for i in indices]
         self.norm = nn.LayerNorm()
-        self.head = dense(self, self.token_parameters)
+        if options.chain:
+            size = self.token_parameters // len(self.parts)
+            self.chain = TokenChain(options.chain, self.parts, size, self.matmul_dtype)
+        else:
+            self.head = dense(self, self.token_parameters)
 
     def __call__(self, condition_BZ: jax.Array, x_RQBI: jax.Array) -> jax.Array:
         """p_RQBP of all tokens at once, given the true tokens x_RQBI (teacher forcing)."""
@@ -72,14 +79,16 @@ class SweepDecoder(nn.Module):
         for vertical, horizontal in zip(self.vertical, self.horizontal, strict=True):
             x_RQBD = vertical(x_RQBD, condition_BZ)
             y_RQBD = horizontal(y_RQBD, x_RQBD, condition_BZ)
-        return self.head(self.norm(y_RQBD))
+        y_RQBD = self.norm(y_RQBD)
+        return self.chain(y_RQBD, x_RQBI) if self.options.chain else self.head(y_RQBD)
 
     def decode_free_running(
-        self, condition_BZ: jax.Array, key_B: jax.Array, sample_token, known_RQBI, known_RQ
+        self, condition_BZ: jax.Array, key_B: jax.Array, sample_part, known_RQBI, known_RQ
     ):
         """(p_RQBP, x_RQBI), token by token in raster order.
 
-        `sample_token(p_BP, key_B)`, the only reader of the keys, samples a token. Where the mask
+        `sample_part(p_BP, key_B)`, the only reader of the keys, samples the inputs of a token, or
+        with a chain those of a part of it. Where the mask
         known_RQ is true, the token of known_RQBI is taken instead. A scan over rows carries the
         vertical states of all columns and the last N rows, those of the window. Within a row, a
         scan over columns carries the horizontal states and the last M tokens.
@@ -116,8 +125,13 @@ class SweepDecoder(nn.Module):
                 for block, block_carry, x_BD in blocks:
                     block_carry, y_BD = block.step(block_carry, y_BD, x_BD, condition_BZ, column)
                     new_carries.append(block_carry)
-                p_BP = decoder.head(decoder.norm(y_BD))
-                token_BI = jnp.where(known, known_BI, sample_token(p_BP, key_B))
+                y_BD = decoder.norm(y_BD)
+                if decoder.options.chain:
+                    p_BP, token_BI = decoder.chain.sample(y_BD, key_B, sample_part)
+                else:
+                    p_BP = decoder.head(y_BD)
+                    token_BI = sample_part(p_BP, key_B)
+                token_BI = jnp.where(known, known_BI, token_BI)
                 return (tuple(new_carries), _push(token_BI, tokens_MBI)), (p_BP, token_BI)
 
             none_MBI = jnp.zeros((len(decoder.window_left), *known_QBI.shape[1:]))
