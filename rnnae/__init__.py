@@ -68,6 +68,7 @@ The order below is the import order: a file imports only files above it, also wi
     models/glimpses          what DRAW keeps between glimpses, and reads without a window
     models/draw              DRAW
     models/sweep_blocks      the blocks of the sweep model
+    models/symmetries        scan orders of the sweep model
     models/token_chain       a head that draws the parts of a token one after another
     models/sweep_decoder     its decoder, autoregressive over tokens
     models/sweep             recurrent sweeps over a grid of tokens
@@ -91,6 +92,7 @@ The order below is the import order: a file imports only files above it, also wi
     evaluation/neighbours    nearest training images of new images
     evaluation/sample_metrics  metrics of a set of new images against real ones
     evaluation/fid           FID of RGB images, by torch-fidelity
+    evaluation/per_image     what an evaluation computes on the devices
     evaluation/evaluate      every image of a split once; the only source of reported numbers
     evaluation/flops         arithmetic of a model
     evaluation/mixture       density over the latents, fitted after training

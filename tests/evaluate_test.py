@@ -10,7 +10,7 @@ from scipy import stats
 
 from rnnae.devices import parallel
 from rnnae.errors import ConfigError
-from rnnae.evaluation import evaluate
+from rnnae.evaluation import evaluate, per_image
 from rnnae.evaluation.metrics import IMAGE_METRICS, SPLIT_METRICS, format_metrics
 from rnnae.latents import Normal, StandardNormalPrior, normal_noise
 from rnnae.likelihoods import likelihood
@@ -116,7 +116,7 @@ def test_mutual_information_against_every_pair():
     found = made.scores({}, IMAGES, seed=3).split_metrics["mutual_information"]
     q = model.apply({}, IMAGES[:7] / np.float32(255), method="posterior")
     z_SZ = np.asarray(
-        q.reparameterize(normal_noise(evaluate._example_keys(3, jnp.arange(7)), SIZE))
+        q.reparameterize(normal_noise(per_image.example_keys(3, jnp.arange(7)), SIZE))
     )
     log_q = stats.norm.logpdf(z_SZ[:, None], q.mean[None], np.exp(q.log_scale)[None]).sum(axis=-1)
     expected = np.mean(np.diag(log_q) - np.log(np.exp(log_q).mean(axis=1)))
@@ -233,6 +233,6 @@ def test_signals_are_checked_every_few_importance_samples(monkeypatch):
 
 
 def test_the_key_of_an_image_depends_on_its_position_only():
-    ours = evaluate._example_keys(jnp.int32(3), jnp.arange(5))
-    again = evaluate._example_keys(jnp.int32(3), jnp.arange(2, 5))
+    ours = per_image.example_keys(jnp.int32(3), jnp.arange(5))
+    again = per_image.example_keys(jnp.int32(3), jnp.arange(2, 5))
     assert jax.random.key_data(ours[2:]).tolist() == jax.random.key_data(again).tolist()

@@ -63,6 +63,7 @@ def _sweep() -> dict:
         # models/sweep_decoder.py
         "chain": 0,  # hidden units of a head that draws the pixels of a token one after another;
         # 0 = they are independent, or one softmax (likelihood.block)
+        "orders": 1,  # scan orders whose mixture is the model: 1, 2, 4 or 8
         "sweeps_above": "both",  # directions of the sweeps across the rows above
         "sweep_down": True,  # sweep down the rows above; else only the row above is seen
         "sweep_row": True,  # sweep over the tokens to the left; else only the nearest is seen

@@ -12,18 +12,17 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from rnnae import objective, rng
+from rnnae import objective
 from rnnae.data import binarisation, pipeline
 from rnnae.data.images import ImageArray
 from rnnae.devices import microbatch, parallel, signals
 from rnnae.errors import ConfigError
+from rnnae.evaluation import per_image
 from rnnae.evaluation.metrics import (
     CLASS_METRICS,
-    IMAGE_METRICS,
     SPLIT_METRICS,
     Measured,
     class_metrics,
@@ -61,10 +60,13 @@ class Evaluator:
         self._binarise, self._eval = config.data.binarise, config.eval
         self._size = -(-config.eval.batch_size // len(devices)) * len(devices)
         limit = microbatch.limit(config.cpu_microbatch, devices[0])
-        self._pass = parallel.map_examples(functools.partial(_per_image, model, limit), devices)
-        self._add_weights = parallel.map_examples(
-            functools.partial(_add_weights, model, limit), devices
-        )
+
+        def on_devices(function):
+            return parallel.map_examples(functools.partial(function, model, limit), devices)
+
+        self._pass = on_devices(per_image.scores)
+        self._add_weights = on_devices(per_image.add_weights)
+        self._by_order = on_devices(per_image.nll_by_order)
 
     def __call__(
         self,
@@ -93,6 +95,8 @@ class Evaluator:
             scores = self.scores(params, held_out, label_N, seed=seed, samples=samples)
             if full and self.model.classes and self.model.generative and self.model.has_prior:
                 scores.per_image.update(self._by_class(params, held_out, label_N, seed, samples))
+            if full and self.model.orders > 1 and not self.model.latent_dimensions:
+                scores.per_image.update(self._orders(params, held_out, label_N))
             all_scores.append(scores)
         protocol = binarisation.protocol(images, self._binarise)
         kl_T = np.mean([scores.kl_T for scores in all_scores], axis=0)
@@ -109,8 +113,8 @@ class Evaluator:
     ) -> Scores:
         """Scores of images without further binarisation, with `samples` importance samples
         (0: none)."""
-        per_image = self._per_image(params, images, label_N, seed, samples)
-        latent_NZ, kl_NT = per_image.pop("latent"), per_image.pop("kl_by_step")
+        values = self._per_image(params, images, label_N, seed, samples)
+        latent_NZ, kl_NT = values.pop("latent"), values.pop("kl_by_step")
         split_metrics = {}
         if self.model.latent.variational:
             measured = Measured(self.model, params, images, latent_NZ, seed, self._eval)
@@ -118,7 +122,7 @@ class Evaluator:
                 signals.check("during an evaluation")
                 split_metrics[name] = metric.function(measured)
         found = {name: value for name, value in split_metrics.items() if value is not None}
-        return Scores(per_image, kl_NT.mean(axis=0), found)
+        return Scores(values, kl_NT.mean(axis=0), found)
 
     def _per_image(
         self, params: Any, images: ImageArray, label_N: np.ndarray | None, seed: int, samples: int
@@ -156,10 +160,24 @@ class Evaluator:
         nll_by_label = {}
         for label in (-1, *range(self.model.classes)):
             given_N = np.full(len(images), label, np.int32)
-            per_image = self._per_image(params, images, given_N, seed, samples)
-            nll_by_label[label] = per_image.get("nll", per_image["loss"])
+            values = self._per_image(params, images, given_N, seed, samples)
+            nll_by_label[label] = values.get("nll", values["loss"])
         unlabelled_N = nll_by_label.pop(-1)
         return class_metrics(np.stack([*nll_by_label.values()], axis=1), unlabelled_N, label_N)
+
+    def _orders(
+        self, params: Any, images: ImageArray, label_N: np.ndarray | None
+    ) -> dict[str, np.ndarray]:
+        """The exact negative log-likelihood of each image in each scan order, given its label."""
+        if label_N is None:
+            label_N = np.full(len(images), -1, np.int32)
+        parts = []
+        for image_BHWC, position_B in pipeline.padded_batches(images, self._size):
+            signals.check("during an evaluation")
+            label_B = label_N[np.minimum(position_B, len(images) - 1)]
+            parts.append(self._by_order(params, (image_BHWC, label_B))[position_B < len(images)])
+        nll_NO = np.concatenate(parts).astype(np.float64)
+        return {f"nll_order{order}": nll_N for order, nll_N in enumerate(nll_NO.T)}
 
     def _named(
         self, all_scores: list[Scores], seeds: Sequence[int], protocol: str, samples: int
@@ -169,7 +187,7 @@ class Evaluator:
             name: np.mean([scores.per_image[name] for scores in all_scores], axis=0)
             for name in all_scores[0].per_image
         }
-        unnamed = ("nll", *CLASS_METRICS)
+        unnamed = ("nll", *CLASS_METRICS, *self._order_metrics)
         named = {name: float(v.mean()) for name, v in values.items() if name not in unnamed}
         if not self.model.has_prior:
             return named
@@ -192,6 +210,10 @@ class Evaluator:
             named[name] = float(np.mean([scores.split_metrics[name] for scores in all_scores]))
         return named
 
+    @property
+    def _order_metrics(self) -> list[str]:
+        return [f"nll_order{order}" for order in range(self.model.orders)]
+
     def _reported(self, values, protocol: str, samples: int) -> dict[str, str]:
         """Reported name -> key of `values`, for everything that has a standard error.
 
@@ -206,62 +228,15 @@ class Evaluator:
         reported = {f"{'nll' if exact else 'bound'}{given}_{protocol}": "loss"}
         if "nll" in values:
             reported[f"nll{given}_{estimate}"] = "nll"
+        for name in self._order_metrics:
+            if name in values:
+                reported[f"{name}{given}_{protocol}"] = name
         if "nll_alone" in values:
             kind = "nll" if exact or "nll" in values else "bound"
             reported[f"{kind}_{estimate}"] = "nll_alone"
             reported[f"{kind}_unlabelled_{estimate}"] = "nll_unlabelled"
             reported[f"bayes_accuracy_{estimate}"] = "bayes_accuracy"
         return reported
-
-
-def _example_keys(seed: jax.Array, position_B: jax.Array) -> jax.Array:
-    return rng.example_keys(jax.random.key(seed), position_B)
-
-
-def _per_image(model: Autoencoder, limit: int, shared, examples) -> dict[str, jax.Array]:
-    (params, seed), (image_BHWC, position_B, label_B) = shared, examples
-    apply = functools.partial(model.apply, {"params": params})
-    x_BHWC, key_B = binarisation.to_unit(image_BHWC), _example_keys(seed, position_B)
-    label = (label_B,) if model.classes else ()
-
-    def measure(part):  # in one program, so that the encoder runs once for both
-        return apply(*part), apply(part[0], *part[2:], method="encode")
-
-    terms, z_BZ = microbatch.concatenated(measure, (x_BHWC, key_B, *label), limit)
-    values = objective.per_example(terms)
-    if not model.generative:
-        chosen_B = jnp.argmax(apply(x_BHWC, method="logits"), axis=-1)
-        log_prob_B = apply(x_BHWC, label_B, method="log_prob")
-        values = {"loss": -log_prob_B, "accuracy": chosen_B == label_B}
-    values |= {"latent": z_BZ, "kl_by_step": jnp.sum(terms.kl_BTZ, axis=2)}
-    if model.latent_dimensions:
-        method = "decode_mean" if model.has_mean else "decode_sample"
-        reconstruction_BHWC = apply(z_BZ, key_B, *label, method=method)
-        for name, metric in IMAGE_METRICS.items():
-            values[name] = metric.function(x_BHWC, reconstruction_BHWC)
-    return values
-
-
-def _add_weights(model: Autoencoder, limit: int, shared, examples) -> jax.Array:
-    """log-sum-exp of `total_B` and the log importance weights of the samples `ks`."""
-    (params, seed, ks, samples), (image_BHWC, position_B, label_B, total_B) = shared, examples
-    apply = functools.partial(model.apply, {"params": params})
-
-    def add(part):
-        x_BHWC, key_B, total_B, *label = part
-        posterior = apply(x_BHWC, method="posterior")
-
-        def log_weight(k):
-            # Keys other than the bound's, so that its sample and these are independent.
-            draw_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, k + 1)
-            terms = apply(posterior, x_BHWC, draw_B, *label, method="terms")
-            return terms.log_prob_B + terms.log_ratio_B
-
-        return objective.add_importance_weights(total_B, log_weight, ks, samples)
-
-    examples = (binarisation.to_unit(image_BHWC), _example_keys(seed, position_B), total_B)
-    examples += (label_B,) if model.classes else ()
-    return microbatch.concatenated(add, examples, limit)
 
 
 def check_protocol(model: Autoencoder, images: ImageArray, binarise: str) -> None:

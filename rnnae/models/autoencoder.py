@@ -91,6 +91,11 @@ class Autoencoder(nn.Module):
         return self.latent.size
 
     @property
+    def orders(self) -> int:
+        """Scan orders whose mixture is the model; see `Sweep`."""
+        return 1
+
+    @property
     def has_prior(self) -> bool:
         """Whether `sample_prior` works. A latent without dimensions counts as having a prior."""
         return self.latent.variational or not self.latent_dimensions
@@ -104,8 +109,8 @@ class Autoencoder(nn.Module):
     def __call__(
         self, x_BHWC: jax.Array, key_B: jax.Array, label_B: jax.Array | None = None
     ) -> Terms:
-        """The terms of the objective at one sample of each example's latent."""
-        return self.terms(self.posterior(x_BHWC), x_BHWC, key_B, label_B)
+        """The terms of the objective in training, at one sample of each example's latent."""
+        return self.terms(self.posterior(x_BHWC), x_BHWC, key_B, label_B, training=True)
 
     def posterior(self, x_BHWC: jax.Array) -> Any:
         """The part of q(z | x) that does not depend on the sample of z; arrays (B, ...)."""
@@ -117,13 +122,28 @@ class Autoencoder(nn.Module):
         x_BHWC: jax.Array,
         key_B: jax.Array,
         label_B: jax.Array | None = None,
+        *,
+        training: bool = False,
     ) -> Terms:
         """The terms of the objective, given `posterior(x_BHWC)`. With it, many samples of z for the
-        same images need the encoder once. With a label, they are those of log p(x | y)."""
+        same images need the encoder once. With a label, they are those of log p(x | y). For
+        `training`, a model may draw a part of log p(x | z) at random; see `Sweep`."""
         z_BZ = self.latent.sample_posterior(posterior, key_B)
         kl_BTZ, log_ratio_B = self.latent.kl_and_log_ratio(posterior, z_BZ, self.encode_features)
+        log_prob_B = self.log_likelihood(z_BZ, x_BHWC, label_B, key_B if training else None)
+        return Terms(log_prob_B, kl_BTZ, log_ratio_B)
+
+    def log_likelihood(
+        self,
+        z_BZ: jax.Array,
+        x_BHWC: jax.Array,
+        label_B: jax.Array | None = None,
+        key_B: jax.Array | None = None,
+    ) -> jax.Array:
+        """log p(x | z), (B,), nats. In training there are keys; see `terms`."""
+        del key_B
         params_BHWP = self.decode_teacher_forced(z_BZ, x_BHWC, label_B)
-        return Terms(self.likelihood.log_prob(params_BHWP, x_BHWC), kl_BTZ, log_ratio_B)
+        return self.likelihood.log_prob(params_BHWP, x_BHWC)
 
     # Only DRAW's latent depends on the label: its encoder and its learned prior read the state of
     # its decoder. In the other models the latent is that of the image alone.

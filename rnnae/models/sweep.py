@@ -4,8 +4,14 @@ Its decoder is autoregressive over the tokens in raster order (`sweep_decoder.py
 log-likelihood given the latent is exact, and it also works without a latent. It samples an image
 token by token, at about the cost of one pass over all tokens, and it can complete an image whose
 first rows are given.
+
+With several scan orders (`config.model.orders`, see `symmetries.py`), one set of weights is told
+the order beside the latent. The model is then the mixture of its orders with equal weights: the
+probability of an image is the mean of those in all orders. A training step draws one order for each
+image, whose log-likelihood is in expectation a lower bound of the mixture's (Jensen).
 """
 
+import math
 from typing import ClassVar
 
 import jax
@@ -13,6 +19,7 @@ import jax.numpy as jnp
 
 from rnnae.config import CHOICES
 from rnnae.errors import ConfigError, check_choice
+from rnnae.models import symmetries
 from rnnae.models.autoencoder import Autoencoder
 from rnnae.models.sampling import MODEL_DISTRIBUTION, Sampling
 from rnnae.models.sweep_blocks import EncoderBlock, SweepOptions
@@ -20,6 +27,8 @@ from rnnae.models.sweep_decoder import SweepDecoder
 from rnnae.models.token_chain import parts_of_token
 from rnnae.nn.matmul import Dense
 from rnnae.scan_order import ScanOrder
+
+_ORDER_STREAM = 0x6F72  # names the random numbers that choose an order
 
 
 class Sweep(Autoencoder):
@@ -35,6 +44,14 @@ class Sweep(Autoencoder):
         options, dtype = self.options, self.matmul_dtype
         for key in ("condition", "sweeps_above"):
             check_choice(CHOICES[f"model.{key}"], f"config.model.{key}", getattr(options, key))
+        height, width, _ = self.image_shape
+        if options.orders not in (1, 2, 4, 8):
+            raise ConfigError(f"config.model.orders must be 1, 2, 4 or 8, not {options.orders}")
+        if options.orders > 1 and height != width:
+            raise ConfigError(
+                f"config.model.orders={options.orders} needs square images, because some orders "
+                f"transpose them; these are {height}x{width}"
+            )
         self.tokens = ScanOrder(self.image_shape, options.patch, options.patch)
         if not self.likelihood.discrete:
             raise ConfigError(
@@ -62,6 +79,10 @@ class Sweep(Autoencoder):
         return False
 
     @property
+    def orders(self) -> int:
+        return self.options.orders
+
+    @property
     def token_height(self) -> int:
         """Pixel rows in one row of tokens."""
         return self.options.patch
@@ -78,8 +99,59 @@ class Sweep(Autoencoder):
     def decode_teacher_forced(
         self, z_BZ: jax.Array, x_BHWC: jax.Array, label_B: jax.Array | None = None
     ) -> jax.Array:
-        condition_BZ = self.condition(z_BZ, label_B)
+        """In order 0."""
+        return self._decode_in_order(z_BZ, x_BHWC, label_B, None)
+
+    def _decode_in_order(self, z_BZ, x_BHWC, label_B, order_B):
+        """params_BHWP of images x_BHWC that are transformed already."""
+        condition_BZ = self.condition(z_BZ, label_B, order_B)
         return self.params_image(self.decoder(condition_BZ, self.token_grid(x_BHWC)))
+
+    def condition(
+        self, z_BZ: jax.Array, label_B: jax.Array | None, order_B: jax.Array | None = None
+    ) -> jax.Array:
+        """With several orders, the one-hot order comes last; order 0 if none is given."""
+        condition_BZ = super().condition(z_BZ, label_B)
+        if self.orders == 1:
+            return condition_BZ
+        if order_B is None:
+            order_B = jnp.zeros(z_BZ.shape[0], jnp.int32)
+        return jnp.concatenate([condition_BZ, jax.nn.one_hot(order_B, self.orders)], axis=-1)
+
+    def log_likelihood(
+        self,
+        z_BZ: jax.Array,
+        x_BHWC: jax.Array,
+        label_B: jax.Array | None = None,
+        key_B: jax.Array | None = None,
+    ) -> jax.Array:
+        """log p(x | z) of the mixture of all orders, (B,), nats; with keys, of one random order."""
+        if self.orders == 1:
+            return super().log_likelihood(z_BZ, x_BHWC, label_B)
+        if key_B is not None:
+            return self._log_likelihood_in_order(z_BZ, x_BHWC, label_B, self._random_order(key_B))
+        by_order_BO = self.log_likelihood_by_order(z_BZ, x_BHWC, label_B)
+        return jax.nn.logsumexp(by_order_BO, axis=1) - math.log(self.orders)
+
+    def log_likelihood_by_order(
+        self, z_BZ: jax.Array, x_BHWC: jax.Array, label_B: jax.Array | None = None
+    ) -> jax.Array:
+        """log p(x | z) in each order, (B, orders), nats."""
+        batch, orders = z_BZ.shape[0], self.orders
+        order_N = jnp.repeat(jnp.arange(orders), batch)
+        z_NZ, x_NHWC = jnp.tile(z_BZ, (orders, 1)), jnp.tile(x_BHWC, (orders, 1, 1, 1))
+        label_N = None if label_B is None else jnp.tile(label_B, orders)
+        log_p_N = self._log_likelihood_in_order(z_NZ, x_NHWC, label_N, order_N)
+        return log_p_N.reshape(orders, batch).T
+
+    def _log_likelihood_in_order(self, z_BZ, x_BHWC, label_B, order_B):
+        x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
+        params_BHWP = self._decode_in_order(z_BZ, x_BHWC, label_B, order_B)
+        return self.likelihood.log_prob(params_BHWP, x_BHWC)
+
+    def _random_order(self, key_B):
+        key_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, _ORDER_STREAM)
+        return jax.vmap(lambda key: jax.random.randint(key, (), 0, self.orders))(key_B)
 
     def decode_free_running(
         self,
@@ -111,13 +183,15 @@ class Sweep(Autoencoder):
         *,
         sampling: Sampling = MODEL_DISTRIBUTION,
     ) -> jax.Array:
-        """An image sampled given the latent and the first `rows` rows of tokens of x_BHWC."""
+        """An image sampled given the latent and the first `rows` rows of tokens of x_BHWC, in order
+        0. Without x_BHWC the whole image is sampled, in a random order if there are several."""
         return self.sample_tokens(z_BZ, key_B, x_BHWC, rows, label_B, sampling=sampling)[1]
 
     def log_prob_of_rows(
         self, z_BZ: jax.Array, x_BHWC: jax.Array, rows: int, label_B: jax.Array | None = None
     ) -> jax.Array:
-        """log p of the first `rows` rows of tokens of x_BHWC given the latent, (B,), nats."""
+        """log p of the first `rows` rows of tokens of x_BHWC given the latent, in order 0, (B,),
+        nats."""
         height = rows * self.token_height
         params_BHWP = self.decode_teacher_forced(z_BZ, x_BHWC, label_B)
         params_BHWP = params_BHWP[:, : height // self.likelihood.block]
@@ -133,13 +207,16 @@ class Sweep(Autoencoder):
         *,
         sampling: Sampling = MODEL_DISTRIBUTION,
     ) -> tuple[jax.Array, jax.Array]:
-        """(params_BHWP, x_BHWC): an image whose tokens are sampled in raster order, and the
+        """(params_BHWP, x_BHWC): an image whose tokens are sampled one after another, and the
         likelihood parameters that they were sampled from. Its first `rows` rows of tokens are those
-        of the given x_BHWC."""
+        of the given x_BHWC; see `complete`. The parameters are those of the transformed image."""
         sampling.check(self.classes, self.likelihood)
         batch = key_B.shape[0]
+        order_B = jnp.zeros(batch, jnp.int32)
         if x_BHWC is None:
             x_BHWC = jnp.zeros((batch, *self.image_shape))
+            if self.orders > 1:
+                order_B = self._random_order(key_B)
         known_RQ = jnp.broadcast_to(
             jnp.arange(self.tokens.grid[0])[:, None] < rows, self.tokens.grid
         )
@@ -153,14 +230,19 @@ class Sweep(Autoencoder):
             part_BHWC = likelihood.to_inputs(likelihood.sample(params_BHWP, key_B))
             return sampling.repeat(part_BHWC.reshape(batch, -1))  # all streams read the same
 
-        condition_NZ = self.condition(sampling.repeat(z_BZ), sampling.labels(label_B))
+        condition_NZ = self.condition(
+            sampling.repeat(z_BZ), sampling.labels(label_B), sampling.repeat(order_B)
+        )
         known_RQNI = self.token_grid(sampling.repeat(x_BHWC))
         p_RQNP, x_RQNI = self.decoder.decode_free_running(
             condition_NZ, key_B, sample_part, known_RQNI, known_RQ
         )
         params_BHWP = sampling.combine(self.params_image(p_RQNP), self.likelihood)
         inputs_NHWK = self.tokens.to_image(x_RQNI.reshape(-1, *x_RQNI.shape[2:]))
-        return params_BHWP, self.likelihood.from_inputs(inputs_NHWK)[:batch]
+        x_BHWC = self.likelihood.from_inputs(inputs_NHWK)[:batch]
+        if self.orders > 1:
+            x_BHWC = symmetries.restore(x_BHWC, order_B, self.orders)
+        return params_BHWP, x_BHWC
 
     def token_grid(self, x_BHWC: jax.Array) -> jax.Array:
         """The tokens of an image, x_RQBI, with values in [-1, 1]: what `Likelihood.to_inputs` makes

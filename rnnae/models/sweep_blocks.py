@@ -30,6 +30,7 @@ class SweepOptions:
     segment: int
     input_window: bool
     chain: int
+    orders: int
     sweeps_above: str
     sweep_down: bool
     sweep_row: bool

@@ -1,0 +1,48 @@
+"""Scan orders of the sweep model: the eight symmetries of the square, applied to the image.
+
+The decoder scans an image from the top row down, and each row from left to right. Scanning the
+transposed, turned or mirrored image is another order of the same pixels, and so another
+factorisation of the same distribution. Order 0 is the image as it is. With 4 orders, each of the
+four sides comes first in one of them.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+# Transposed, then turned upside down, then mirrored left to right.
+_SYMMETRIES = (
+    (False, False, False),
+    (True, False, False),
+    (False, True, True),
+    (True, True, True),
+    (False, False, True),
+    (True, False, True),
+    (False, True, False),
+    (True, True, False),
+)
+
+
+def transform(x_BHWC: jax.Array, order_B: jax.Array, orders: int) -> jax.Array:
+    """Each image as its order scans it, for the first `orders` orders."""
+    every = [functools.partial(_transform, order=order) for order in range(orders)]
+    return jax.vmap(lambda x_HWC, order: jax.lax.switch(order, every, x_HWC))(x_BHWC, order_B)
+
+
+def restore(x_BHWC: jax.Array, order_B: jax.Array, orders: int) -> jax.Array:
+    """The inverse of `transform`."""
+    every = [functools.partial(_restore, order=order) for order in range(orders)]
+    return jax.vmap(lambda x_HWC, order: jax.lax.switch(order, every, x_HWC))(x_BHWC, order_B)
+
+
+def _transform(x_HWC: jax.Array, order: int) -> jax.Array:
+    transposed, *flipped = _SYMMETRIES[order]
+    x_HWC = x_HWC.swapaxes(0, 1) if transposed else x_HWC
+    return jnp.flip(x_HWC, [axis for axis in (0, 1) if flipped[axis]])
+
+
+def _restore(x_HWC: jax.Array, order: int) -> jax.Array:
+    transposed, *flipped = _SYMMETRIES[order]
+    x_HWC = jnp.flip(x_HWC, [axis for axis in (0, 1) if flipped[axis]])
+    return x_HWC.swapaxes(0, 1) if transposed else x_HWC
