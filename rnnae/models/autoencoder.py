@@ -110,7 +110,7 @@ class Autoencoder(nn.Module):
         self, x_BHWC: jax.Array, key_B: jax.Array, label_B: jax.Array | None = None
     ) -> Terms:
         """The terms of the objective in training, at one sample of each example's latent."""
-        return self.terms(self.posterior(x_BHWC), x_BHWC, key_B, label_B, training=True)
+        return self.terms(self.posterior(x_BHWC), x_BHWC, key_B, label_B)
 
     def posterior(self, x_BHWC: jax.Array) -> Any:
         """The part of q(z | x) that does not depend on the sample of z; arrays (B, ...)."""
@@ -126,8 +126,8 @@ class Autoencoder(nn.Module):
         training: bool = False,
     ) -> Terms:
         """The terms of the objective, given `posterior(x_BHWC)`. With it, many samples of z for the
-        same images need the encoder once. With a label, they are those of log p(x | y). For
-        `training`, a model may draw a part of log p(x | z) at random; see `Sweep`."""
+        same images need the encoder once. With a label, they are those of log p(x | y). In
+        `training`, log p(x | z) may have random parts; see `Sweep`."""
         z_BZ = self.latent.sample_posterior(posterior, key_B)
         kl_BTZ, log_ratio_B = self.latent.kl_and_log_ratio(posterior, z_BZ, self.encode_features)
         log_prob_B = self.log_likelihood(z_BZ, x_BHWC, label_B, key_B if training else None)
@@ -140,7 +140,7 @@ class Autoencoder(nn.Module):
         label_B: jax.Array | None = None,
         key_B: jax.Array | None = None,
     ) -> jax.Array:
-        """log p(x | z), (B,), nats. In training there are keys; see `terms`."""
+        """log p(x | z), (B,), nats. There are keys in training only; see `terms`."""
         del key_B
         params_BHWP = self.decode_teacher_forced(z_BZ, x_BHWC, label_B)
         return self.likelihood.log_prob(params_BHWP, x_BHWC)

@@ -109,14 +109,11 @@ class Draw(Autoencoder):
         x_BHWC: jax.Array,
         key_B: jax.Array,
         label_B: jax.Array | None = None,
-        *,
-        training: bool = False,
     ) -> Terms:
         noise_TBZ = self._noise(key_B)
         state, glimpses = self.run_glimpses(posterior, noise_TBZ, Normal.reparameterize, label_B)
-        log_prob_B = self.likelihood.log_prob(
-            self.canvas_to_params(state.canvas_BHWC), x_BHWC
-        )  # (9)
+        params_BHWP = self.canvas_to_params(state.canvas_BHWC)
+        log_prob_B = self.likelihood.log_prob(params_BHWP, x_BHWC)  # (9)
         kl_TBZ = glimpses.posterior.kl(glimpses.prior)  # (10), (11)
         log_prior_TBZ = glimpses.prior.log_prob(glimpses.z_TBZ)
         log_ratio_TBZ = log_prior_TBZ - glimpses.posterior.log_prob(glimpses.z_TBZ)

@@ -27,6 +27,7 @@ from rnnae.models.sweep_decoder import SweepDecoder
 from rnnae.models.token_chain import parts_of_token
 from rnnae.nn.matmul import Dense
 from rnnae.scan_order import ScanOrder
+from rnnae.types import Terms
 
 _ORDER_STREAM = 0x6F72  # names the random numbers that choose an order
 
@@ -86,6 +87,11 @@ class Sweep(Autoencoder):
     def token_height(self) -> int:
         """Pixel rows in one row of tokens."""
         return self.options.patch
+
+    def __call__(
+        self, x_BHWC: jax.Array, key_B: jax.Array, label_B: jax.Array | None = None
+    ) -> Terms:
+        return self.terms(self.posterior(x_BHWC), x_BHWC, key_B, label_B, training=True)
 
     def encode_features(self, x_BHWC: jax.Array) -> jax.Array:
         if not self.latent_dimensions:
