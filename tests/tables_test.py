@@ -97,6 +97,8 @@ def measured(config, row):
         if model.classes:
             kinds = ("nll_given_class", "nll_unlabelled", "bayes_accuracy")
             names |= {f"{kind}_{protocol}" for kind in kinds}
+        if model.orders > 1 and not model.latent_dimensions:
+            names |= {f"nll_order{order}_{protocol}" for order in range(model.orders)}
         names |= (
             {"bits_per_dim_8bit"} if protocol == "8bit" and model.likelihood.discrete else set()
         )
@@ -182,7 +184,8 @@ def test_a_table_has_a_title_a_question_and_a_protocol(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name, first, tolerance", [("cells", "LSTM", 0.02), ("depth", "1 layer", 0.03)]
+    "name, first, tolerance",
+    [("cells", "LSTM", 0.02), ("depth", "1 layer", 0.03), ("sweep_cells", "minGRU", 0.03)],
 )
 @pytest.mark.parametrize("size", tables.SIZES)
 def test_rows_are_compared_at_equal_flop(name, first, tolerance, size):
@@ -192,6 +195,15 @@ def test_rows_are_compared_at_equal_flop(name, first, tolerance, size):
         flop[row.label] = flops.training(build.build_model(config))
     for label, value in flop.items():
         assert value == pytest.approx(flop[first], rel=tolerance), label
+
+
+@pytest.mark.parametrize("size", tables.SIZES)
+def test_rows_of_tokens_train_with_equal_arithmetic(size):
+    flop = {}
+    for row in tables.load("tokens", size).rows:
+        config = config_lib.resolved(row.config(), (28, 28, 1))
+        flop[row.label] = flops.training(build.build_model(config)) * config.train.max_steps
+    assert max(flop.values()) < 1.01 * min(flop.values())
 
 
 def test_what_a_run_fills_in_from_its_data_is_no_difference_from_its_row():

@@ -45,10 +45,13 @@ from experiments.tables import (
     draw,
     latent,
     main,
+    orders,
     prior,
     recipe,
     samples,
     scan_order,
+    sweep_cells,
+    tokens,
 )
 from rnnae.config import MAX_SEED
 from rnnae.errors import ConfigError
@@ -71,6 +74,9 @@ TABLES: dict[str, ModuleType] = {
     "data": data,
     "classes": classes,
     "samples": samples,
+    "orders": orders,
+    "tokens": tokens,
+    "sweep_cells": sweep_cells,
 }
 SIZES = ("full", "cpu")
 # Images that a row can show in place of the new images of its model, by the part of the metric
