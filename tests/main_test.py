@@ -189,7 +189,7 @@ def test_every_error_has_its_exit_code_and_one_line(error, code, monkeypatch, ca
         ("seed", 2**31),
         ("eval.seeds", ()),
         ("eval.seeds", (0, 2**32)),
-        ("eval.splits", ("train",)),
+        ("eval.splits", ("training",)),
         ("eval.importance_samples", -1),
         ("latent.size", 0),
         ("likelihood.sigma", 0.0),

@@ -20,7 +20,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optim.name": ("adam", "muon"),
     "optim.matmul_precision": ("float32", "bfloat16"),
     "optim.schedule": ("constant", "warmup_cosine"),
-    "eval.splits": ("valid", "test"),
+    "eval.splits": ("train", "valid", "test"),
     "eval.checkpoint": ("latest", "best"),
 }
 

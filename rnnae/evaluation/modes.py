@@ -17,11 +17,14 @@ from rnnae.evaluation.metrics import format_metrics
 from rnnae.records import provenance
 from rnnae.records.writer import read_metrics
 
+_MOST_TRAINING_IMAGES = 10_000  # that an evaluation measures
+
 
 def evaluate(
     config: ml_collections.ConfigDict, workdir: str | Path, out: str | Path | None = None
 ) -> dict[str, object]:
-    """Measures the splits of `config.eval.splits` with the run in `workdir`.
+    """Measures the splits of `config.eval.splits` with the run in `workdir`: of the training images
+    the first 10,000, and all images of the other splits.
 
     The metrics are printed, returned, and saved in `out` with the settings, the step of the
     weights, the KL of each step of the latent, and the machine and versions. Without `out` that is
@@ -48,6 +51,9 @@ def evaluate(
             continue
         images = getattr(splits, split)
         label_N = splits.labels_for(split, run.model.classes)
+        if split == "train" and len(images) > _MOST_TRAINING_IMAGES:
+            images = images[:_MOST_TRAINING_IMAGES]
+            label_N = None if label_N is None else label_N[:_MOST_TRAINING_IMAGES]
         means, kl_T = evaluator(run.params, images, label_N, full=True)
         metrics = format_metrics(means)
         print(f"{split} ({len(images):,} images, weights of step {run.step:,}): {metrics}")
