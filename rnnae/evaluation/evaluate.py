@@ -8,7 +8,7 @@ batch size nor the number of devices changes a result.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -38,6 +38,14 @@ class Scores(NamedTuple):
     per_image: dict[str, np.ndarray]  # float64 (N,)
     kl_T: np.ndarray  # mean KL of each step of the latent, nats
     split_metrics: dict[str, float]  # by name of SPLIT_METRICS
+
+
+class Examples(NamedTuple):
+    """A batch of images."""
+
+    image_BHWC: np.ndarray
+    position_B: np.ndarray  # in the split; the length of the split or more where it is padding
+    label_B: np.ndarray
 
 
 class Report(NamedTuple):
@@ -128,14 +136,8 @@ class Evaluator:
         self, params: Any, images: ImageArray, label_N: np.ndarray | None, seed: int, samples: int
     ) -> dict[str, np.ndarray]:
         """float64 (N, ...) of every image given its label; `nll` needs importance samples."""
-        if label_N is None:
-            label_N = np.full(len(images), -1, np.int32)
         parts = []
-        for image_BHWC, position_B in pipeline.padded_batches(images, self._size):
-            signals.check("during an evaluation")
-            # The padding repeats the last label.
-            label_B = label_N[np.minimum(position_B, len(images) - 1)]
-            examples = (image_BHWC, position_B, label_B)
+        for examples in self._batches(images, label_N):
             part = self._pass((params, np.int32(seed)), examples)
             if samples and self.model.latent.variational:
                 total_B = np.full(self._size, -np.inf, np.float32)
@@ -145,12 +147,21 @@ class Evaluator:
                     shared = (params, np.int32(seed), ks, np.int32(samples))
                     total_B = self._add_weights(shared, (*examples, total_B))
                 part["nll"] = math.log(samples) - total_B
-            mask_B = position_B < len(images)
+            mask_B = examples.position_B < len(images)
             parts.append({name: value_B[mask_B] for name, value_B in part.items()})
         return {
             name: np.concatenate([part[name] for part in parts]).astype(np.float64)
             for name in parts[0]
         }
+
+    def _batches(self, images: ImageArray, label_N: np.ndarray | None) -> Iterator[Examples]:
+        """All images in batches of the same size; padding is black images with the last label."""
+        if label_N is None:
+            label_N = np.full(len(images), -1, np.int32)
+        for image_BHWC, position_B in pipeline.padded_batches(images, self._size):
+            signals.check("during an evaluation")
+            label_B = label_N[np.minimum(position_B, len(images) - 1)]
+            yield Examples(image_BHWC, position_B, label_B)
 
     def _by_class(
         self, params: Any, images: ImageArray, label_N: np.ndarray, seed: int, samples: int
@@ -169,13 +180,10 @@ class Evaluator:
         self, params: Any, images: ImageArray, label_N: np.ndarray | None
     ) -> dict[str, np.ndarray]:
         """The exact negative log-likelihood of each image in each scan order, given its label."""
-        if label_N is None:
-            label_N = np.full(len(images), -1, np.int32)
-        parts = []
-        for image_BHWC, position_B in pipeline.padded_batches(images, self._size):
-            signals.check("during an evaluation")
-            label_B = label_N[np.minimum(position_B, len(images) - 1)]
-            parts.append(self._by_order(params, (image_BHWC, label_B))[position_B < len(images)])
+        parts = [
+            self._by_order(params, examples)[examples.position_B < len(images)]
+            for examples in self._batches(images, label_N)
+        ]
         nll_NO = np.concatenate(parts).astype(np.float64)
         return {f"nll_order{order}": nll_N for order, nll_N in enumerate(nll_NO.T)}
 

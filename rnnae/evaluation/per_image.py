@@ -81,6 +81,6 @@ def nll_by_order(model: Autoencoder, limit: int, params, examples) -> jax.Array:
         z_BZ = jnp.zeros((part[0].shape[0], 0))
         return -model.apply({"params": params}, z_BZ, *part, method="log_likelihood_by_order")
 
-    image_BHWC, label_B = examples
+    image_BHWC, _, label_B = examples
     label = (label_B,) if model.classes else ()
     return microbatch.concatenated(measure, (binarisation.to_unit(image_BHWC), *label), limit)
