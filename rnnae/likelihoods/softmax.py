@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from rnnae.likelihoods.likelihood import Likelihood
 
 # Anti-aliased images of ink on paper have sharp edges in the distribution of their levels: most
-# pixels are exactly 0, and strokes are close to 255.
-_NEARLY_WHITE = 252 / 255
+# pixels are exactly 0, and strokes are close to 255. The bound is between two levels, so that
+# rounding cannot matter.
+_NEARLY_WHITE = 251.5 / 255
 _HIGHEST = jax.lax.Precision.HIGHEST  # float32 products on every device
 
 
@@ -19,7 +20,8 @@ class Softmax(Likelihood):
     """Each channel of each pixel has a softmax over `levels` grey levels (van den Oord et al. 2016,
     Pixel Recurrent Neural Networks, section 3.1). The values are independent given the parameters.
 
-    A network reads, beside the value, whether it is above 0, and whether it is nearly 1.
+    A network reads, beside the value, whether it is above 0, and whether it is nearly 1
+    (level 252 or more).
     """
 
     logits: ClassVar[bool] = True
@@ -50,7 +52,7 @@ class Softmax(Likelihood):
         return level.astype(params_BHWP.dtype) / (self.levels - 1)
 
     def to_inputs(self, x_BHWC):
-        edges = (x_BHWC > 0, x_BHWC >= _NEARLY_WHITE)
+        edges = (x_BHWC > 0, x_BHWC > _NEARLY_WHITE)
         return jnp.concatenate([super().to_inputs(x_BHWC), *map(jnp.float32, edges)], axis=-1)
 
     def _logits(self, params_BHWP):
