@@ -17,6 +17,8 @@ from rnnae.training.train import train
 from tests import runs
 from tests.main_test import run as run_command
 
+pytestmark = pytest.mark.slow  # a test of all classes needs two trained runs
+
 
 def config(directory, **changes):
     return runs.config(
@@ -132,7 +134,6 @@ def test_a_finished_run_of_before_gets_its_mixtures_of_classes(directory, tmp_pa
     assert np.array_equal(np.load(tmp_path / "x.npy"), again.sample(2, label=1))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_conditional_run_resumes_bit_for_bit(directory, tmp_path, monkeypatch, devices):
     settings = config(
@@ -163,7 +164,6 @@ def test_a_conditional_run_resumes_bit_for_bit(directory, tmp_path, monkeypatch,
     assert "test/bayes_accuracy_dynamic_is2" in whole[1]
 
 
-@pytest.mark.slow
 def test_devices_and_seeds_train_a_conditional_model_alike(directory, tmp_path):
     alone = read_metrics(directory / "told")
     train(config(directory, model__classes=2, devices=2), tmp_path / "two")

@@ -199,7 +199,10 @@ def test_other_signals_save_the_state_too(directory, tmp_path, monkeypatch, numb
     runs.assert_same(runs.outcome(tmp_path / "run", config), unbroken)
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize(
+    "part",
+    [0, 1, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in (2, 3))],
+)
 def test_every_damage_is_right_or_refused(tmp_path, part):
     """About a thousand inputs, nearly all of them opened to continue, to evaluate and to sample."""
     counts, wrong = damage.matrix(tmp_path, part=(part, 4))

@@ -126,6 +126,7 @@ def test_seeds_train_one_by_one_where_memory_is_short(monkeypatch, tmp_path, tra
     assert "no memory for all seeds on the device" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_error_names_the_seed_that_failed(directory, tmp_path):
     config = runs.config(directory, optim__learning_rate=1e30, optim__warmup_steps=0)
     with pytest.raises(NonFiniteError, match="seed [12] of 2: loss"):

@@ -197,6 +197,7 @@ def test_rows_are_compared_at_equal_flop(name, first, tolerance, size):
         assert value == pytest.approx(flop[first], rel=tolerance), label
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", tables.SIZES)
 def test_rows_of_tokens_train_with_equal_arithmetic(size):
     flop = {}

@@ -52,6 +52,7 @@ def test_chunks_do_not_change_results(run):
     np.testing.assert_allclose(run.encode(many)[1100:], run.encode(many[1100:]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_devices_draw_the_same_images_as_one(run, monkeypatch):
     """At most `config.devices` devices are used."""
     one = run.config.copy_and_resolve_references()

@@ -8,12 +8,13 @@ import ml_collections
 import numpy as np
 
 from rnnae import files
+from rnnae.data import binarisation
 from rnnae.data.images import ImageArray
 from rnnae.data.splits import Splits
 from rnnae.devices import signals
 from rnnae.evaluation import curves, image_grids
 from rnnae.evaluation.mixture import digest
-from rnnae.evaluation.trained_run import TrainedRun, eval_subset
+from rnnae.evaluation.trained_run import TrainedRun
 
 MIXTURE_IMAGES = 50_000  # at most so many training images give the latents of the final mixture
 
@@ -150,3 +151,9 @@ _WRITERS = (
     _same_latent,
     _frames,
 )
+
+
+def eval_subset(images: ImageArray, most: int, config: ml_collections.ConfigDict) -> np.ndarray:
+    """The first images of a split, at most `most`, binarised if the config binarises."""
+    chosen = images[np.arange(min(len(images), most))]
+    return binarisation.evaluation_images(chosen, config.data.binarise, config.eval.seeds[0])

@@ -18,14 +18,13 @@ from flax import linen as nn
 from rnnae import build, files, models, state
 from rnnae import config as config_lib
 from rnnae.config import saved_config
-from rnnae.data import binarisation
-from rnnae.data.images import ImageArray
 from rnnae.data.splits import Splits
 from rnnae.devices import memory
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.evaluation import batched, classes
 from rnnae.evaluation.classes import Label
 from rnnae.evaluation.mixture import Mixture, digest
+from rnnae.models import symmetries
 from rnnae.models.sampling import MODEL_DISTRIBUTION, Sampling
 from rnnae.records.checkpoint import Checkpoints
 
@@ -151,9 +150,18 @@ class TrainedRun:
         return self.mixture.sample(count, seed, temperature=temperature)
 
     def complete(
-        self, images_NHWC: np.ndarray, rows: int, seed: int = 0, label: Label = None
+        self,
+        images_NHWC: np.ndarray,
+        rows: int,
+        seed: int = 0,
+        label: Label = None,
+        side: str = "top",
     ) -> np.ndarray:
         """Images whose first `rows` rows of pixels are given, and whose other pixels are drawn.
+
+        With `side` left, bottom or right they are the first rows or columns from that side. The
+        scan order in which they come first then draws the others, so the model must have it
+        (`config.model.orders`: 2 for left, 4 for bottom and right).
 
         The latent of each image is drawn from the prior and resampled by the likelihood of the
         given rows: importance resampling (Rubin 1987) among `_CANDIDATES` latents. Raises
@@ -162,9 +170,11 @@ class TrainedRun:
         config_lib.check_seed(seed)
         self._check_images(images_NHWC)
         models.require_capability(self.model, "complete", "completes images")
-        height, side = self.model.image_shape[0], self.model.token_height
-        if not 0 <= rows <= height or rows % side:
-            raise ConfigError(f"rows must be a multiple of {side} from 0 to {height}, not {rows}")
+        order = symmetries.order_of(side, self.model.orders)
+        height, token = self.model.image_shape[0], self.model.token_height
+        if not 0 <= rows <= height or rows % token:
+            raise ConfigError(f"rows must be a multiple of {token} from 0 to {height}, not {rows}")
+        given = {"last": (rows // token,), "order": order}
         count, dimensions = len(images_NHWC), self.model.latent_dimensions
         label_N = self._told(label, count)
         latents_NZ = np.zeros((count, 0), np.float32)
@@ -172,15 +182,13 @@ class TrainedRun:
             told = None if label_N is None else np.tile(label_N, _CANDIDATES)
             candidates = self.sample_latents(_CANDIDATES * count, seed, label=told)
             candidates_KNZ = candidates.reshape(_CANDIDATES, count, dimensions)
-            log_prob = functools.partial(
-                self._apply, "log_prob_of_rows", last=(rows // side,), label_N=label_N
-            )
+            log_prob = functools.partial(self._apply, "log_prob_of_rows", label_N=label_N, **given)
             log_weight_KN = np.stack([log_prob(z_NZ, images_NHWC) for z_NZ in candidates_KNZ])
             noise_KN = np.random.default_rng(seed).gumbel(size=log_weight_KN.shape)
             chosen_N = np.argmax(log_weight_KN + noise_KN, axis=0)
             latents_NZ = candidates_KNZ[chosen_N, np.arange(count)]
         inputs_N = latents_NZ, batched.example_keys(seed, max(count, 1)), images_NHWC
-        images = self._apply("complete", *inputs_N, last=(rows // side,), label_N=label_N)
+        images = self._apply("complete", *inputs_N, label_N=label_N, **given)
         return batched.to_uint8(images)
 
     def frames(self, latents_NZ: np.ndarray, label: Label = None) -> tuple[np.ndarray, np.ndarray]:
@@ -289,9 +297,3 @@ def load_splits_of(
     resolved = config_lib.resolved(config, splits.train.shape[1:], fingerprint, splits.class_names)
     saved_config.refuse_another_run(resolved, workdir)
     return splits
-
-
-def eval_subset(images: ImageArray, most: int, config: ml_collections.ConfigDict) -> np.ndarray:
-    """The first images of a split, at most `most`, binarised if the config binarises."""
-    chosen = images[np.arange(min(len(images), most))]
-    return binarisation.evaluation_images(chosen, config.data.binarise, config.eval.seeds[0])

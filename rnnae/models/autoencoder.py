@@ -41,9 +41,9 @@ class Autoencoder(nn.Module):
     needs_latent: ClassVar[bool] = True  # False: it can model images without a latent
     generative: ClassVar[bool] = True  # False: a classifier, which makes no images
     # What the model can do beyond this interface:
-    #   "complete": it has `complete(z_BZ, key_B, x_BHWC, rows, label_B)`,
-    #       `log_prob_of_rows(z_BZ, x_BHWC, rows, label_B)` and `token_height`, the number of pixel
-    #       rows in one row of tokens.
+    #   "complete": it has `complete(z_BZ, key_B, x_BHWC, rows, label_B, order=)`,
+    #       `log_prob_of_rows(z_BZ, x_BHWC, rows, label_B, order=)` and `token_height`, the number
+    #       of pixel rows in one row of tokens.
     #   "frames": it has `frames(z_BZ, label_B)`.
     capabilities: ClassVar[frozenset[str]] = frozenset()
 

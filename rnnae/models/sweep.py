@@ -151,9 +151,13 @@ class Sweep(Autoencoder):
         return log_p_N.reshape(orders, batch).T
 
     def _log_likelihood_in_order(self, z_BZ, x_BHWC, label_B, order_B):
-        x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
+        x_BHWC = self._scanned(x_BHWC, order_B)
         params_BHWP = self._decode_in_order(z_BZ, x_BHWC, label_B, order_B)
         return self.likelihood.log_prob(params_BHWP, x_BHWC)
+
+    def _scanned(self, x_BHWC, order_B):
+        """The images as their orders scan them."""
+        return symmetries.transform(x_BHWC, order_B, self.orders) if self.orders > 1 else x_BHWC
 
     def _random_order(self, key_B):
         key_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, _ORDER_STREAM)
@@ -187,19 +191,31 @@ class Sweep(Autoencoder):
         rows: int,
         label_B: jax.Array | None = None,
         *,
+        order: int = 0,
         sampling: Sampling = MODEL_DISTRIBUTION,
     ) -> jax.Array:
-        """An image sampled given the latent and the first `rows` rows of tokens of x_BHWC, in order
-        0. Without x_BHWC the whole image is sampled, in a random order if there are several."""
-        return self.sample_tokens(z_BZ, key_B, x_BHWC, rows, label_B, sampling=sampling)[1]
+        """An image sampled given the latent and the first `rows` rows of tokens of x_BHWC as
+        `order` scans it. Without x_BHWC the whole image is sampled, in a random order if there are
+        several."""
+        return self.sample_tokens(
+            z_BZ, key_B, x_BHWC, rows, label_B, order=order, sampling=sampling
+        )[1]
 
     def log_prob_of_rows(
-        self, z_BZ: jax.Array, x_BHWC: jax.Array, rows: int, label_B: jax.Array | None = None
+        self,
+        z_BZ: jax.Array,
+        x_BHWC: jax.Array,
+        rows: int,
+        label_B: jax.Array | None = None,
+        *,
+        order: int = 0,
     ) -> jax.Array:
-        """log p of the first `rows` rows of tokens of x_BHWC given the latent, in order 0, (B,),
-        nats."""
+        """log p of the first `rows` rows of tokens of x_BHWC as `order` scans it, given the latent,
+        (B,), nats."""
         height = rows * self.token_height
-        params_BHWP = self.decode_teacher_forced(z_BZ, x_BHWC, label_B)
+        order_B = jnp.full(x_BHWC.shape[0], order)
+        x_BHWC = self._scanned(x_BHWC, order_B)
+        params_BHWP = self._decode_in_order(z_BZ, x_BHWC, label_B, order_B)
         params_BHWP = params_BHWP[:, : height // self.likelihood.block]
         return self.likelihood.log_prob(params_BHWP, x_BHWC[:, :height])
 
@@ -211,6 +227,7 @@ class Sweep(Autoencoder):
         rows: int,
         label_B: jax.Array | None = None,
         *,
+        order: int = 0,
         sampling: Sampling = MODEL_DISTRIBUTION,
     ) -> tuple[jax.Array, jax.Array]:
         """(params_BHWP, x_BHWC): an image whose tokens are sampled one after another, and the
@@ -218,11 +235,12 @@ class Sweep(Autoencoder):
         of the given x_BHWC; see `complete`. The parameters are those of the transformed image."""
         sampling.check(self.classes, self.likelihood)
         batch = key_B.shape[0]
-        order_B = jnp.zeros(batch, jnp.int32)
+        order_B = jnp.full(batch, order)
         if x_BHWC is None:
             x_BHWC = jnp.zeros((batch, *self.image_shape))
             if self.orders > 1:
                 order_B = self._random_order(key_B)
+        x_BHWC = self._scanned(x_BHWC, order_B)
         known_RQ = jnp.broadcast_to(
             jnp.arange(self.tokens.grid[0])[:, None] < rows, self.tokens.grid
         )

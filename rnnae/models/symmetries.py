@@ -11,6 +11,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from rnnae.errors import ConfigError, check_choice
+
 # Transposed, then turned upside down, then mirrored left to right.
 _SYMMETRIES = (
     (False, False, False),
@@ -22,6 +24,23 @@ _SYMMETRIES = (
     (False, True, False),
     (True, True, False),
 )
+# The side of the image whose pixels come first in each of the first four orders.
+_FIRST_SIDES = ("top", "left", "bottom", "right")
+
+
+def order_of(side: str, orders: int) -> int:
+    """The order in which the rows or columns at a side of the image come first.
+
+    Raises ConfigError for an unknown side, and if it is not among the first `orders`.
+    """
+    check_choice(_FIRST_SIDES, "side", side)
+    order = _FIRST_SIDES.index(side)
+    if order >= orders:
+        raise ConfigError(
+            f"side={side} needs a run with config.model.orders={2 if order == 1 else 4}; this one "
+            f"has {orders}"
+        )
+    return order
 
 
 def transform(x_BHWC: jax.Array, order_B: jax.Array, orders: int) -> jax.Array:
