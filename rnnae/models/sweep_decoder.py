@@ -168,9 +168,13 @@ class SweepDecoder(nn.Module):
 
 def _shift(x_RQBI: jax.Array, up: int, left: int) -> jax.Array:
     """The grid whose position (r, q) holds the token (r - up, q - left); 0 outside the image."""
-    rows, columns = x_RQBI.shape[:2]
-    padded = jnp.pad(x_RQBI, ((up, 0), (max(left, 0), max(-left, 0)), (0, 0), (0, 0)))
-    return padded[:rows, max(-left, 0) :][:, :columns]
+    if up:
+        x_RQBI = jnp.concatenate([jnp.zeros_like(x_RQBI[:up]), x_RQBI[:-up]])
+    if left > 0:
+        x_RQBI = jnp.concatenate([jnp.zeros_like(x_RQBI[:, :left]), x_RQBI[:, :-left]], axis=1)
+    if left < 0:
+        x_RQBI = jnp.concatenate([x_RQBI[:, -left:], jnp.zeros_like(x_RQBI[:, left:])], axis=1)
+    return x_RQBI
 
 
 def _push(newest: jax.Array, last: jax.Array) -> jax.Array:
