@@ -50,13 +50,19 @@ def with_prior(run: TrainedRun, splits: Splits, size: MixtureSize) -> TrainedRun
     """The run, with mixtures fitted to the latents of training images if it has no prior."""
     if not needs_mixtures(run, splits, size):
         return run
-    images_NHWC = eval_subset(splits.train, size.images, run.config)
+    images_NHWC = _eval_subset(splits.train, size.images, run.config)
     label_N = splits.labels.train[: len(images_NHWC)] if _by_class(splits, size) else None
     return run.with_mixture(images_NHWC, size.components, label_N)
 
 
 def _by_class(splits: Splits, size: MixtureSize) -> bool:
     return size.by_class and bool(splits.class_names)
+
+
+def _eval_subset(images: ImageArray, most: int, config: ml_collections.ConfigDict) -> np.ndarray:
+    """The first images of a split, at most `most`, binarised if the config binarises."""
+    chosen = images[np.arange(min(len(images), most))]
+    return binarisation.evaluation_images(chosen, config.data.binarise, config.eval.seeds[0])
 
 
 def save_mixtures(run: TrainedRun, workdir: Path) -> None:
@@ -76,7 +82,7 @@ def write_figures(
     A signal stops it between two figures; `where` completes the message.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    images_NHWC = eval_subset(images, 20, run.config)
+    images_NHWC = _eval_subset(images, 20, run.config)
     for write in _WRITERS if run.model.generative else ():
         signals.check_single_process(where)
         write(run, images_NHWC, directory)
@@ -151,9 +157,3 @@ _WRITERS = (
     _same_latent,
     _frames,
 )
-
-
-def eval_subset(images: ImageArray, most: int, config: ml_collections.ConfigDict) -> np.ndarray:
-    """The first images of a split, at most `most`, binarised if the config binarises."""
-    chosen = images[np.arange(min(len(images), most))]
-    return binarisation.evaluation_images(chosen, config.data.binarise, config.eval.seeds[0])

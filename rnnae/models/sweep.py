@@ -151,13 +151,9 @@ class Sweep(Autoencoder):
         return log_p_N.reshape(orders, batch).T
 
     def _log_likelihood_in_order(self, z_BZ, x_BHWC, label_B, order_B):
-        x_BHWC = self._scanned(x_BHWC, order_B)
+        x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
         params_BHWP = self._decode_in_order(z_BZ, x_BHWC, label_B, order_B)
         return self.likelihood.log_prob(params_BHWP, x_BHWC)
-
-    def _scanned(self, x_BHWC, order_B):
-        """The images as their orders scan them."""
-        return symmetries.transform(x_BHWC, order_B, self.orders) if self.orders > 1 else x_BHWC
 
     def _random_order(self, key_B):
         key_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, _ORDER_STREAM)
@@ -214,7 +210,7 @@ class Sweep(Autoencoder):
         (B,), nats."""
         height = rows * self.token_height
         order_B = jnp.full(x_BHWC.shape[0], order)
-        x_BHWC = self._scanned(x_BHWC, order_B)
+        x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
         params_BHWP = self._decode_in_order(z_BZ, x_BHWC, label_B, order_B)
         params_BHWP = params_BHWP[:, : height // self.likelihood.block]
         return self.likelihood.log_prob(params_BHWP, x_BHWC[:, :height])
@@ -240,7 +236,7 @@ class Sweep(Autoencoder):
             x_BHWC = jnp.zeros((batch, *self.image_shape))
             if self.orders > 1:
                 order_B = self._random_order(key_B)
-        x_BHWC = self._scanned(x_BHWC, order_B)
+        x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
         known_RQ = jnp.broadcast_to(
             jnp.arange(self.tokens.grid[0])[:, None] < rows, self.tokens.grid
         )
@@ -264,9 +260,7 @@ class Sweep(Autoencoder):
         params_BHWP = sampling.combine(self.params_image(p_RQNP), self.likelihood)
         inputs_NHWK = self.tokens.to_image(x_RQNI.reshape(-1, *x_RQNI.shape[2:]))
         x_BHWC = self.likelihood.from_inputs(inputs_NHWK)[:batch]
-        if self.orders > 1:
-            x_BHWC = symmetries.restore(x_BHWC, order_B, self.orders)
-        return params_BHWP, x_BHWC
+        return params_BHWP, symmetries.restore(x_BHWC, order_B, self.orders)
 
     def token_grid(self, x_BHWC: jax.Array) -> jax.Array:
         """The tokens of an image, x_RQBI, with values in [-1, 1]: what `Likelihood.to_inputs` makes

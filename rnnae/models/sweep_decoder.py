@@ -88,10 +88,10 @@ class SweepDecoder(nn.Module):
         """(p_RQBP, x_RQBI), token by token in raster order.
 
         `sample_part(p_BP, key_B)`, the only reader of the keys, samples the inputs of a token, or
-        with a chain those of a part of it. Where the mask
-        known_RQ is true, the token of known_RQBI is taken instead. A scan over rows carries the
-        vertical states of all columns and the last N rows, those of the window. Within a row, a
-        scan over columns carries the horizontal states and the last M tokens.
+        with a chain those of a part of it. Where the mask known_RQ is true, the token of known_RQBI
+        is taken instead. A scan over rows carries the vertical states of all columns and the last N
+        rows, those of the window. Within a row, a scan over columns carries the horizontal states
+        and the last M tokens.
         """
         rows, columns = self.grid
         batch = condition_BZ.shape[0]

@@ -45,13 +45,19 @@ def order_of(side: str, orders: int) -> int:
 
 def transform(x_BHWC: jax.Array, order_B: jax.Array, orders: int) -> jax.Array:
     """Each image as its order scans it, for the first `orders` orders."""
-    every = [functools.partial(_transform, order=order) for order in range(orders)]
-    return jax.vmap(lambda x_HWC, order: jax.lax.switch(order, every, x_HWC))(x_BHWC, order_B)
+    return _by_order(_transform, x_BHWC, order_B, orders)
 
 
 def restore(x_BHWC: jax.Array, order_B: jax.Array, orders: int) -> jax.Array:
     """The inverse of `transform`."""
-    every = [functools.partial(_restore, order=order) for order in range(orders)]
+    return _by_order(_restore, x_BHWC, order_B, orders)
+
+
+def _by_order(function, x_BHWC, order_B, orders):
+    """`function(x_HWC, order)` of each image."""
+    if orders == 1:
+        return x_BHWC
+    every = [functools.partial(function, order=order) for order in range(orders)]
     return jax.vmap(lambda x_HWC, order: jax.lax.switch(order, every, x_HWC))(x_BHWC, order_B)
 
 
