@@ -23,6 +23,8 @@ from rnnae.config import saved_config
 from rnnae.errors import ConfigError
 from rnnae.records.writer import read_metrics, read_starts, read_timings
 
+# Beginnings of the metrics of a finished run that a table may show.
+_RESULTS = ("test/", "train/nll", "train/bound", "train/bits_per_dim")
 _LOSSES = ("train/loss", "valid/loss")  # what the learning curves show
 _PICTURE = Path(files.FIGURES) / "generated.png"
 _LAYOUT = "rows"  # name of the text in the PNG that says where each row's image lies
@@ -50,7 +52,7 @@ class RunRecords:
         if self.evaluation:
             return self.evaluation["metrics"]
         last = self.metrics[-1] if self.metrics else {}
-        return {name: value for name, value in last.items() if name.startswith("test/")}
+        return {name: value for name, value in last.items() if name.startswith(_RESULTS)}
 
     @property
     def settings(self) -> dict:
@@ -152,7 +154,7 @@ def _thinned(record: dict) -> dict:
     return {
         name: value
         for name, value in record.items()
-        if name in ("step", "epoch", *_LOSSES) or name.startswith("test/")
+        if name in ("step", "epoch", *_LOSSES) or name.startswith(_RESULTS)
     }
 
 

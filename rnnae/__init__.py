@@ -37,6 +37,7 @@ The order below is the import order: a file imports only files above it, also wi
     data/decode_cache        images decoded once, labels read once
     data/labels              the classes of a TFDS directory
     data/binarisation        protocols: static, dynamic, 8bit
+    data/augmentation        transformed training images, of which the model is told
     data/splits              Splits: images and labels of train, valid and test
     data/pipeline            loading the splits; their batches as a pure function of (seed, step)
     scan_order               ORDERS: image <-> tokens, exact inverses

@@ -8,11 +8,23 @@ from ml_collections import ConfigDict
 
 from rnnae import files, latents, likelihoods, models, optim
 from rnnae.data import pipeline
+from rnnae.data.augmentation import AUGMENTATIONS
 from rnnae.data.datasets import DATASETS
 from rnnae.data.splits import Splits
-from rnnae.errors import choose
+from rnnae.errors import ConfigError, choose
 from rnnae.models import Autoencoder
 from rnnae.nn.matmul import MATMUL_DTYPES
+
+# Keys of config.data that do not choose images.
+_NOT_OF_SPLITS = (
+    "batch_size",
+    "augment",
+    "augment_fraction",
+    "binarise",
+    "label_dropout",
+    "fingerprint",
+    "class_names",
+)
 
 
 def load_splits(config: ConfigDict, log: Callable[[str], None] = lambda line: None) -> Splits:
@@ -21,7 +33,7 @@ def load_splits(config: ConfigDict, log: Callable[[str], None] = lambda line: No
     `log` gets lines about how many images of which folders went where.
     """
     fields = config.data.to_dict()
-    for key in ("batch_size", "binarise", "label_dropout", "fingerprint", "class_names"):
+    for key in _NOT_OF_SPLITS:
         del fields[key]
     for key in ("data_dir", "source_dir"):
         fields[key] = str(files.expand(fields[key])) if fields[key] else ""
@@ -40,16 +52,27 @@ def build_model(config: ConfigDict, matmul_precision: str = "float32") -> Autoen
 
     `matmul_precision` is that of the operands of its matmuls: `config.optim.matmul_precision` in a
     training step, float32 wherever a number is reported. The parameters are the same for both.
+
+    Raises ConfigError if `data.augment` does not fit the model or its likelihood.
     """
     dtype: jnp.dtype = choose(MATMUL_DTYPES, "config.optim.matmul_precision", matmul_precision)
     shape = tuple(config.data.shape)
     fields = config.model.to_dict()
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    likelihood = likelihoods.likelihood(channels=shape[2], **config.likelihood)
+    augmentation = choose(AUGMENTATIONS, "config.data.augment", config.data.augment)
+    makes_grey = augmentation is not None and not augmentation.whole_pixels
+    if makes_grey and likelihood.binary and config.data.binarise != "dynamic":
+        raise ConfigError(
+            f"config.data.augment={config.data.augment} makes grey pixels of binary ones: set "
+            "config.data.binarise=dynamic, or config.data.augment=shift"
+        )
     return models.model(
         fields.pop("name"),
         shape,
-        likelihoods.likelihood(channels=shape[2], **config.likelihood),
+        likelihood,
         latents.latent(image_shape=shape, matmul_dtype=dtype, **config.latent),
+        augmentation_parameters=augmentation.parameters if augmentation else 0,
         matmul_dtype=dtype,
         **fields,
     )

@@ -11,7 +11,7 @@
     V  width of a token's latent       O      output of a dense layer
     R  row of a grid of tokens         Q      column of a grid of tokens
     L  line (row or column) of a grid  E      channel of a linear recurrence
-    X  any leading axes                1      an axis of size one, for broadcasting
+    A  augmentation parameter
 
 A file that uses another letter, or one of these for another axis, explains it where it is used.
 So `h_TBD` outside a scan over time is `h_BD` inside it.

@@ -20,6 +20,7 @@ from rnnae.config.choices import CHOICES, DICTS
 from rnnae.config.defaults import MODEL_DEFAULTS
 from rnnae.config.saved_config import RENAMED
 from rnnae.data import binarisation
+from rnnae.data.augmentation import AUGMENTATIONS
 from rnnae.data.datasets import DATASETS
 from rnnae.errors import ConfigError
 from rnnae.latents import LATENTS
@@ -43,6 +44,7 @@ def test_every_key_is_in_the_reference_with_its_default(model):
 
 def test_the_choices_in_the_reference_are_the_keys_of_the_dicts():
     dicts = {
+        "data.augment": AUGMENTATIONS,
         "data.name": DATASETS,
         "model.cell": CELLS,
         "model.order": ORDERS,

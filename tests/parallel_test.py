@@ -37,6 +37,8 @@ def setup(microbatch=0):
         learning_rate=learning_rate,
         ema_decay=0.9,
         binarise="dynamic",
+        augmentation=None,
+        augment_fraction=0.0,
         label_dropout=0.3,
         kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=5),
         free_bits=0.1,  # below the KL of some latent dimensions, above that of others

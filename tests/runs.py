@@ -55,9 +55,9 @@ def overrides(directory: Path) -> dict:
     }
 
 
-def config(directory: Path, **changes):
+def config(directory: Path, model: str = "sequence", **changes):
     """The tiny config; changes use __ for the dot."""
-    settings = default("sequence")
+    settings = default(model)
     values = overrides(directory) | {k.replace("__", "."): v for k, v in changes.items()}
     settings.update_from_flattened_dict(values)
     return settings

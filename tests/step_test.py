@@ -33,6 +33,8 @@ def setup(name="sequence", learning_rate=1e-2, **changes):
         learning_rate=schedule,
         ema_decay=0.9,
         binarise="none",
+        augmentation=None,
+        augment_fraction=0.0,
         label_dropout=0.0,
         kl_weight=functools.partial(objective.kl_weight, beta=1.0, anneal_steps=0),
         free_bits=0.0,

@@ -34,6 +34,7 @@ from typing import TypeVar
 from ml_collections import ConfigDict
 
 from experiments.tables import (
+    augment,
     blog,
     bound,
     cells,
@@ -77,6 +78,7 @@ TABLES: dict[str, ModuleType] = {
     "orders": orders,
     "tokens": tokens,
     "sweep_cells": sweep_cells,
+    "augment": augment,
 }
 SIZES = ("full", "cpu")
 # Images that a row can show in place of the new images of its model, by the part of the metric

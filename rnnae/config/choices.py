@@ -26,6 +26,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 # key -> (file below rnnae/, name of the dict whose keys are the choices)
 DICTS: dict[str, tuple[str, str]] = {
+    "data.augment": ("data/augmentation.py", "AUGMENTATIONS"),
     "data.name": ("data/datasets.py", "DATASETS"),
     "model.cell": ("nn/cells/__init__.py", "CELLS"),
     "model.order": ("scan_order.py", "ORDERS"),

@@ -10,6 +10,8 @@ import numpy as np
 from rnnae.data.images import ImageArray
 from rnnae.errors import ConfigError
 
+_MOST_TRAINING_IMAGES = 10_000  # that an evaluation measures
+
 
 class Labels(NamedTuple):
     """int32 labels (N,) of the images of each split, in their order; -1 is an unknown class."""
@@ -73,10 +75,17 @@ class Splits:
                 digest.update(np.ascontiguousarray(label_N, np.int32))
         return digest.hexdigest()[:16]
 
-    def labels_for(self, split: str, classes: int) -> np.ndarray | None:
-        """The labels of `split` (train, valid or test) for a model of `classes` classes; None for a
-        model that is told no class."""
-        return getattr(self.labels, split) if classes else None
+    def to_measure(self, split: str, classes: int) -> tuple[ImageArray, np.ndarray | None]:
+        """(images, labels) of `split` that an evaluation of a model of `classes` classes measures:
+        the first 10,000 training images, or all of valid or test. The labels are None for a model
+        that is told no class."""
+        images, label_N = getattr(self, split), None
+        if classes:
+            label_N = getattr(self.labels, split)
+        if split == "train" and len(images) > _MOST_TRAINING_IMAGES:
+            images = images[:_MOST_TRAINING_IMAGES]
+            label_N = None if label_N is None else label_N[:_MOST_TRAINING_IMAGES]
+        return images, label_N
 
     def check_classes(self, classes: int) -> None:
         """ConfigError unless a model of `classes` classes can be trained on these labels. A model

@@ -17,8 +17,6 @@ from rnnae.evaluation.metrics import format_metrics
 from rnnae.records import provenance
 from rnnae.records.writer import read_metrics
 
-_MOST_TRAINING_IMAGES = 10_000  # that an evaluation measures
-
 
 def evaluate(
     config: ml_collections.ConfigDict, workdir: str | Path, out: str | Path | None = None
@@ -49,11 +47,7 @@ def evaluate(
         if split == "valid" and config.data.train_on_all:
             print("valid: no images, because the run was trained on them too")
             continue
-        images = getattr(splits, split)
-        label_N = splits.labels_for(split, run.model.classes)
-        if split == "train" and len(images) > _MOST_TRAINING_IMAGES:
-            images = images[:_MOST_TRAINING_IMAGES]
-            label_N = None if label_N is None else label_N[:_MOST_TRAINING_IMAGES]
+        images, label_N = splits.to_measure(split, run.model.classes)
         means, kl_T = evaluator(run.params, images, label_N, full=True)
         metrics = format_metrics(means)
         print(f"{split} ({len(images):,} images, weights of step {run.step:,}): {metrics}")

@@ -36,14 +36,17 @@ def model(
     latent: Latent,
     *,
     classes: int = 0,
+    augmentation_parameters: int = 0,
     matmul_dtype: jnp.dtype = jnp.float32,
     **options,
 ) -> Autoencoder:
     """The model called `name` for images of `image_shape` (H, W, C).
 
-    `classes` is the number of classes that its decoder is told, 0 for none. `options` are the other
-    keys of `config.model`. ConfigError for an unknown name, and for a model that needs a latent if
-    `latent` has no dimensions.
+    `classes` is the number of classes that its decoder is told, 0 for none.
+    `augmentation_parameters` is how many numbers it is told about how a training image was
+    transformed (`data/augmentation.py`). `options` are the other keys of `config.model`.
+    ConfigError for an unknown name, for a model that needs a latent if `latent` has no dimensions,
+    and for a model that cannot be told about a transformation.
     """
     kind = choose(MODELS, "config.model.name", name)
     if kind.needs_latent and not latent.size:
@@ -51,14 +54,18 @@ def model(
             f"a {name} model needs a latent, and config.latent.name=none has no dimensions: choose "
             "another latent, or a config file of the sweep model such as configs/mnist_sweep.py"
         )
-    return kind(
+    built = kind(
         tuple(image_shape),
         likelihood,
         latent,
         kind.Options(**options),
         classes=classes,
+        augmentation_parameters=augmentation_parameters,
         matmul_dtype=matmul_dtype,
     )
+    if augmentation_parameters:
+        require_capability(built, "augment", "can train with config.data.augment")
+    return built
 
 
 def require_generative(model: Autoencoder) -> None:

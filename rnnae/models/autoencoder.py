@@ -35,6 +35,7 @@ class Autoencoder(nn.Module):
     likelihood: Likelihood
     latent: Latent
     classes: int = dataclasses.field(default=0, kw_only=True)
+    augmentation_parameters: int = dataclasses.field(default=0, kw_only=True)
     matmul_dtype: jnp.dtype = dataclasses.field(default=jnp.float32, kw_only=True)
 
     Options: ClassVar[type]
@@ -44,6 +45,8 @@ class Autoencoder(nn.Module):
     #   "complete": it has `complete(z_BZ, key_B, x_BHWC, rows, label_B, order=)`,
     #       `log_prob_of_rows(z_BZ, x_BHWC, rows, label_B, order=)` and `token_height`, the number
     #       of pixel rows in one row of tokens.
+    #   "augment": `__call__` takes the parameters told_BA of transformed images, see
+    #       `data/augmentation.py`.
     #   "frames": it has `frames(z_BZ, label_B)`.
     capabilities: ClassVar[frozenset[str]] = frozenset()
 
@@ -122,26 +125,23 @@ class Autoencoder(nn.Module):
         x_BHWC: jax.Array,
         key_B: jax.Array,
         label_B: jax.Array | None = None,
-        *,
-        training: bool = False,
     ) -> Terms:
         """The terms of the objective, given `posterior(x_BHWC)`. With it, many samples of z for the
-        same images need the encoder once. With a label, they are those of log p(x | y). In
-        `training`, log p(x | z) may have random parts; see `Sweep`."""
+        same images need the encoder once. With a label, they are those of log p(x | y)."""
+        z_BZ, kl_BTZ, log_ratio_B = self.sample_latent(posterior, key_B)
+        return Terms(self.log_likelihood(z_BZ, x_BHWC, label_B), kl_BTZ, log_ratio_B)
+
+    def sample_latent(
+        self, posterior: Any, key_B: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """(z_BZ, kl_BTZ, log_ratio_B): a sample of q(z | x) and its terms of the objective."""
         z_BZ = self.latent.sample_posterior(posterior, key_B)
-        kl_BTZ, log_ratio_B = self.latent.kl_and_log_ratio(posterior, z_BZ, self.encode_features)
-        log_prob_B = self.log_likelihood(z_BZ, x_BHWC, label_B, key_B if training else None)
-        return Terms(log_prob_B, kl_BTZ, log_ratio_B)
+        return z_BZ, *self.latent.kl_and_log_ratio(posterior, z_BZ, self.encode_features)
 
     def log_likelihood(
-        self,
-        z_BZ: jax.Array,
-        x_BHWC: jax.Array,
-        label_B: jax.Array | None = None,
-        key_B: jax.Array | None = None,
+        self, z_BZ: jax.Array, x_BHWC: jax.Array, label_B: jax.Array | None = None
     ) -> jax.Array:
-        """log p(x | z), (B,), nats. There are keys in training only; see `terms`."""
-        del key_B
+        """log p(x | z), (B,), nats."""
         params_BHWP = self.decode_teacher_forced(z_BZ, x_BHWC, label_B)
         return self.likelihood.log_prob(params_BHWP, x_BHWC)
 

@@ -39,7 +39,7 @@ class Sweep(Autoencoder):
 
     Options: ClassVar[type] = SweepOptions
     needs_latent: ClassVar[bool] = False
-    capabilities: ClassVar[frozenset[str]] = frozenset({"complete"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"complete", "augment"})
 
     def setup(self):
         options, dtype = self.options, self.matmul_dtype
@@ -89,9 +89,18 @@ class Sweep(Autoencoder):
         return self.options.patch
 
     def __call__(
-        self, x_BHWC: jax.Array, key_B: jax.Array, label_B: jax.Array | None = None
+        self,
+        x_BHWC: jax.Array,
+        key_B: jax.Array,
+        label_B: jax.Array | None = None,
+        told_BA: jax.Array | None = None,
     ) -> Terms:
-        return self.terms(self.posterior(x_BHWC), x_BHWC, key_B, label_B, training=True)
+        """With several orders, log p(x | z) is that in one random order of each image. `told_BA`
+        are the parameters of transformed images, see `data/augmentation.py`."""
+        z_BZ, kl_BTZ, log_ratio_B = self.sample_latent(self.posterior(x_BHWC), key_B)
+        order_B = self._random_order(key_B)
+        log_prob_B = self._log_likelihood_in_order(z_BZ, x_BHWC, label_B, order_B, told_BA)
+        return Terms(log_prob_B, kl_BTZ, log_ratio_B)
 
     def encode_features(self, x_BHWC: jax.Array) -> jax.Array:
         if not self.latent_dimensions:
@@ -108,34 +117,35 @@ class Sweep(Autoencoder):
         """In order 0."""
         return self._decode_in_order(z_BZ, x_BHWC, label_B, None)
 
-    def _decode_in_order(self, z_BZ, x_BHWC, label_B, order_B):
-        """params_BHWP of images x_BHWC that are transformed already."""
-        condition_BZ = self.condition(z_BZ, label_B, order_B)
+    def _decode_in_order(self, z_BZ, x_BHWC, label_B, order_B, told_BA=None):
+        """params_BHWP of images x_BHWC that are turned to their order already."""
+        condition_BZ = self.condition(z_BZ, label_B, order_B, told_BA)
         return self.params_image(self.decoder(condition_BZ, self.token_grid(x_BHWC)))
 
     def condition(
-        self, z_BZ: jax.Array, label_B: jax.Array | None, order_B: jax.Array | None = None
-    ) -> jax.Array:
-        """With several orders, the one-hot order comes last; order 0 if none is given."""
-        condition_BZ = super().condition(z_BZ, label_B)
-        if self.orders == 1:
-            return condition_BZ
-        if order_B is None:
-            order_B = jnp.zeros(z_BZ.shape[0], jnp.int32)
-        return jnp.concatenate([condition_BZ, jax.nn.one_hot(order_B, self.orders)], axis=-1)
-
-    def log_likelihood(
         self,
         z_BZ: jax.Array,
-        x_BHWC: jax.Array,
-        label_B: jax.Array | None = None,
-        key_B: jax.Array | None = None,
+        label_B: jax.Array | None,
+        order_B: jax.Array | None = None,
+        told_BA: jax.Array | None = None,
     ) -> jax.Array:
-        """log p(x | z) of the mixture of all orders, (B,), nats; with keys, of one random order."""
+        """With several orders, the one-hot order follows, order 0 if none is given. Then follow the
+        parameters of transformed images, 0 if none are given."""
+        parts, batch = [super().condition(z_BZ, label_B)], z_BZ.shape[0]
+        if self.orders > 1:
+            order_B = jnp.zeros(batch, jnp.int32) if order_B is None else order_B
+            parts.append(jax.nn.one_hot(order_B, self.orders))
+        if self.augmentation_parameters:
+            none_BA = jnp.zeros((batch, self.augmentation_parameters))
+            parts.append(none_BA if told_BA is None else told_BA)
+        return jnp.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+
+    def log_likelihood(
+        self, z_BZ: jax.Array, x_BHWC: jax.Array, label_B: jax.Array | None = None
+    ) -> jax.Array:
+        """log p(x | z) of the mixture of all orders, (B,), nats."""
         if self.orders == 1:
             return super().log_likelihood(z_BZ, x_BHWC, label_B)
-        if key_B is not None:
-            return self._log_likelihood_in_order(z_BZ, x_BHWC, label_B, self._random_order(key_B))
         by_order_BO = self.log_likelihood_by_order(z_BZ, x_BHWC, label_B)
         return jax.nn.logsumexp(by_order_BO, axis=1) - math.log(self.orders)
 
@@ -150,12 +160,14 @@ class Sweep(Autoencoder):
         log_p_N = self._log_likelihood_in_order(z_NZ, x_NHWC, label_N, order_N)
         return log_p_N.reshape(orders, batch).T
 
-    def _log_likelihood_in_order(self, z_BZ, x_BHWC, label_B, order_B):
+    def _log_likelihood_in_order(self, z_BZ, x_BHWC, label_B, order_B, told_BA=None):
         x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
-        params_BHWP = self._decode_in_order(z_BZ, x_BHWC, label_B, order_B)
+        params_BHWP = self._decode_in_order(z_BZ, x_BHWC, label_B, order_B, told_BA)
         return self.likelihood.log_prob(params_BHWP, x_BHWC)
 
     def _random_order(self, key_B):
+        if self.orders == 1:
+            return jnp.zeros(key_B.shape[0], jnp.int32)
         key_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, _ORDER_STREAM)
         return jax.vmap(lambda key: jax.random.randint(key, (), 0, self.orders))(key_B)
 
@@ -234,8 +246,7 @@ class Sweep(Autoencoder):
         order_B = jnp.full(batch, order)
         if x_BHWC is None:
             x_BHWC = jnp.zeros((batch, *self.image_shape))
-            if self.orders > 1:
-                order_B = self._random_order(key_B)
+            order_B = self._random_order(key_B)
         x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
         known_RQ = jnp.broadcast_to(
             jnp.arange(self.tokens.grid[0])[:, None] < rows, self.tokens.grid

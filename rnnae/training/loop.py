@@ -29,7 +29,7 @@ def batches(
     axes K and B."""
     return pipeline.stream(
         splits.train,
-        splits.labels_for("train", config.model.classes),
+        splits.labels.train if config.model.classes else None,
         schedule.calls(step),
         seed=config.seed,
         batch_size=schedule.batch_size,

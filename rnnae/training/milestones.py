@@ -26,6 +26,7 @@ from rnnae.state import TrainState
 from rnnae.training.schedule import Schedule
 
 # Mixture of Gaussians behind the new images in the figures of a run that is not finished.
+_LIKELIHOODS = ("nll", "bound", "bits_per_dim")  # beginnings of the names of reported metrics
 _PREVIEW = figures.MixtureSize(images=2000, components=10, by_class=False)
 
 
@@ -98,7 +99,7 @@ def validate(run: TrainingRun, step: int, train_state: TrainState) -> None:
     if distributed.on_primary(lambda: means["loss"] < min(done.values(), default=math.inf)):
         run.writer.sync()
         run.checkpoints.save("best", step, train_state)
-    _record(run, "valid", step, means)
+    _record(run, step, {f"valid/{name}": value for name, value in means.items()})
     # Everything is recorded and saved, so a signal need not wait for the figures, which take time.
     signals.check(f"after the validation at step {step}")
     if distributed.is_primary():
@@ -125,14 +126,15 @@ def finish(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, fl
         means = {name.removeprefix("test/"): value for name, value in result.items()}
         run.log(f"already trained; test: {format_metrics(means)}")
     else:
+        result = _training_images(run, train_state)
         means = _measure(run, train_state, "test", full=True)
         if run.config.eval.samples:
             means |= distributed.on_primary(lambda: _measure_new_images(run, step, train_state))
-        result = {f"test/{name}": value for name, value in means.items()}
+        result |= {f"test/{name}": value for name, value in means.items()}
         if distributed.is_primary():
             with contextlib.suppress(NotADirectoryError):
                 last.unlink(missing_ok=True)  # marks the last figures as not drawn yet
-        _record(run, "test", step, means)
+        _record(run, step, result)
     if distributed.is_primary():
         with files.writing("figures", last.parent):
             trained, is_new = _with_mixtures(run, step, train_state)
@@ -188,16 +190,29 @@ def _measure(
     run: TrainingRun, train_state: TrainState, split: str, full: bool = False
 ) -> dict[str, float]:
     """The metrics of the averaged weights on a split."""
-    images = getattr(run.splits, split)
-    label_N = run.splits.labels_for(split, run.config.model.classes)
+    images, label_N = run.splits.to_measure(split, run.config.model.classes)
     return run.evaluator(train_state.ema, images, label_N, full=full).means
 
 
-def _record(run: TrainingRun, split: str, step: int, means: dict[str, float]) -> None:
+def _training_images(run: TrainingRun, train_state: TrainState) -> dict[str, float]:
+    """The likelihoods of training images, if `config.eval.splits` asks for them: how far they are
+    above those of test images shows overfitting."""
+    if "train" not in run.config.eval.splits:
+        return {}
+    means = _measure(run, train_state, "train", full=True)
+    # The other metrics have names of the training loss.
+    return {f"train/{name}": v for name, v in means.items() if name.startswith(_LIKELIHOODS)}
+
+
+def _record(run: TrainingRun, step: int, metrics: dict[str, float]) -> None:
+    """Writes and logs metrics, whose names begin with that of their split and a slash."""
     epoch = run.schedule.epoch(step)
-    run.writer.write_metrics(step, epoch, {f"{split}/{name}": v for name, v in means.items()})
-    count = len(getattr(run.splits, split))
-    run.log(f"epoch {epoch:.3g}  {split} ({count:,} images): {format_metrics(means)}")
+    run.writer.write_metrics(step, epoch, metrics)
+    for split in dict.fromkeys(name.partition("/")[0] for name in metrics):
+        start = f"{split}/"
+        means = {k.removeprefix(start): v for k, v in metrics.items() if k.startswith(start)}
+        count = len(run.splits.to_measure(split, 0)[0])
+        run.log(f"epoch {epoch:.3g}  {split} ({count:,} images): {format_metrics(means)}")
 
 
 def _write_figures(run: TrainingRun, trained: TrainedRun) -> None:

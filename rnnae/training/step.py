@@ -10,7 +10,9 @@ import optax
 from flax import linen as nn
 
 from rnnae import build, objective, rng, state
+from rnnae.data import augmentation as augmentation_lib
 from rnnae.data import binarisation
+from rnnae.data.augmentation import AUGMENTATIONS, Augmentation
 from rnnae.devices import microbatch as microbatch_lib
 from rnnae.state import TrainState
 from rnnae.types import Batch
@@ -29,6 +31,8 @@ def train_step(
     learning_rate: optax.Schedule,
     ema_decay: float,
     binarise: str,
+    augmentation: Augmentation | None,
+    augment_fraction: float,
     label_dropout: float,
     kl_weight: Callable[[jax.Array], jax.Array],
     free_bits: float,
@@ -38,22 +42,28 @@ def train_step(
 
     `positions_B` are the positions of the images in the global batch, and `average` is the mean
     over devices (see `parallel.train_call`). A conditional model sees the label of each image
-    except in a fraction `label_dropout` of the visits, in which the class is unknown. At most
-    `microbatch` images go through the model at a time; 0 means all.
+    except in a fraction `label_dropout` of the visits, in which the class is unknown. With an
+    `augmentation`, images are transformed in a fraction `augment_fraction` of the visits, and the
+    model is told how. At most `microbatch` images go through the model at a time; 0 means all.
     """
     x_BHWC = binarisation.to_unit(batch.image_BHWC)
     step_key = jax.random.fold_in(train_state.key, train_state.step)
     key_B = rng.example_keys(step_key, positions_B)
     pixels_key_B, latent_key_B = rng.split(key_B)
+    told = {}
+    if model.classes:
+        told["label_B"] = drop_labels(batch.label_B, key_B, label_dropout)
+    if augmentation is not None:
+        told["told_BA"] = augmentation_lib.sample_parameters(augmentation, key_B, augment_fraction)
+        x_BHWC = augmentation_lib.transform(augmentation, x_BHWC, told["told_BA"])
     if binarise == "dynamic":
         x_BHWC = binarisation.binarise(x_BHWC, pixels_key_B)
-    examples = (x_BHWC, latent_key_B)
-    if model.classes:
-        examples += (drop_labels(batch.label_B, key_B, label_dropout),)
+    examples = (x_BHWC, latent_key_B, told)
     weight = kl_weight(train_state.step)
 
     def terms(params, part):
-        return model.apply({"params": params}, *part)
+        x_BHWC, key_B, told = part
+        return model.apply({"params": params}, x_BHWC, key_B, **told)
 
     def mean(function):
         return average(microbatch_lib.mean(function, examples, microbatch))
@@ -114,6 +124,8 @@ def make_train_step(
         learning_rate=learning_rate,
         ema_decay=config.optim.ema,
         binarise=config.data.binarise,
+        augmentation=AUGMENTATIONS[config.data.augment],
+        augment_fraction=config.data.augment_fraction,
         label_dropout=config.data.label_dropout,
         kl_weight=kl_weight,
         free_bits=config.objective.free_bits,

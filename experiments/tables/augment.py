@@ -1,0 +1,38 @@
+"""Augment: what are transformed training images worth, of which the model is told?
+
+configs/mnist_sweep.py without a latent, trained on few images, so that it overfits: the last column
+is the NLL of images that it was trained on. Half of the visits show an image that is shifted by up
+to two pixels each way, or also turned, scaled and sheared a little (`config.data.augment`). The
+model is told how (distribution augmentation, Jun et al. 2020), and the NLL is that of images as
+they are.
+"""
+
+CONFIG = "configs/mnist_sweep.py"
+PROTOCOL = (
+    "MNIST with dynamic binarisation, 20,000 training images for 9 (short) and 36 epochs (long), or "
+    "with --size cpu 2,000 for 10 and 40, and 10,000 test images; exact likelihood in nats per image"
+)
+SEEDS = (0, 1, 2)
+METRICS = {"NLL": "test/nll_dynamic", "training images": "train/nll_dynamic"}
+BOLD = ("NLL",)
+_AUGMENT, _LENGTHS = ("none", "shift", "affine"), {"short": 9, "long": 36}
+ROWS = {
+    f"{augment}, {length}": {
+        "latent.name": "none",
+        "model.input_window": True,
+        "data.train_on_all": False,
+        "data.train_images": 20_000,
+        "data.augment": augment,
+        "train.epochs": epochs,
+        "eval.splits": ("train", "test"),
+    }
+    for length, epochs in _LENGTHS.items()
+    for augment in _AUGMENT
+}
+CPU = {"eval.seeds": (0,)}
+CPU_ROWS = {
+    f"{augment}, {length}": {"data.train_images": 2000, "train.epochs": epochs}
+    for length, epochs in {"short": 10, "long": 40}.items()
+    for augment in _AUGMENT
+}
+CPU_SEEDS = (0,)
