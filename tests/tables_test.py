@@ -107,7 +107,9 @@ def measured(config, row):
     if model.latent_dimensions and model.has_prior:
         names |= {"kl", "active_units", "mutual_information"}
         names |= {f"nll_{protocol}_is{k}" for k in [config.eval.importance_samples] if k}
-    return {f"test/{name}" for name in names} | of_images
+    of_training = {f"train/{name}" for name in names if name.startswith(("nll", "bound", "bits"))}
+    found = {f"test/{name}" for name in names} | of_images
+    return found | (of_training if "train" in config.eval.splits else set())
 
 
 def of_new_images(config, protocol, row):

@@ -9,8 +9,9 @@ they are.
 
 CONFIG = "configs/mnist_sweep.py"
 PROTOCOL = (
-    "MNIST with dynamic binarisation, 20,000 training images for 9 (short) and 36 epochs (long), or "
-    "with --size cpu 2,000 for 10 and 40, and 10,000 test images; exact likelihood in nats per image"
+    "MNIST with dynamic binarisation, 20,000 training images for 9 (short) and 36 epochs (long), "
+    "with --size cpu 2,000 for 10 and 40, and 10,000 test images; exact likelihood in nats per "
+    "image"
 )
 SEEDS = (0, 1, 2)
 METRICS = {"NLL": "test/nll_dynamic", "training images": "train/nll_dynamic"}
