@@ -1,4 +1,4 @@
-"""Two virtual CPU devices and strict broadcasting in every test."""
+"""Two virtual CPU devices, but for tests of a GPU, and strict broadcasting in every test."""
 
 import functools
 import importlib.metadata
@@ -21,6 +21,13 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+    """`pytest -m gpu` may use the devices that the machine has."""
+    if config.option.markexpr == "gpu":
+        del os.environ["JAX_PLATFORMS"]
+        jax.config.update("jax_platforms", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
