@@ -84,7 +84,7 @@ def build_optimizer(
     """(optimizer, learning rate by step) of a config that trains for `total_steps` steps."""
     fields = config.optim.to_dict()
     del fields["ema"], fields["matmul_precision"]
-    keys = ("learning_rate", "schedule", "warmup_steps", "final_fraction")
+    keys = ("learning_rate", "schedule", "warmup_steps", "final_fraction", "decay_fraction")
     learning_rate = optim.learning_rate_schedule(
         total_steps=total_steps, **{key: fields.pop(key) for key in keys}
     )

@@ -14,24 +14,35 @@ def learning_rate_schedule(
     schedule: str,
     warmup_steps: int,
     final_fraction: float,
+    decay_fraction: float,
     total_steps: int,
 ) -> optax.Schedule:
     """step -> learning rate.
 
     `warmup_cosine` rises linearly to `learning_rate`, then follows half a cosine (Loshchilov &
-    Hutter 2017) down to `final_fraction` of it at `total_steps`.
+    Hutter 2017) down to `final_fraction` of it at `total_steps`. `warmup_linear` falls in a
+    straight line over the last part `decay_fraction` of all steps, and is constant before that
+    ("warm-up, stable, decay", Hu et al. 2024).
     """
     check_choice(CHOICES["optim.schedule"], "config.optim.schedule", schedule)
     if schedule == "constant":
         return optax.constant_schedule(learning_rate)
     # A run shorter than its warm-up would never decay.
     warmup = min(warmup_steps, total_steps // 2)
+    last = learning_rate * final_fraction
+    if schedule == "warmup_linear":
+        decay = min(max(1, round(decay_fraction * total_steps)), total_steps - warmup)
+        parts = [
+            optax.linear_schedule(0.0, learning_rate, warmup),
+            optax.linear_schedule(learning_rate, last, decay, total_steps - decay - warmup),
+        ]
+        return optax.join_schedules(parts, [warmup])
     return optax.warmup_cosine_decay_schedule(
         0.0 if warmup else learning_rate,
         learning_rate,
         warmup,
         max(total_steps, warmup + 1),
-        learning_rate * final_fraction,
+        last,
     )
 
 

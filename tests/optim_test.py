@@ -9,7 +9,13 @@ import pytest
 from rnnae import optim, state
 from rnnae.errors import ConfigError
 
-SCHEDULE = {"learning_rate": 0.1, "warmup_steps": 10, "final_fraction": 0.01, "total_steps": 100}
+SCHEDULE = {
+    "learning_rate": 0.1,
+    "warmup_steps": 10,
+    "final_fraction": 0.01,
+    "decay_fraction": 1.0,
+    "total_steps": 100,
+}
 
 
 def test_warmup_cosine_at_its_start_peak_middle_and_end():
@@ -19,6 +25,20 @@ def test_warmup_cosine_at_its_start_peak_middle_and_end():
         [0, 0.05, 0.1, 0.1 * (0.01 + 0.99 * 0.5), 0.001, 0.001],
         rtol=1e-5,
     )
+
+
+def test_warmup_linear_decays_over_the_end_of_the_run():
+    whole = optim.learning_rate_schedule(schedule="warmup_linear", **SCHEDULE)
+    steps = [0, 5, 10, 55, 100, 200]
+    rates = [0, 0.05, 0.1, 0.0505, 0.001, 0.001]
+    np.testing.assert_allclose([whole(s) for s in steps], rates, rtol=1e-5)
+    fields = SCHEDULE | {"decay_fraction": 0.2}
+    end = optim.learning_rate_schedule(schedule="warmup_linear", **fields)
+    np.testing.assert_allclose(
+        [end(s) for s in (5, 10, 80, 90, 100)], [0.05, *[0.1] * 2, 0.0505, 0.001], rtol=1e-5
+    )
+    one = optim.learning_rate_schedule(schedule="warmup_linear", **(SCHEDULE | {"total_steps": 1}))
+    assert float(one(0)) == pytest.approx(0.1)
 
 
 def test_warmup_takes_at_most_half_of_the_run():
@@ -33,7 +53,7 @@ def test_warmup_takes_at_most_half_of_the_run():
 def test_the_constant_schedule_and_an_unknown_one():
     schedule = optim.learning_rate_schedule(schedule="constant", **SCHEDULE)
     assert schedule(0) == schedule(99) == 0.1
-    with pytest.raises(ConfigError, match="constant, warmup_cosine"):
+    with pytest.raises(ConfigError, match="constant, warmup_cosine, warmup_linear"):
         optim.learning_rate_schedule(schedule="linear", **SCHEDULE)
 
 

@@ -19,7 +19,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "latent.posterior": ("diagonal", "autoregressive"),
     "optim.name": ("adam", "muon"),
     "optim.matmul_precision": ("float32", "bfloat16"),
-    "optim.schedule": ("constant", "warmup_cosine"),
+    "optim.schedule": ("constant", "warmup_cosine", "warmup_linear"),
     "eval.splits": ("train", "valid", "test"),
     "eval.checkpoint": ("latest", "best"),
 }

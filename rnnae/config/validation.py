@@ -132,7 +132,7 @@ def check(config: ConfigDict) -> None:
                 check_choice(choices, f"config.{path}", value)
     words = "0, or 10 or more"  # fewer say nothing, and some metrics need several
     require(config.eval.samples == 0 or config.eval.samples >= 10, "eval.samples", words)
-    for path in ("data.label_dropout", "data.augment_fraction"):
+    for path in ("data.label_dropout", "data.augment_fraction", "optim.decay_fraction"):
         require(0 <= get(path) <= 1, path, "from 0 to 1")
     words = f"from 0 to {MAX_SEED:,}"
     for path in ("seed", "data.split_seed"):
