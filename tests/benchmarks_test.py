@@ -41,6 +41,13 @@ def test_every_contender_exists(name):
         assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")  # no nvidia-smi
+    with pytest.raises(SystemExit) as refused:
+        run.main(["lstm", "--device", "gpu"])
+    assert refused.value.code == 2 and "no GPU on this machine" in capsys.readouterr().err
+
+
 CASE = Case("A case", {"small": {"batch": 10}}, {}, matmuls=lambda size: [(10, 20, 30, 2)])
 
 

@@ -1,6 +1,7 @@
 """Measures the speed of rnnae and of the libraries that a user would pick instead, on this machine.
 
     python -m experiments.benchmarks.run [case ...] [--rounds 5] [--cores 2] [--allocator keep]
+        [--device cpu]
 
 A case is a key of `cases.CASES`, or `startup`. The default is all of them. The extra `bench` must
 be installed. Each contender runs in a process of its own, with the same shapes, dtypes, cores and
@@ -12,6 +13,7 @@ Exit codes: 0 done (contenders that failed are listed in the table), 2 a flag is
 
 import argparse
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from experiments.benchmarks.cases import CASES, Case
 _RESULTS = Path(__file__).parent / "results"
 
 
-def measure(case: Case, rounds: int, cores: int, allocator: str) -> dict:
+def measure(case: Case, rounds: int, cores: int, allocator: str, device: str) -> dict:
     """{size: {"float32" or "bfloat16": {contender: result of `turns.measure`}}}."""
     results: dict = {}
     for name, size in case.sizes.items():
@@ -35,7 +37,7 @@ def measure(case: Case, rounds: int, cores: int, allocator: str) -> dict:
             if case.matmuls:
                 matmuls = {"matmuls": case.matmuls(size), "precision": precision}
                 targets[report.MATMULS] = ("matmuls.train", matmuls)
-            results[name][precision] = turns.measure(targets, rounds, cores, allocator)
+            results[name][precision] = turns.measure(targets, rounds, cores, allocator, device)
     return results
 
 
@@ -50,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     allocator_help = "keep freed memory, in huge pages, or the system's default (default: keep)"
     allocators = sorted(turns.ALLOCATORS)
     parser.add_argument("--allocator", choices=allocators, default="keep", help=allocator_help)
+    device_help = "where the contenders run; a GPU is that of jax[cuda] and PyTorch (default: cpu)"
+    parser.add_argument("--device", choices=sorted(turns.DEVICES), default="cpu", help=device_help)
     arguments = parser.parse_args(argv)
     unknown = [name for name in arguments.cases if name not in names]
     if unknown:
@@ -57,6 +61,9 @@ def main(argv: list[str] | None = None) -> int:
     available = len(turns.available_cores())
     if not 1 <= arguments.cores <= available:
         parser.error(f"--cores {arguments.cores}: this process may use {available}")
+    gpu = _gpu_name() if arguments.device == "gpu" else ""
+    if gpu is None:
+        parser.error("--device gpu: nvidia-smi finds no GPU on this machine")
     _RESULTS.mkdir(exist_ok=True)
     # Before results are written: they would make the commit "-dirty".
     machine = report.provenance_text()
@@ -64,18 +71,34 @@ def main(argv: list[str] | None = None) -> int:
         if name == startup.NAME:
             text = startup.measure(arguments.rounds, machine)
         else:
-            case = CASES[name]
-            measurements = measure(case, arguments.rounds, arguments.cores, arguments.allocator)
             where = f"{arguments.cores} cores of {machine}"
-            content = {"where": where, "allocator": arguments.allocator, "sizes": measurements}
-            (_RESULTS / f"{name}.json").write_text(
-                json.dumps(content, indent=1) + "\n", encoding="utf-8"
-            )
-            text = report.table(case, measurements, where, arguments.allocator)
-            report.chart(case, measurements, _RESULTS / f"{name}.png")
+            case = CASES[name]
+            if gpu:
+                name, where = f"{name}-gpu", f"{gpu}, and {where}"
+            text = _measure_case(case, name, where, arguments)
         (_RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
         print(text, flush=True)
     return 0
+
+
+def _measure_case(case: Case, name: str, where: str, arguments: argparse.Namespace) -> str:
+    """Measures a case, and writes the measurements and a chart; returns the table."""
+    allocator, device = arguments.allocator, arguments.device
+    measurements = measure(case, arguments.rounds, arguments.cores, allocator, device)
+    content = {"where": where, "allocator": allocator, "sizes": measurements}
+    (_RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    report.chart(case, measurements, _RESULTS / f"{name}.png")
+    return report.table(case, measurements, where, allocator)
+
+
+def _gpu_name() -> str | None:
+    """The name of this machine's first NVIDIA GPU; None if it has none."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[0].strip()
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return None
 
 
 if __name__ == "__main__":

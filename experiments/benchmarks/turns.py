@@ -26,6 +26,12 @@ _KEEP = {  # glibc keeps freed memory, in huge pages
     "MALLOC_TOP_PAD_": "67108864",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
+# The environment of contenders; PyTorch's read the device from this variable.
+DEVICE_VARIABLE = "RNNAE_BENCHMARK_DEVICE"
+DEVICES = {
+    "cpu": {DEVICE_VARIABLE: "cpu", "JAX_PLATFORMS": "cpu"},
+    "gpu": {DEVICE_VARIABLE: "gpu", "JAX_PLATFORMS": "cuda"},
+}
 ALLOCATORS = {"keep": _KEEP, "default": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}}
 
 
@@ -54,10 +60,11 @@ class Failed(Exception):
 
 
 class Contender:
-    """The process of a contender, on `cores` cores."""
+    """The process of a contender, on `cores` cores, and with `device="gpu"` on a GPU."""
 
-    def __init__(self, target: str, size: dict, cores: int, allocator: str):
-        environment = os.environ | ALLOCATORS[allocator] | {"OMP_NUM_THREADS": str(cores)}
+    def __init__(self, target: str, size: dict, cores: int, allocator: str, device: str):
+        environment = os.environ | ALLOCATORS[allocator] | DEVICES[device]
+        environment["OMP_NUM_THREADS"] = str(cores)
         command = [sys.executable, "-m", "experiments.benchmarks.turns", target, json.dumps(size)]
         if hasattr(os, "sched_getaffinity"):
             command = ["taskset", "-c", ",".join(map(str, available_cores()[:cores])), *command]
@@ -100,7 +107,11 @@ class Contender:
 
 
 def measure(
-    targets: dict[str, tuple[str, dict]], rounds: int, cores: int, allocator: str
+    targets: dict[str, tuple[str, dict]],
+    rounds: int,
+    cores: int,
+    allocator: str,
+    device: str = "cpu",
 ) -> dict[str, dict]:
     """Measures contenders in turns.
 
@@ -116,7 +127,7 @@ def measure(
     try:
         for name, (target, size) in targets.items():
             try:
-                running[name] = Contender(target, size, cores, allocator)
+                running[name] = Contender(target, size, cores, allocator, device)
                 results[name] = {"seconds": [], **running[name].start}
             except Failed as error:
                 results[name] = {"error": str(error)}

@@ -1,18 +1,23 @@
-"""PyTorch as a user would write it for the CPU: `nn.LSTM`, loops over steps; eager or compiled."""
+"""PyTorch as a user would write it: `nn.LSTM` (cuDNN's on a GPU), loops over steps; eager or
+compiled."""
 
 import contextlib
 import os
+from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from experiments.benchmarks import turns
 from experiments.benchmarks.contenders.torch_models import Draw, Pixels, Row, Sweep, Sweeps
 from experiments.benchmarks.turns import Program
 
 VERSIONS = {"torch": torch.__version__}
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 torch.manual_seed(0)
+_DEVICE = os.environ.get(turns.DEVICE_VARIABLE, "cpu").replace("gpu", "cuda")
+torch.set_default_device(_DEVICE)
 
 
 def row(size: dict) -> Program:
@@ -81,7 +86,7 @@ def linear(size: dict) -> Program:
             total = (weight_TBD * torch.stack(outputs)).sum()
             torch.autograd.grad(total, (a_TBD, b_TBD, h_BD))
 
-    return Program(run, VERSIONS)
+    return _program(run)
 
 
 def sweeps(size: dict) -> Program:
@@ -95,7 +100,7 @@ def sweeps(size: dict) -> Program:
             total = (weight_RQBD * sweep(x_RQBD.transpose(0, 1)).transpose(0, 1)).sum()
             torch.autograd.grad(total, (x_RQBD, *sweep.parameters()))
 
-    return Program(run, VERSIONS)
+    return _program(run)
 
 
 def raster(size: dict) -> Program:
@@ -114,7 +119,7 @@ def raster(size: dict) -> Program:
                     drawn.append(x_BI)
                 torch.stack(drawn)
 
-    return Program(run, VERSIONS)
+    return _program(run)
 
 
 def _training(model: nn.Module, loss, size: dict, *inputs: torch.Tensor) -> Program:
@@ -127,10 +132,21 @@ def _training(model: nn.Module, loss, size: dict, *inputs: torch.Tensor) -> Prog
     def run(steps: int) -> None:
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
-            cast = torch.autocast("cpu", torch.bfloat16) if rounds else contextlib.nullcontext()
+            cast = torch.autocast(_DEVICE, torch.bfloat16) if rounds else contextlib.nullcontext()
             with cast:
                 value = loss(*inputs)
             value.backward()
             optimizer.step()
 
-    return Program(run, VERSIONS)
+    return _program(run)
+
+
+def _program(run: Callable[[int], None]) -> Program:
+    """A program that returns when the device has finished."""
+
+    def finish(steps: int) -> None:
+        run(steps)
+        if _DEVICE == "cuda":
+            torch.cuda.synchronize()
+
+    return Program(finish, VERSIONS)
