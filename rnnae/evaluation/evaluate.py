@@ -74,7 +74,6 @@ class Evaluator:
 
         self._pass = on_devices(per_image.scores)
         self._add_weights = on_devices(per_image.add_weights)
-        self._by_order = on_devices(per_image.nll_by_order)
 
     def __call__(
         self,
@@ -103,8 +102,6 @@ class Evaluator:
             scores = self.scores(params, held_out, label_N, seed=seed, samples=samples)
             if full and self.model.classes and self.model.generative and self.model.has_prior:
                 scores.per_image.update(self._by_class(params, held_out, label_N, seed, samples))
-            if full and self.model.orders > 1 and not self.model.latent_dimensions:
-                scores.per_image.update(self._orders(params, held_out, label_N))
             all_scores.append(scores)
         protocol = binarisation.protocol(images, self._binarise)
         kl_T = np.mean([scores.kl_T for scores in all_scores], axis=0)
@@ -175,17 +172,6 @@ class Evaluator:
             nll_by_label[label] = values.get("nll", values["loss"])
         unlabelled_N = nll_by_label.pop(-1)
         return class_metrics(np.stack([*nll_by_label.values()], axis=1), unlabelled_N, label_N)
-
-    def _orders(
-        self, params: Any, images: ImageArray, label_N: np.ndarray | None
-    ) -> dict[str, np.ndarray]:
-        """The exact negative log-likelihood of each image in each scan order, given its label."""
-        parts = [
-            self._by_order(params, examples)[examples.position_B < len(images)]
-            for examples in self._batches(images, label_N)
-        ]
-        nll_NO = np.concatenate(parts).astype(np.float64)
-        return {f"nll_order{order}": nll_N for order, nll_N in enumerate(nll_NO.T)}
 
     def _named(
         self, all_scores: list[Scores], seeds: Sequence[int], protocol: str, samples: int

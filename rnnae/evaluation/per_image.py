@@ -21,11 +21,18 @@ def example_keys(seed: jax.Array, position_B: jax.Array) -> jax.Array:
     return rng.example_keys(jax.random.key(seed), position_B)
 
 
-def _terms(model: Autoencoder, x_BHWC: jax.Array, key_B: jax.Array, *label) -> Terms:
-    """The terms of the whole likelihood. Those of `model(...)` may draw a part of it."""
+def _terms(model: Autoencoder, x_BHWC: jax.Array, key_B: jax.Array, *label):
+    """(terms of the whole likelihood, log p(x) in each scan order of a model without a latent that
+    has several). The terms of `model(...)` may be those of one random order."""
     if not model.generative:
-        return model(x_BHWC, key_B, *label)
-    return model.terms(model.posterior(x_BHWC), x_BHWC, key_B, *label)
+        return model(x_BHWC, key_B, *label), {}
+    posterior = model.posterior(x_BHWC)
+    if model.orders == 1 or model.latent_dimensions:
+        return model.terms(posterior, x_BHWC, key_B, *label), {}
+    z_BZ, kl_BTZ, log_ratio_B = model.sample_latent(posterior, key_B)
+    log_prob_BO = model.log_likelihood_by_order(z_BZ, x_BHWC, *label)
+    terms = Terms(model.mixture_of_orders(log_prob_BO), kl_BTZ, log_ratio_B)
+    return terms, {f"nll_order{order}": -log_prob_BO[:, order] for order in range(model.orders)}
 
 
 def scores(model: Autoencoder, limit: int, shared, examples) -> dict[str, jax.Array]:
@@ -37,8 +44,8 @@ def scores(model: Autoencoder, limit: int, shared, examples) -> dict[str, jax.Ar
     def measure(part):  # in one program, so that the encoder runs once for both
         return apply(*part, method=_terms), apply(part[0], *part[2:], method="encode")
 
-    terms, z_BZ = microbatch.concatenated(measure, (x_BHWC, key_B, *label), limit)
-    values = objective.per_example(terms)
+    (terms, by_order), z_BZ = microbatch.concatenated(measure, (x_BHWC, key_B, *label), limit)
+    values = objective.per_example(terms) | by_order
     if not model.generative:
         chosen_B = jnp.argmax(apply(x_BHWC, method="logits"), axis=-1)
         log_prob_B = apply(x_BHWC, label_B, method="log_prob")
@@ -72,15 +79,3 @@ def add_weights(model: Autoencoder, limit: int, shared, examples) -> jax.Array:
     examples = (binarisation.to_unit(image_BHWC), example_keys(seed, position_B), total_B)
     examples += (label_B,) if model.classes else ()
     return microbatch.concatenated(add, examples, limit)
-
-
-def nll_by_order(model: Autoencoder, limit: int, params, examples) -> jax.Array:
-    """The exact negative log-likelihood in each scan order of a model without a latent, (B, O)."""
-
-    def measure(part):
-        z_BZ = jnp.zeros((part[0].shape[0], 0))
-        return -model.apply({"params": params}, z_BZ, *part, method="log_likelihood_by_order")
-
-    image_BHWC, _, label_B = examples
-    label = (label_B,) if model.classes else ()
-    return microbatch.concatenated(measure, (binarisation.to_unit(image_BHWC), *label), limit)

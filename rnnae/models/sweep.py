@@ -146,8 +146,11 @@ class Sweep(Autoencoder):
         """log p(x | z) of the mixture of all orders, (B,), nats."""
         if self.orders == 1:
             return super().log_likelihood(z_BZ, x_BHWC, label_B)
-        by_order_BO = self.log_likelihood_by_order(z_BZ, x_BHWC, label_B)
-        return jax.nn.logsumexp(by_order_BO, axis=1) - math.log(self.orders)
+        return self.mixture_of_orders(self.log_likelihood_by_order(z_BZ, x_BHWC, label_B))
+
+    def mixture_of_orders(self, log_prob_BO: jax.Array) -> jax.Array:
+        """log p of each image, (B,), from log p in each order (B, orders)."""
+        return jax.nn.logsumexp(log_prob_BO, axis=1) - math.log(self.orders)
 
     def log_likelihood_by_order(
         self, z_BZ: jax.Array, x_BHWC: jax.Array, label_B: jax.Array | None = None
