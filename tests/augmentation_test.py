@@ -106,3 +106,4 @@ def test_a_run_in_two_orders_resumes_bit_for_bit_and_equals_two_devices(tmp_path
     last = [read_metrics(tmp_path / name)[-1] for name in ("unbroken", "two")]
     assert "test/nll_order1_dynamic" in metrics and "train/nll_dynamic" in last[0]
     assert last[1] == pytest.approx(last[0], rel=1e-3)
+    assert (tmp_path / "two" / "pictures" / "orders.png").exists()

@@ -82,7 +82,7 @@ def test_an_image_is_sampled_with_its_probability_in_the_order_that_was_drawn(ch
         keys,
         method=lambda m, z, key: m.sample_tokens(z, key, None, 0, label_B),
     )
-    order_B = model._random_order(keys)
+    order_B = symmetries.random(keys, model.orders)
     assert len(set(order_B.tolist())) > 2
     scanned = symmetries.transform(x_BHWC, order_B, 8)
     sequential = model.likelihood.log_prob(params_BHWP, scanned)
@@ -95,7 +95,7 @@ def test_training_draws_an_order_for_each_image():
     x_BHWC, keys = jnp.tile(tiny.binary(SQUARE), (8, 1, 1, 1)), tiny.keys(24)
     by_order = apply(model, params, jnp.zeros((24, 0)), x_BHWC, method="log_likelihood_by_order")
     found = apply(model, params, x_BHWC, keys).log_prob_B
-    order_B = model._random_order(keys)
+    order_B = symmetries.random(keys, model.orders)
     assert set(order_B.tolist()) == {0, 1, 2, 3}
     np.testing.assert_allclose(found, by_order[jnp.arange(24), order_B], rtol=1e-5)
 
@@ -114,6 +114,10 @@ def test_an_evaluation_reports_the_mixture_and_each_order():
         method="log_likelihood_by_order",
     )
     mixture = jax.nn.logsumexp(by_order, axis=1) - math.log(2)
+    inputs = (jnp.zeros((10, 0)), images / np.float32(255))
+    maps = apply(model, params, *inputs, method="log_prob_maps")
+    assert maps.shape == (10, 2, 4, 4)
+    np.testing.assert_allclose(maps.sum(axis=(2, 3)), by_order, rtol=1e-5)
     assert means["nll_static"] == pytest.approx(-float(mixture.mean()), rel=1e-5)
     for order in range(2):
         expected = -float(by_order[:, order].mean())

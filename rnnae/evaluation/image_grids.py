@@ -68,6 +68,19 @@ def neighbours(
     _save(path, _labelled(parts, labels))
 
 
+def orders(path: str | Path, images_NHWC: np.ndarray, nats_NORQ: np.ndarray) -> None:
+    """Images, and below them for each of O orders the nats of each block of their pixels. All maps
+    have one scale, from 0 nats, which is black."""
+    most = max(float(np.quantile(nats_NORQ, 0.999)), 1e-6)
+    rows, labels = [_tile(images_NHWC, len(images_NHWC))], ["image"]
+    for order, nats_NRQ in enumerate(nats_NORQ.swapaxes(0, 1)):
+        grey = np.clip(255 * nats_NRQ / most, 0, 255).astype(np.uint8)
+        rows.append(_tile(grey[..., None], len(grey)))
+        mean = nats_NRQ.sum(axis=(1, 2)).mean()
+        labels.append(f"order {order}: {mean:.1f} nats an image; white is {most:.1f} nats or more")
+    _save(path, _labelled(rows, labels))
+
+
 def strips(path: str | Path, strips_SNHWC: np.ndarray) -> None:
     """S strips of N images, one below the other."""
     count = strips_SNHWC.shape[1]

@@ -24,8 +24,8 @@ class Bernoulli(Likelihood):
     def parameters(self):
         return self.channels
 
-    def log_prob(self, params_BHWP, x_BHWC):
-        return jnp.sum(x_BHWC * params_BHWP - jax.nn.softplus(params_BHWP), axis=(1, 2, 3))
+    def log_prob_by_block(self, params_BHWP, x_BHWC):
+        return x_BHWC * params_BHWP - jax.nn.softplus(params_BHWP)
 
     def mean(self, params_BHWP):
         return jax.nn.sigmoid(params_BHWP)
@@ -61,12 +61,11 @@ class Categorical(Likelihood):
     def parameters(self):
         return self.channels * self._patterns
 
-    def log_prob(self, params_BHWP, x_BHWC):
+    def log_prob_by_block(self, params_BHWP, x_BHWC):
         log_p = jax.nn.log_softmax(self._logits(params_BHWP))
         index = jnp.matmul(self._to_blocks(x_BHWC), self._powers(), precision=_HIGHEST)
         index_BHWC = jnp.round(index).astype(jnp.int32)
-        observed = jnp.take_along_axis(log_p, index_BHWC[..., None], axis=-1)[..., 0]
-        return jnp.sum(observed, axis=(1, 2, 3))
+        return jnp.take_along_axis(log_p, index_BHWC[..., None], axis=-1)[..., 0]
 
     def mean(self, params_BHWP):
         probabilities = jax.nn.softmax(self._logits(params_BHWP))

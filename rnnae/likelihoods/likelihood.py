@@ -4,6 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Likelihood:
 
     def log_prob(self, params_BHWP: jax.Array, x_BHWC: jax.Array) -> jax.Array:
         """log p(x) of each image, summed over its pixels and channels: (B,), nats."""
+        return jnp.sum(self.log_prob_by_block(params_BHWP, x_BHWC), axis=(1, 2, 3))
+
+    def log_prob_by_block(self, params_BHWP: jax.Array, x_BHWC: jax.Array) -> jax.Array:
+        """log p of each channel of each block, (B, H, W, C), nats, or of all channels together,
+        (B, H, W, 1). H and W are those of the grid of blocks, as in params_BHWP."""
         raise NotImplementedError
 
     def mean(self, params_BHWP: jax.Array) -> jax.Array:

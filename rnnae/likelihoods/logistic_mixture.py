@@ -31,7 +31,7 @@ class LogisticMixture(Likelihood):
         c = self.channels
         return self.components * (1 + 2 * c + c * (c - 1) // 2)
 
-    def log_prob(self, params_BHWP, x_BHWC):
+    def log_prob_by_block(self, params_BHWP, x_BHWC):
         logits_BHWM, means, log_scales, coefficients = self._split(params_BHWP)
         level_BHWC = jnp.round(x_BHWC * (self.levels - 1))
         signed_BHWC = 2 * level_BHWC / (self.levels - 1) - 1
@@ -55,7 +55,7 @@ class LogisticMixture(Likelihood):
             total_BHWM += jnp.where(
                 level <= 0, first, jnp.where(level >= self.levels - 1, last, inside)
             )
-        return jnp.sum(jax.nn.logsumexp(total_BHWM, axis=-1), axis=(1, 2))
+        return jax.nn.logsumexp(total_BHWM, axis=-1, keepdims=True)
 
     def mean(self, params_BHWP):
         """The mean of the mixture clipped to the range. Rounding to levels is neglected, and with

@@ -36,11 +36,10 @@ class Softmax(Likelihood):
     def element(self):
         return dataclasses.replace(self, channels=1)
 
-    def log_prob(self, params_BHWP, x_BHWC):
+    def log_prob_by_block(self, params_BHWP, x_BHWC):
         level_BHWC = jnp.round(x_BHWC * (self.levels - 1)).astype(jnp.int32)
         log_p = jax.nn.log_softmax(self._logits(params_BHWP))
-        observed = jnp.take_along_axis(log_p, level_BHWC[..., None], axis=-1)[..., 0]
-        return jnp.sum(observed, axis=(1, 2, 3))
+        return jnp.take_along_axis(log_p, level_BHWC[..., None], axis=-1)[..., 0]
 
     def mean(self, params_BHWP):
         values = jnp.linspace(0, 1, self.levels)

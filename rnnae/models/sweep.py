@@ -29,8 +29,6 @@ from rnnae.nn.matmul import Dense
 from rnnae.scan_order import ScanOrder
 from rnnae.types import Terms
 
-_ORDER_STREAM = 0x6F72  # names the random numbers that choose an order
-
 
 class Sweep(Autoencoder):
     """Encoder, latent, decoder and likelihood over a grid of tokens."""
@@ -98,7 +96,7 @@ class Sweep(Autoencoder):
         """With several orders, log p(x | z) is that in one random order of each image. `told_BA`
         are the parameters of transformed images, see `data/augmentation.py`."""
         z_BZ, kl_BTZ, log_ratio_B = self.sample_latent(self.posterior(x_BHWC), key_B)
-        order_B = self._random_order(key_B)
+        order_B = symmetries.random(key_B, self.orders)
         log_prob_B = self._log_likelihood_in_order(z_BZ, x_BHWC, label_B, order_B, told_BA)
         return Terms(log_prob_B, kl_BTZ, log_ratio_B)
 
@@ -156,23 +154,32 @@ class Sweep(Autoencoder):
         self, z_BZ: jax.Array, x_BHWC: jax.Array, label_B: jax.Array | None = None
     ) -> jax.Array:
         """log p(x | z) in each order, (B, orders), nats."""
+        log_p_N = self._log_likelihood_in_order(*self._in_each_order(z_BZ, x_BHWC, label_B))
+        return log_p_N.reshape(self.orders, -1).T
+
+    def log_prob_maps(
+        self, z_BZ: jax.Array, x_BHWC: jax.Array, label_B: jax.Array | None = None
+    ) -> jax.Array:
+        """log p of each block of pixels given those before it in each order, (B, orders, H, W),
+        nats. H and W are those of the grid of blocks, which lies as the image does."""
+        z_NZ, x_NHWC, label_N, order_N = self._in_each_order(z_BZ, x_BHWC, label_B)
+        x_NHWC = symmetries.transform(x_NHWC, order_N, self.orders)
+        params_NHWP = self._decode_in_order(z_NZ, x_NHWC, label_N, order_N)
+        map_NHWC = self.likelihood.log_prob_by_block(params_NHWP, x_NHWC)
+        map_NHWC = symmetries.restore(map_NHWC, order_N, self.orders)
+        return map_NHWC.sum(axis=-1).reshape(self.orders, -1, *map_NHWC.shape[1:3]).swapaxes(0, 1)
+
+    def _in_each_order(self, z_BZ, x_BHWC, label_B):
+        """(latents, images, labels, orders) of all images in order 0, then in order 1, ..."""
         batch, orders = z_BZ.shape[0], self.orders
-        order_N = jnp.repeat(jnp.arange(orders), batch)
         z_NZ, x_NHWC = jnp.tile(z_BZ, (orders, 1)), jnp.tile(x_BHWC, (orders, 1, 1, 1))
         label_N = None if label_B is None else jnp.tile(label_B, orders)
-        log_p_N = self._log_likelihood_in_order(z_NZ, x_NHWC, label_N, order_N)
-        return log_p_N.reshape(orders, batch).T
+        return z_NZ, x_NHWC, label_N, jnp.repeat(jnp.arange(orders), batch)
 
     def _log_likelihood_in_order(self, z_BZ, x_BHWC, label_B, order_B, told_BA=None):
         x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
         params_BHWP = self._decode_in_order(z_BZ, x_BHWC, label_B, order_B, told_BA)
         return self.likelihood.log_prob(params_BHWP, x_BHWC)
-
-    def _random_order(self, key_B):
-        if self.orders == 1:
-            return jnp.zeros(key_B.shape[0], jnp.int32)
-        key_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, _ORDER_STREAM)
-        return jax.vmap(lambda key: jax.random.randint(key, (), 0, self.orders))(key_B)
 
     def decode_free_running(
         self,
@@ -249,7 +256,7 @@ class Sweep(Autoencoder):
         order_B = jnp.full(batch, order)
         if x_BHWC is None:
             x_BHWC = jnp.zeros((batch, *self.image_shape))
-            order_B = self._random_order(key_B)
+            order_B = symmetries.random(key_B, self.orders)
         x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
         known_RQ = jnp.broadcast_to(
             jnp.arange(self.tokens.grid[0])[:, None] < rows, self.tokens.grid

@@ -24,6 +24,7 @@ _SYMMETRIES = (
     (False, True, False),
     (True, True, False),
 )
+_STREAM = 0x6F72  # names the random numbers that choose an order
 # The side of the image whose pixels come first in each of the first four orders.
 _FIRST_SIDES = ("top", "left", "bottom", "right")
 
@@ -41,6 +42,14 @@ def order_of(side: str, orders: int) -> int:
             f"has {orders}"
         )
     return order
+
+
+def random(key_B: jax.Array, orders: int) -> jax.Array:
+    """A random one of the first `orders` orders for each key, (B,)."""
+    if orders == 1:
+        return jnp.zeros(key_B.shape[0], jnp.int32)
+    key_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, _STREAM)
+    return jax.vmap(lambda key: jax.random.randint(key, (), 0, orders))(key_B)
 
 
 def transform(x_BHWC: jax.Array, order_B: jax.Array, orders: int) -> jax.Array:
