@@ -114,6 +114,7 @@ The order below is the import order: a file imports only files above it, also wi
     training/train           train(config, workdir)
     training/seeds           several seeds as one program, or one by one
     main                     flags only
+    __main__                 the command `rnnae`
 """
 
 __version__ = "0.1.0"

@@ -1,11 +1,14 @@
 """Trains, evaluates or samples a recurrent autoencoder.
 
-    python -m rnnae.main --config configs/mnist.py                     train, or continue
-    python -m rnnae.main --config configs/mnist.py --config.model.width=256 --workdir runs/wide
-    python -m rnnae.main --mode evaluate --workdir runs/mnist          validation and test metrics
-    python -m rnnae.main --mode sample --workdir runs/mnist            new images and figures
-    python -m rnnae.main --mode sample --workdir runs/mnist --label 7 --count 64 --out sevens.png
-    python -m rnnae.main --config configs/mnist_vae.py --seeds=0,1,2   a run for each seed
+    rnnae --config mnist                                train, or continue
+    rnnae --config mnist --config.model.width=256 --workdir runs/wide
+    rnnae --config my/own.py                            a config file of your own
+    rnnae --mode evaluate --workdir runs/mnist          validation and test metrics
+    rnnae --mode sample --workdir runs/mnist            new images and figures
+    rnnae --mode sample --workdir runs/mnist --label 7 --count 64 --out sevens.png
+    rnnae --config mnist_vae --seeds=0,1,2              a run for each seed
+
+`python -m rnnae.main` is the same command. A config without a path is one that comes with rnnae.
 
 The same command in the same workdir continues a stopped run. Without --config, the modes evaluate
 and sample use the config that the run saved.
@@ -35,6 +38,7 @@ import re
 import sys
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from rnnae import command
 
@@ -55,7 +59,7 @@ FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "Config file, for instance configs/mnist.py. Training needs it.",
+    "Config file, or the name of one that comes with rnnae, such as mnist. Training needs it.",
     lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
@@ -124,12 +128,9 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict, Path]:
     argv = _with_config(argv)
     file = _value(argv, "config")
     if not file:
-        raise ConfigError("--config is needed, for instance --config configs/mnist.py")
+        names = ", ".join(config_file.shipped())
+        raise ConfigError(f"--config is needed: a file, or one of {names}")
     path = Path(file.split(":")[0])
-    if not path.is_file():
-        near = {other.name: other for other in path.parent.glob("*.py") if other.is_file()}
-        hint = did_you_mean(lambda name: str(near[name]), path.name, near)
-        raise ConfigError(f"there is no config file {path}{hint}")
     try:
         rest = FLAGS(argv)
         config = _CONFIG.value
@@ -182,11 +183,14 @@ def _check_seeds(mode: str, seeds: list[str] | None) -> None:
 
 
 def _with_config(argv: list[str]) -> list[str]:
-    """argv with ~ expanded in --config; and with the config that the run in --workdir saved, if a
-    mode needs one and none is given."""
+    """argv with the path of the config file in --config; and with the config that the run in
+    --workdir saved, if a mode needs one and none is given."""
     if file := _value(argv, "config"):
-        path = str(files.expand(file))
-        return [w.removesuffix(file) + path if w.endswith(file) else w for w in argv]
+        name, colon, argument = file.partition(":")
+        path = f"{config_file.find(name)}{colon}{argument}"
+        index = _index(argv, "config")
+        after = index + 1 if "=" in argv[index] else index + 2
+        return [*argv[:index], f"--config={path}", *argv[after:]]
     workdir = _value(argv, "workdir")
     if not workdir or _value(argv, "mode") in (None, "train"):
         return argv
@@ -196,11 +200,17 @@ def _with_config(argv: list[str]) -> list[str]:
 
 def _value(argv: list[str], name: str) -> str | None:
     """The value that `--name value` or `--name=value` has in argv."""
-    for index, word in enumerate(argv):
-        key, equals, value = word.partition("=")
-        if key in (f"--{name}", f"-{name}"):
-            return value if equals else (argv + [""])[index + 1] or None
-    return None
+    index = _index(argv, name)
+    if index is None:
+        return None
+    _, equals, value = argv[index].partition("=")
+    return value if equals else (argv + [""])[index + 1] or None
+
+
+def _index(argv: list[str], name: str) -> int | None:
+    """Where the first `--name` or `--name=value` stands in argv."""
+    keys = [word.partition("=")[0] for word in argv]
+    return next((i for i, key in enumerate(keys) if key in (f"--{name}", f"-{name}")), None)
 
 
 def _explain_flag(error: Exception) -> str:
@@ -269,7 +279,8 @@ def main(argv: list[str] | None = None) -> int:
         return command.execute(run_mode)
 
 
-if __name__ == "__main__":
+def run_command() -> NoReturn:
+    """`main` as a process of its own, which ends with the exit code."""
     try:
         code = main()
     except Exception:
@@ -278,3 +289,7 @@ if __name__ == "__main__":
     if code and "rnnae.devices.distributed" in sys.modules:
         sys.modules["rnnae.devices.distributed"].leave(code)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    run_command()

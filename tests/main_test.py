@@ -120,7 +120,7 @@ def test_help_is_quick_and_complete():
         begin = time.monotonic()
         code, out, _ = run(flag)
         assert time.monotonic() - begin < 2 and code == 0
-        for word in ("train|evaluate|sample", "--seeds", "--together", "143", "configs/mnist.py"):
+        for word in ("train|evaluate|sample", "--seeds", "--together", "143", "--config mnist "):
             assert word in out, word
         assert ("--config.latent.size=64" in out) == (flag == "--helpfull")
     program = "import sys; from rnnae.main import main; main(['x', '--helpfull'])"
