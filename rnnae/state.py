@@ -42,6 +42,13 @@ def create(
     )
 
 
+def shapes_of_params(model: nn.Module) -> Any:
+    """The parameters of a model as `jax.ShapeDtypeStruct`; nothing is compiled."""
+    image = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
+    key = jax.random.key(0)
+    return jax.eval_shape(model.init, key, image, key[None])["params"]
+
+
 def stack(states: Sequence[TrainState]) -> TrainState:
     """The states of several seeds as one, every array with a leading axis of seeds."""
     return jax.tree.map(lambda *arrays: jnp.stack(arrays), *states)

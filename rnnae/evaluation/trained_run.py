@@ -257,17 +257,14 @@ def load(workdir: str | Path, checkpoint: str = "latest") -> TrainedRun:
         raise saved_config.damaged(workdir / files.CONFIG)
     memory.check_state(config, shape)
     model = build.build_model(config)
-    optimizer, _ = build.build_optimizer(config, total_steps=1)
-    like = state.create(model, optimizer, model.image_shape, config.seed)
     with Checkpoints(workdir, config.to_dict()) as checkpoints:
-        restored = checkpoints.restore(like, kind=checkpoint)
+        restored = checkpoints.restore_averages(state.shapes_of_params(model), kind=checkpoint)
     if restored is None:
         raise CheckpointError(
             f"{workdir} has no {checkpoint!r} checkpoint: "
             + ("nothing was validated; take latest" if checkpoint == "best" else "train it first")
         )
-    step = int(restored.step)
-    params = jax.device_get(restored.ema)
+    params, step = restored
     return with_saved_mixtures(TrainedRun(model, params, config, step), workdir)
 
 

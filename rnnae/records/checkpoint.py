@@ -28,6 +28,7 @@ from rnnae.devices import distributed
 from rnnae.errors import CheckpointError, check_choice, one_line
 from rnnae.records import manifest
 
+_STATE = "default"  # orbax's name of the directory of the only item of a step
 _KEEP = {"latest": 2, "best": 1}
 
 
@@ -102,6 +103,30 @@ class Checkpoints:
         check_choice(_KEEP, "the checkpoint", kind)
         newest = distributed.on_primary(lambda: self._newest(kind, repair))
         return None if newest is None else self._read(*newest, like)
+
+    def restore_averages(self, shapes: Any, kind: str = "latest") -> tuple[Any, int] | None:
+        """(averaged parameters as numpy arrays, their step) of the newest state that verifies,
+        without the rest of the state. `shapes` are `state.shapes_of_params`. Returns and raises as
+        `restore` does.
+        """
+        check_choice(_KEEP, "the checkpoint", kind)
+        newest = self._newest(kind, repair=False)
+        if newest is None:
+            return None
+        source, step = newest
+        self._check_signature(source, step, shapes, part=".ema")
+        item = {"ema": shapes}
+        arguments = ocp.args.PyTreeRestore(
+            item=item,
+            restore_args=jax.tree.map(lambda x: ocp.RestoreArgs(restore_type=np.ndarray), item),
+            partial_restore=True,
+        )
+        with (
+            self._reading(source, step),
+            files.plain_path(self._root / source / str(step)) as path,
+            ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer,
+        ):
+            return checkpointer.restore(path / _STATE, args=arguments)["ema"], step
 
     def newest(self) -> int | None:
         """The step that `restore` would take; None if there are no checkpoints."""
@@ -185,28 +210,37 @@ class Checkpoints:
                 )
 
     def _read(self, kind: str, step: int, like: Any) -> Any:
-        directory = self._root / kind / str(step)
-        saved = files.read_json(directory / manifest.ARRAYS)
-        expected = _signature(like)
+        self._check_signature(kind, step, like)
+        with self._reading(kind, step):
+            arguments = ocp.args.StandardRestore(_key_data(like))
+            restored = self._manager(kind).restore(step, args=arguments)
+        return jax.tree.map(
+            lambda new, old: jax.random.wrap_key_data(new) if _is_key(old) else new, restored, like
+        )
+
+    def _check_signature(self, kind: str, step: int, like: Any, part: str = "") -> None:
+        """CheckpointError unless the saved arrays, or those below `part`, are those of `like`."""
+        saved = files.read_json(self._root / kind / str(step) / manifest.ARRAYS)
+        saved = {name: array for name, array in saved.items() if name.startswith(part)}
+        expected = {part + name: array for name, array in _signature(like).items()}
         for name in sorted(saved.keys() | expected.keys()):
             if saved.get(name) != expected.get(name):
                 raise CheckpointError(
                     f"checkpoint {kind}/{step} belongs to another model: {name} is "
                     f"{saved.get(name, 'absent')} there and {expected.get(name, 'absent')} here"
                 )
-        target = _key_data(like)
+
+    @contextlib.contextmanager
+    def _reading(self, kind: str, step: int) -> Iterator[None]:
+        """Errors of orbax in the body as a CheckpointError."""
         try:
-            arguments = ocp.args.StandardRestore(target)
-            restored = self._manager(kind).restore(step, args=arguments)
+            yield
         except jax.errors.JaxRuntimeError:  # of a device
             raise
         except (OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"checkpoint {kind}/{step} in {self._root} cannot be loaded: {one_line(error)}"
             ) from error
-        return jax.tree.map(
-            lambda new, old: jax.random.wrap_key_data(new) if _is_key(old) else new, restored, like
-        )
 
     def _set_aside(self, kind: str, step: int) -> None:
         source = self._root / kind / str(step)

@@ -13,14 +13,13 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from rnnae import build, files
+from rnnae import build, files, state
 from rnnae.config import default, saved_config
 from rnnae.errors import CheckpointError, ConfigError, did_you_mean, one_line
 from rnnae.models import Autoencoder
@@ -80,8 +79,7 @@ def load(name: str | Path) -> Weights:
         step = int(_metadata(contents[MODEL])["step"])
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise _damaged(directory / MODEL, one_line(error)) from error
-    image, key = jax.ShapeDtypeStruct((1, *model.image_shape), np.float32), jax.random.key(0)
-    expected = _by_name(jax.eval_shape(model.init, key, image, key[None])["params"])
+    expected = _by_name(state.shapes_of_params(model))
     wrong = expected.keys() ^ arrays.keys() or {
         name
         for name, x in expected.items()
