@@ -14,7 +14,8 @@ from pathlib import Path
 import rnnae
 from rnnae import command as command_line
 from rnnae import config as config_lib
-from rnnae.config import saved_config
+from rnnae import files
+from rnnae.config import saved_config, shipped
 from rnnae.records import model_card, weights
 
 _CONFIGS = Path(__file__).parents[1] / "configs"
@@ -53,9 +54,15 @@ def ship(workdir: str, name: str, out: str | None = None) -> Path:
     """Writes the averaged weights of the newest checkpoint; returns the directory."""
     run = rnnae.load(workdir)
     card = model_card.text(name, workdir, training_command(run.config))
-    directory = Path(out) if out else weights.SHIPPED / name
-    weights.save(directory, run.params, run.config, card, step=run.step)
-    weights.load(directory)  # it must fit its model
+    directory = Path(out) if out else shipped.WEIGHTS / name
+    mixtures = {files.MIXTURE: run.mixture, files.CLASS_MIXTURE: run.class_mixture}
+    more = {
+        name: (files.expand(workdir) / name).read_bytes()
+        for name, mixture in mixtures.items()
+        if mixture is not None
+    }
+    weights.save(directory, run.params, run.config, card, step=run.step, more=more)
+    rnnae.load(directory)  # it must fit its model
     return directory
 
 

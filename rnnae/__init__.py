@@ -22,6 +22,7 @@ The order below is the import order: a file imports only files above it, also wi
     config/options           options that the chosen likelihood or latent does not have
     config/saved_config      the config that a run saves
     config/config_file       errors about a config file, on one line
+    config/shipped           configs and weights that come with rnnae, by name
     config/reference         the text of --helpfull
     data/sources             published files: finding, downloading, verifying
     data/parsers             formats of published files
@@ -101,6 +102,7 @@ The order below is the import order: a file imports only files above it, also wi
     evaluation/batched       a method of a model for any number of examples
     evaluation/features      features of images by a shipped classifier
     evaluation/trained_run   TrainedRun: encode, decode, sample, complete
+    evaluation/loading       trained runs, and weights that come with rnnae
     evaluation/image_grids   grids of images as PNG and GIF
     evaluation/curves        plots of a run
     evaluation/figures       the figures of a run
@@ -113,7 +115,8 @@ The order below is the import order: a file imports only files above it, also wi
     training/milestones      describe, save, validate, finish
     training/train           train(config, workdir)
     training/seeds           several seeds as one program, or one by one
-    main                     flags only
+    flags                    the flags of the command
+    main                     the command, as `python -m rnnae.main`
     __main__                 the command `rnnae`
 """
 
@@ -121,7 +124,7 @@ __version__ = "0.1.0"
 
 # Public names, imported at first use, so that `import rnnae` is light.
 _PUBLIC = {
-    "load": "rnnae.evaluation.trained_run",
+    "load": "rnnae.evaluation.loading",
     "evaluate": "rnnae.evaluation.modes",
     "train": "rnnae.training.train",
 }

@@ -30,6 +30,7 @@ TIMING = "timing.jsonl"
 STARTS = "environment.jsonl"
 EVALUATION = "evaluation.json"
 SUMMARY = "summary.txt"
+WEIGHTS = "model.safetensors"  # in a directory of weights to publish, beside CONFIG
 MIXTURE = "mixture.npz"
 CLASS_MIXTURE = "class_mixture.npz"
 CHECKPOINTS = "checkpoints"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from rnnae import build
 from rnnae.errors import ConfigError, Stopped
-from rnnae.evaluation import modes, trained_run
+from rnnae.evaluation import loading, modes
 from rnnae.records.writer import read_metrics
 from rnnae.training import loop, seeds
 from rnnae.training.train import train
@@ -46,7 +46,7 @@ def test_a_run_has_a_picture_with_a_row_for_each_class(directory):
 
 def test_a_model_that_is_told_the_class_draws_it(directory):
     """The square is in the upper or in the lower half of an image."""
-    run = trained_run.load(directory / "told")
+    run = loading.load(directory / "told")
     label_N = np.resize(np.array([0, 1]), 200)
     rows = run.sample(200, seed=1, label=label_N)[..., 0].mean(axis=2)
     centre = (rows * np.arange(8)).sum(axis=1) / rows.sum(axis=1)
@@ -55,7 +55,7 @@ def test_a_model_that_is_told_the_class_draws_it(directory):
 
 
 def test_a_model_that_is_told_no_class_draws_its_latent(directory):
-    run = trained_run.load(directory / "plain")
+    run = loading.load(directory / "plain")
     splits = build.load_splits(config(directory))
     latents_NZ = run.encode(splits.train)
     for label in range(2):
@@ -66,7 +66,7 @@ def test_a_model_that_is_told_no_class_draws_its_latent(directory):
 
 @pytest.mark.parametrize("name", ["told", "plain"])
 def test_labels_are_one_for_all_or_one_for_each_and_must_exist(directory, name):
-    run = trained_run.load(directory / name)
+    run = loading.load(directory / name)
     assert np.array_equal(run.sample(5, 3, label=1), run.sample(5, 3, label=[1] * 5))
     assert not np.array_equal(run.sample(5, 3, label=1), run.sample(5, 3, label=0))
     with pytest.raises(ConfigError, match="no class 2: the classes are 0 high, 1 low"):
@@ -81,7 +81,7 @@ def test_images_are_drawn_from_the_command_line_without_the_data(directory, tmp_
     for path in (out, array):
         code, said, _ = run_command(*command, f"--out={path}")
         assert code == 0 and f"6 new images in {path}" in said
-    expected = trained_run.load(workdir).sample(6, 3, label=1, temperature=0.5)
+    expected = loading.load(workdir).sample(6, 3, label=1, temperature=0.5)
     assert np.array_equal(np.load(array), expected)
     about = json.loads((tmp_path / "low.npy.json").read_text())
     assert about["class"] == "low" and about["temperature"] == 0.5 and about["seed"] == 3
@@ -121,12 +121,12 @@ def test_a_finished_run_of_before_gets_its_mixtures_of_classes(directory, tmp_pa
     expected = (workdir / "class_mixture.npz").read_bytes()
     (workdir / "class_mixture.npz").unlink()
     with pytest.raises(ConfigError, match="it has no mixture for each class"):
-        trained_run.load(workdir).sample(2, label=1)
+        loading.load(workdir).sample(2, label=1)
     train(config(directory), workdir)
-    again = trained_run.load(workdir)
+    again = loading.load(workdir)
     assert len(expected) == (workdir / "class_mixture.npz").stat().st_size
     assert np.array_equal(
-        again.sample(2, label=1), trained_run.load(directory / "plain").sample(2, label=1)
+        again.sample(2, label=1), loading.load(directory / "plain").sample(2, label=1)
     )
     (workdir / "class_mixture.npz").unlink()
     settings = config(directory)

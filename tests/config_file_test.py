@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnae import main
+from rnnae import flags
 from rnnae.errors import ConfigError
 
 DEFAULT = "from rnnae.config import default\ndef get_config():\n    c = default()\n    "
@@ -35,42 +35,42 @@ def test_an_error_of_a_config_file_is_one_line_with_its_number(text, words, tmp_
     file = tmp_path / "own.py"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as error:
-        main.parse(["rnnae", f"--config={file}"])
+        flags.parse(["rnnae", f"--config={file}"])
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_name_finds_the_config_that_comes_with_rnnae(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _, config, workdir = main.parse(["rnnae", "--workdir", "mnist_vae", "--config", "mnist_vae"])
+    _, config, workdir = flags.parse(["rnnae", "--workdir", "mnist_vae", "--config", "mnist_vae"])
     assert config.latent.name == "gaussian" and workdir == Path("mnist_vae")
-    assert main.parse(["rnnae", "--workdir=", "--config=mnist_vae"])[2] == Path("runs/mnist_vae")
+    assert flags.parse(["rnnae", "--workdir=", "--config=mnist_vae"])[2] == Path("runs/mnist_vae")
     with pytest.raises(ConfigError, match="no config file mnist_vea; did you mean mnist_vae"):
-        main.parse(["rnnae", "--config=mnist_vea"])
+        flags.parse(["rnnae", "--config=mnist_vea"])
     with pytest.raises(ConfigError, match="no config file own/mnist$"):
-        main.parse(["rnnae", "--config=own/mnist"])
+        flags.parse(["rnnae", "--config=own/mnist"])
     with pytest.raises(ConfigError, match="a file, or one of cifar10, .*, mnist, .*, smoke"):
-        main.parse(["rnnae"])
+        flags.parse(["rnnae"])
 
 
 def test_a_path_wins_over_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mnist_vae").write_text(f"{DEFAULT}c.seed = 5\n    return c", encoding="utf-8")
     Path("other.py").write_text(f"{DEFAULT}c.seed = 6\n    return c", encoding="utf-8")
-    assert main.parse(["rnnae", "--workdir=", "--config=other.py"])[1].seed == 6
+    assert flags.parse(["rnnae", "--workdir=", "--config=other.py"])[1].seed == 6
     with pytest.raises(ConfigError, match="no config file othr.py; did you mean other.py"):
-        main.parse(["rnnae", "--config=othr.py"])
-    assert main.parse(["rnnae", "--workdir=", "--config=mnist_vae"])[1].seed == 5
+        flags.parse(["rnnae", "--config=othr.py"])
+    assert flags.parse(["rnnae", "--workdir=", "--config=mnist_vae"])[1].seed == 5
 
 
 def test_a_home_directory_in_flags_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "own.py").write_text(f"{DEFAULT}return c", encoding="utf-8")
     for config in (["--config=~/own.py"], ["--config", "~/own.py"]):
-        assert main.parse(["rnnae", *config, "--workdir=~/run"])[2] == tmp_path / "run"
+        assert flags.parse(["rnnae", *config, "--workdir=~/run"])[2] == tmp_path / "run"
 
 
 def test_a_directory_is_no_config_file(tmp_path):
     (tmp_path / "own.py").mkdir()
     with pytest.raises(ConfigError) as error:
-        main.parse(["rnnae", f"--config={tmp_path / 'own.py'}"])
+        flags.parse(["rnnae", f"--config={tmp_path / 'own.py'}"])
     assert str(error.value) == f"there is no config file {tmp_path / 'own.py'}"

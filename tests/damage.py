@@ -34,7 +34,7 @@ import numpy as np
 from rnnae import build, files, state
 from rnnae.config import saved_config
 from rnnae.errors import RnnaeError
-from rnnae.evaluation import trained_run
+from rnnae.evaluation import loading, trained_run
 from rnnae.records.checkpoint import Checkpoints
 from rnnae.records.writer import Writer, read_metrics
 from rnnae.training.train import train
@@ -102,7 +102,7 @@ class Trained:
             older = checkpoints.restore(self.like)
         self.states = {int(s.step): _bytes(s) for s in (latest, best, older)}
         self.weights = {int(s.step): _bytes(s.ema) for s in (latest, best, older)}
-        self.latents = trained_run.load(self.files).sample_latents(4, seed=1)
+        self.latents = loading.load(self.files).sample_latents(4, seed=1)
         self.metrics = read_metrics(self.files)
 
     @property
@@ -151,7 +151,7 @@ class Trained:
     def _load(self, workdir: Path) -> trained_run.TrainedRun:
         # Initialising parameters, which `load` replaces, takes most of its time.
         with mock.patch.object(trained_run.state, "create", lambda *_: self.like):
-            return trained_run.load(workdir)
+            return loading.load(workdir)
 
 
 def damages(path: Path, other: Path, generator: random.Random) -> dict[str, Callable[[], None]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from rnnae import build, main, state
+from rnnae import build, flags, main, state
 from rnnae.config import check, default, resolved
 from rnnae.config.saved_config import RENAMED
 from rnnae.errors import (
@@ -61,6 +61,8 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--seeds=0,one"), "--seeds=0,one must be different integers"),
         ((MNIST, "--seeds=0,1", "--mode=evaluate"), "--seeds is for training"),
         ((), "--config is needed"),
+        ((MNIST, "--weights=rows64"), "--weights is for --mode evaluate and --mode sample"),
+        (("--mode=sample", "--weights=rows46"), "; did you mean rows64?"),
         ((MNIST, "--label=7"), "--label is for --mode sample, which draws new images"),
         ((MNIST, "--mode=evaluate", "--temperature=0.5"), "--temperature is for --mode sample"),
         ((MNIST, "--mode=sample", "--out=x.jpg"), "--out=x.jpg must end in .png or .npy"),
@@ -99,8 +101,8 @@ def test_a_file_for_numbers_is_checked_before_the_evaluation(name, code, words, 
 
 
 def test_no_run_is_one_line_and_exit_3(tmp_path):
-    for flags in [("--mode=sample",), ("--mode=evaluate", MNIST)]:
-        code, _, err = run(*flags, f"--workdir={tmp_path / 'none'}")
+    for wrong in [("--mode=sample",), ("--mode=evaluate", MNIST)]:
+        code, _, err = run(*wrong, f"--workdir={tmp_path / 'none'}")
         assert code == 3 and err.count("\n") == 1 and "has no run (no config.json): train" in err
     (tmp_path / "seed1").mkdir()
     (tmp_path / "seed1" / "config.json").write_text("{}")
@@ -134,7 +136,7 @@ def test_help_is_quick_and_complete():
 @pytest.mark.parametrize("key", sorted({old for _, old in RENAMED}))
 def test_a_renamed_key_gives_an_error_with_its_new_name(key):
     with pytest.raises(ConfigError, match=f"--config.{key}; its name is now --config."):
-        main.parse(["rnnae", MNIST, f"--config.{key}=1"])
+        flags.parse(["rnnae", MNIST, f"--config.{key}=1"])
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
@@ -166,7 +168,7 @@ def test_every_error_has_its_exit_code_and_one_line(error, code, monkeypatch, ca
     def fails(*_):
         raise error
 
-    monkeypatch.setattr(main, "parse", lambda argv: ("train", None, None))
+    monkeypatch.setattr(flags, "parse", lambda *_: ("train", None, None))
     monkeypatch.setattr(main, "run", fails)
     assert main.main([]) == code and str(code) in main.__doc__.split()
     message = capsys.readouterr().err

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from rnnae.config import saved_config
+from rnnae.data import splits
 from rnnae.errors import ConfigError
-from rnnae.evaluation import modes, trained_run
+from rnnae.evaluation import loading, modes
 from rnnae.records.writer import read_metrics
 from rnnae.training.train import train
 from tests import runs
@@ -69,13 +70,13 @@ def test_an_interrupted_evaluation_keeps_the_previous_file(trained, monkeypatch)
 
 
 def test_images_that_were_trained_on_are_not_validated_on(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(modes, "_MOST_TRAINING_IMAGES", 5)
+    monkeypatch.setattr(splits, "_MOST_TRAINING_IMAGES", 5)
     config = runs.config(tmp_path, data__train_on_all=True, train__epochs=1)
     train(config, tmp_path / "run")
     config = saved(tmp_path)
     config.eval.splits = ("train", "valid", "test")
     result = modes.evaluate(config, tmp_path / "run")
-    assert result["step"] == trained_run.load(tmp_path / "run").step > 0
+    assert result["step"] == loading.load(tmp_path / "run").step > 0
     assert "test/mse" in result and not any(name.startswith("valid/") for name in result)
     said = capsys.readouterr().out
     assert "valid: no images" in said and "train (5 images, " in said and "train/mse" in result

@@ -10,7 +10,7 @@ import pytest
 
 from rnnae.config import saved_config
 from rnnae.errors import CheckpointError, ConfigError, Stopped
-from rnnae.evaluation import modes, trained_run
+from rnnae.evaluation import loading, modes
 from rnnae.records.writer import read_metrics, read_starts
 from rnnae.training import loop
 from rnnae.training.train import train
@@ -52,7 +52,7 @@ def test_a_workdir_with_special_characters_is_continued_and_evaluated(directory,
     train(runs.config(directory, train__epochs=1), workdir)
     train(runs.config(directory), workdir)
     metrics = modes.evaluate(config_of(workdir), workdir)
-    assert metrics["step"] == 18 and trained_run.load(workdir).sample(2).shape == (2, 8, 8, 1)
+    assert metrics["step"] == 18 and loading.load(workdir).sample(2).shape == (2, 8, 8, 1)
 
 
 def test_a_run_with_files_of_a_file_manager_is_continued(directory, copied, capsys):
@@ -61,7 +61,7 @@ def test_a_run_with_files_of_a_file_manager_is_continued(directory, copied, caps
     train(runs.config(directory), copied)
     assert "refused" not in capsys.readouterr().out
     assert not (copied / "checkpoints" / "refused").exists()
-    trained_run.load(copied)
+    loading.load(copied)
 
 
 def test_a_finished_run_keeps_the_record_of_what_was_trained(directory, copied, capsys):
@@ -96,31 +96,31 @@ def test_another_config_that_replaced_the_own_one_is_refused(directory, copied):
     config.likelihood.sigma = 0.3071
     (copied / "config.json").write_text(saved_config.to_text(config.to_dict()))
     with pytest.raises(CheckpointError, match=r"another run \(config.likelihood.sigma: 0.7071"):
-        trained_run.load(copied)
+        loading.load(copied)
     (copied / "config.json").unlink()
     with pytest.raises(CheckpointError, match="another run"):
         train(runs.config(directory, likelihood__sigma=0.3071), copied)
     assert not (copied / "checkpoints" / "refused").exists()
     train(runs.config(directory), copied)
-    trained_run.load(copied)
+    loading.load(copied)
 
 
 def test_a_damaged_config_is_one_line_that_names_a_copy(directory, copied):
     text = (copied / "config.json").read_text()
     for damaged in ("{}", '{"model": 5}', text.replace("0.7071", "0.3071"), text[:99]):
         (copied / "config.json").write_text(damaged)
-        for action in (trained_run.load, lambda w: train(runs.config(directory), w)):
+        for action in (loading.load, lambda w: train(runs.config(directory), w)):
             with pytest.raises(ConfigError, match="damaged.*latest/18/config.json") as caught:
                 action(copied)
     copy = str(caught.value).split("the copy in ")[1].split(",")[0]
     shutil.copy(copy, copied / "config.json")
-    assert trained_run.load(copied).step == 18
+    assert loading.load(copied).step == 18
 
 
 @pytest.mark.parametrize("damage", ["flip", "deleted", "directory", "another run's"])
 def test_a_damaged_mixture_is_fitted_again(directory, copied, damage, tmp_path, capsys):
     path = copied / "mixture.npz"
-    expected, content = trained_run.load(copied).sample_latents(5), path.read_bytes()
+    expected, content = loading.load(copied).sample_latents(5), path.read_bytes()
     path.unlink()
     if damage == "flip":
         path.write_bytes(content[:300] + bytes([content[300] ^ 1]) + content[301:])
@@ -129,7 +129,7 @@ def test_a_damaged_mixture_is_fitted_again(directory, copied, damage, tmp_path, 
     elif damage == "another run's":
         arrays = dict(np.load(directory / "run" / "mixture.npz"))
         np.savez(path, **arrays | {"weights": "0", "means_MZ": 0 * arrays["means_MZ"]})
-    run = trained_run.load(copied)
+    run = loading.load(copied)
     with pytest.raises(CheckpointError, match="this run has no mixture"):
         run.sample_latents(5)
     modes.sample(config_of(copied), copied)
@@ -137,7 +137,7 @@ def test_a_damaged_mixture_is_fitted_again(directory, copied, damage, tmp_path, 
     if damage == "directory":
         path.rmdir()
     train(runs.config(directory), copied)
-    np.testing.assert_array_equal(trained_run.load(copied).sample_latents(5), expected)
+    np.testing.assert_array_equal(loading.load(copied).sample_latents(5), expected)
 
 
 def test_numbers_are_enough_where_the_workdir_is_read_only(copied, tmp_path, capsys):

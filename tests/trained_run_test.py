@@ -12,7 +12,7 @@ from rnnae import build, state
 from rnnae.config import default
 from rnnae.data import binarisation
 from rnnae.errors import CheckpointError, ConfigError
-from rnnae.evaluation import batched, modes, trained_run
+from rnnae.evaluation import batched, loading, modes, trained_run
 from rnnae.evaluation.evaluate import Evaluator
 from rnnae.records.checkpoint import Checkpoints
 from rnnae.training.train import train
@@ -28,7 +28,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(trained):
-    return trained_run.load(trained / "run")
+    return loading.load(trained / "run")
 
 
 def images(count=7):
@@ -99,7 +99,7 @@ def test_a_seed_that_could_equal_another_is_refused(run, seed):
 
 def test_a_run_is_loaded_from_a_home_directory(trained, monkeypatch):
     monkeypatch.setenv("HOME", str(trained.parent))
-    assert trained_run.load(f"~/{trained.name}/run").step > 0
+    assert loading.load(f"~/{trained.name}/run").step > 0
 
 
 def test_wrong_images_are_refused(run):
@@ -127,13 +127,13 @@ def test_wrong_latents_and_numbers_are_refused(run):
 
 
 def test_the_best_checkpoint_is_loaded_and_a_missing_one_is_refused(trained, tmp_path):
-    assert trained_run.load(trained / "run", "best").encode(images()).shape == (7, 4)
+    assert loading.load(trained / "run", "best").encode(images()).shape == (7, 4)
     (tmp_path / "config.json").write_text((trained / "run" / "config.json").read_text())
     for kind, words in [("latest", "train it first"), ("best", "nothing was validated")]:
         with pytest.raises(CheckpointError, match=words):
-            trained_run.load(tmp_path, kind)
+            loading.load(tmp_path, kind)
     with pytest.raises(ConfigError, match="did you mean 'best'"):
-        trained_run.load(tmp_path, "bets")
+        loading.load(tmp_path, "bets")
 
 
 def test_the_best_checkpoint_has_the_lowest_validation_loss(tmp_path, monkeypatch):
@@ -150,7 +150,7 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss(tmp_path, monkeypatc
     monkeypatch.setattr(Evaluator, "__call__", evaluating)
     train(config, workdir)
     assert Checkpoints(workdir).steps("best") == [12]
-    best, latest = (trained_run.load(workdir, which).params for which in ("best", "latest"))
+    best, latest = (loading.load(workdir, which).params for which in ("best", "latest"))
     model, (optimizer, _) = build.build_model(config), build.build_optimizer(config, 1)
     like = state.create(model, optimizer, model.image_shape, config.seed)
     expected = Checkpoints(workdir).restore(like, "best")
@@ -188,7 +188,7 @@ def test_draw_samples_its_prior_and_has_frames(tmp_path):
     assert not (tmp_path / "run" / "mixture.npz").exists()
     pictures = {p.name for p in (tmp_path / "run" / "pictures").iterdir()}
     assert {"generated.png", "canvas.gif", "error_by_glimpse.png"} <= pictures
-    run = trained_run.load(tmp_path / "run")
+    run = loading.load(tmp_path / "run")
     assert run.sample(4, seed=1).shape == (4, 8, 8, 1) and run.sample_latents(4).shape == (4, 12)
     frames, where = run.frames(run.sample_latents(4, seed=1))
     assert frames.shape == (3, 4, 8, 8, 1) and where.shape == (3, 4, 3)
@@ -224,7 +224,7 @@ def test_a_sweep_completes_images_with_and_without_a_latent(tmp_path, latent):
     pictures = {p.name for p in (tmp_path / "run" / "pictures").iterdir()}
     assert {"generated.png", "completions.png", "curves.png"} <= pictures
     assert ("reconstructions.png" in pictures) == ("same_latent.png" in pictures) == reconstructed
-    run = trained_run.load(tmp_path / "run")
+    run = loading.load(tmp_path / "run")
     given = 255 * (images(3) > 127).astype(np.uint8)
     completed = run.complete(given, 4, seed=1)
     assert np.array_equal(completed[:, :4], given[:, :4])
@@ -273,17 +273,17 @@ def test_a_run_of_another_version_is_refused(tmp_path):
     saved["model"]["residual"] = True
     (tmp_path / "config.json").write_text(json.dumps(saved))
     with pytest.raises(ConfigError, match="config.model.residual is unknown; use the commit"):
-        trained_run.load(tmp_path)
+        loading.load(tmp_path)
 
 
 def test_a_config_without_the_shape_of_its_images_is_damaged(tmp_path):
     (tmp_path / "config.json").write_text('{"model": {"name": "sequence"}, "seed": 0}')
     with pytest.raises(ConfigError, match="config.json is damaged"):
-        trained_run.load(tmp_path)
+        loading.load(tmp_path)
 
 
 def test_a_mixture_is_loaded_only_with_the_weights_that_it_was_fitted_to(trained, tmp_path):
     shutil.copytree(trained / "run", tmp_path / "run")
-    mixture = trained_run.load(tmp_path / "run").mixture
+    mixture = loading.load(tmp_path / "run").mixture
     mixture.save(tmp_path / "run" / "mixture.npz", 17, "")
-    assert trained_run.load(tmp_path / "run").mixture is None
+    assert loading.load(tmp_path / "run").mixture is None

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from rnnae import build
+import rnnae
+from rnnae import build, files
+from rnnae.config import shipped
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.records import weights
-from tests import tiny
+from rnnae.records.writer import read_metrics
+from rnnae.training.train import train
+from tests import runs, tiny
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,17 +77,17 @@ def test_parameters_of_another_model_are_refused(saved, tmp_path):
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(saved):
-    assert {"rows64", "rows64_dynamic"} <= set(weights.shipped())
-    with pytest.raises(ConfigError, match="no weights row64; did you mean rows64"):
+    assert {"rows64", "rows64_dynamic"} <= set(shipped.weights())
+    with pytest.raises(ConfigError, match="no weights row64: .*; did you mean rows64"):
         weights.load("row64")
 
 
-@pytest.mark.parametrize("name", weights.shipped())
+@pytest.mark.parametrize("name", shipped.weights())
 def test_shipped_weights_load_and_have_no_path_of_a_machine(name):
     found = weights.load(name)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(found.params))
     assert sum(x.size for x in jax.tree.leaves(found.params)) < 100_000
-    card = (weights.SHIPPED / name / weights.CARD).read_text()
+    card = (shipped.WEIGHTS / name / weights.CARD).read_text()
     assert "| accuracy | 0.9" in card and "Yann LeCun" in card
 
 
@@ -95,3 +99,21 @@ def test_the_wheel_contains_the_shipped_weights():
     for path in files:
         name = str(path.relative_to(ROOT / "rnnae"))
         assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name
+
+
+def test_a_trained_run_is_loaded_from_its_weights_as_from_its_directory(tmp_path):
+    """With the mixture that it samples from; and the weights are measured by their name."""
+    config = runs.config(tmp_path)
+    train(config, tmp_path / "run")
+    run = rnnae.load(tmp_path / "run")
+    mixture = (tmp_path / "run" / files.MIXTURE).read_bytes()
+    more = {files.MIXTURE: mixture}
+    weights.save(tmp_path / "weights", run.params, run.config, "card", step=run.step, more=more)
+    found = rnnae.load(tmp_path / "weights")
+    assert found.step == run.step
+    np.testing.assert_array_equal(found.sample(5, seed=2), run.sample(5, seed=2))
+    measured = rnnae.evaluate(config, tmp_path / "out", weights=tmp_path / "weights")
+    assert measured["test/mse"] == read_metrics(tmp_path / "run")[-1]["test/mse"]
+    (tmp_path / "weights" / files.MIXTURE).write_bytes(mixture[:-1] + b"x")
+    with pytest.raises(CheckpointError, match="mixture.npz is damaged"):
+        rnnae.load(tmp_path / "weights")

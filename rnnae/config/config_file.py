@@ -1,37 +1,11 @@
-"""Finding a config file, and errors in it on one line. A config file is a program."""
+"""Errors about a config file, or in it, on one line. A config file is a program."""
 
 import re
 import traceback
 from pathlib import Path
 
-from rnnae import files
 from rnnae.config import saved_config
-from rnnae.errors import ConfigError, RnnaeError, did_you_mean, one_line
-
-_PACKAGE = Path(__file__).parents[1]
-# Configs of the installed package, or those beside the package in a checkout.
-_SHIPPED = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
-
-
-def shipped() -> dict[str, Path]:
-    """The config files that come with rnnae, by name."""
-    directory = next((path for path in _SHIPPED if path.is_dir()), _SHIPPED[0])
-    return {path.stem: path for path in sorted(directory.glob("*.py"))}
-
-
-def find(name: str) -> Path:
-    """The config file at the path `name`, or else the one that comes with rnnae under that name,
-    such as `mnist`. ConfigError if there is none."""
-    path = files.expand(name)
-    if path.is_file():
-        return path
-    known = shipped()
-    if path.stem == name and name in known:
-        return known[name]
-    near = {other.name: str(other) for other in path.parent.glob("*.py") if other.is_file()}
-    near |= {stem: stem for stem in known} if path.stem == name else {}
-    hint = did_you_mean(near.get, path.name, near)
-    raise ConfigError(f"there is no config file {path}{hint}")
+from rnnae.errors import RnnaeError, one_line
 
 
 def explain(error: BaseException, path: Path) -> str:

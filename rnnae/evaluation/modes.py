@@ -9,9 +9,10 @@ import ml_collections
 import numpy as np
 
 from rnnae import files, models
+from rnnae.config import shipped
 from rnnae.devices import parallel
 from rnnae.errors import one_line
-from rnnae.evaluation import classes, figures, image_grids, sample_report, trained_run
+from rnnae.evaluation import classes, figures, image_grids, loading, sample_report
 from rnnae.evaluation.evaluate import Evaluator, check_protocol
 from rnnae.evaluation.metrics import format_metrics
 from rnnae.records import provenance
@@ -19,10 +20,14 @@ from rnnae.records.writer import read_metrics
 
 
 def evaluate(
-    config: ml_collections.ConfigDict, workdir: str | Path, out: str | Path | None = None
+    config: ml_collections.ConfigDict,
+    workdir: str | Path,
+    out: str | Path | None = None,
+    weights: str | Path | None = None,
 ) -> dict[str, object]:
-    """Measures the splits of `config.eval.splits` with the run in `workdir`: of the training images
-    the first 10,000, and all images of the other splits.
+    """Measures the splits of `config.eval.splits` with the run in `workdir`, or with `weights` (a
+    name or a directory): of the training images the first 10,000, and all images of the other
+    splits.
 
     The metrics are printed, returned, and saved in `out` with the settings, the step of the
     weights, the KL of each step of the latent, and the machine and versions. Without `out` that is
@@ -34,8 +39,9 @@ def evaluate(
     path = files.expand(out) if out else workdir / files.EVALUATION
     if out:
         files.check_output(path)  # now, because the evaluation may take hours
-    run = trained_run.load(workdir, config.eval.checkpoint)
-    splits = trained_run.load_splits_of(run, config, workdir)
+    source = shipped.find_weights(weights) if weights else workdir
+    run = loading.load(source, config.eval.checkpoint)
+    splits = loading.load_splits_of(run, config, source)
     check_protocol(run.model, splits.test, config.data.binarise)
     sample_report.check(run.model, config, splits)
     devices = parallel.choose_devices(config.devices)
@@ -61,6 +67,7 @@ def evaluate(
     # Only now, so that an evaluation that is interrupted does not replace a complete one.
     text = json.dumps(result, indent=2) + "\n"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         files.replace_text(path, text)
     except OSError as error:
         if out:
@@ -85,19 +92,22 @@ def sample(
     workdir: str | Path,
     wanted: NewImages = NewImages(),  # noqa: B008
     out: str | Path | None = None,
+    weights: str | Path | None = None,
 ) -> None:
-    """Draws new images: a PNG with all of them in a grid, or an array uint8 (N, H, W, C) in an .npy
-    file with its description beside it.
+    """Draws new images with the run in `workdir`, or with `weights` (a name or a directory): a PNG
+    with all of them in a grid, or an array uint8 (N, H, W, C) in an .npy file with its description
+    beside it.
 
     With `out`, the name of such a file, nothing else is written, and the data set is not needed.
     Without it, both files and all figures go to `workdir`/samples. A missing mixture is fitted
     again, which needs the data set.
     """
     workdir = files.expand(workdir)
-    run = trained_run.load(workdir, config.eval.checkpoint)
+    source = shipped.find_weights(weights) if weights else workdir
+    run = loading.load(source, config.eval.checkpoint)
     models.require_generative(run.model)
     if out is None or not figures.has_prior(run, wanted.label is not None):
-        splits = trained_run.load_splits_of(run, config, workdir)
+        splits = loading.load_splits_of(run, config, source)
         if not run.model.has_prior and run.mixture is None:
             print(
                 "fitting a mixture of Gaussians to the latents of the training images", flush=True
@@ -113,7 +123,7 @@ def sample(
         guidance=wanted.guidance,
     )
     about = {
-        "run": str(workdir),
+        "run": str(weights or workdir),
         "step": run.step,
         "seed": seed,
         "class": None if label is None else run.class_names[label],
@@ -125,7 +135,7 @@ def sample(
         print(f"{len(images)} new images in {out}")
         return
     directory = workdir / files.SAMPLES
-    figures.write_figures(run, splits.test, read_metrics(workdir), directory)
+    figures.write_figures(run, splits.test, read_metrics(source), directory)
     for ending in (".png", ".npy"):
         _save_images(directory / f"samples{ending}", images, about)
     print(f"figures in {directory}")

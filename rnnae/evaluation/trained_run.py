@@ -7,7 +7,6 @@ images = run.sample(10, seed=0)  # uint8, (10, 28, 28, 1)
 import dataclasses
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,18 +14,14 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 
-from rnnae import build, files, models, state
-from rnnae import config as config_lib
-from rnnae.config import saved_config
-from rnnae.data.splits import Splits
-from rnnae.devices import memory
+from rnnae import models
+from rnnae.config import check_seed
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.evaluation import batched, classes
 from rnnae.evaluation.classes import Label
-from rnnae.evaluation.mixture import Mixture, digest
+from rnnae.evaluation.mixture import Mixture
 from rnnae.models import symmetries
 from rnnae.models.sampling import MODEL_DISTRIBUTION, Sampling
-from rnnae.records.checkpoint import Checkpoints
 
 _CANDIDATES = 64  # latents from which the one of a completion is chosen
 
@@ -124,7 +119,7 @@ class TrainedRun:
     ) -> np.ndarray:
         """New latents from the prior or the mixture, or from the mixture of a class. See `sample`
         for the arguments and errors."""
-        config_lib.check_seed(seed)
+        check_seed(seed)
         if count < 0:
             raise ConfigError(f"the number of new images must be 0 or more, not {count}")
         label_N = classes.as_array(label, count, self.class_names)
@@ -167,7 +162,7 @@ class TrainedRun:
         given rows: importance resampling (Rubin 1987) among `_CANDIDATES` latents. Raises
         ConfigError for a model without this capability, and for rows that end within a token.
         """
-        config_lib.check_seed(seed)
+        check_seed(seed)
         self._check_images(images_NHWC)
         models.require_capability(self.model, "complete", "completes images")
         order = symmetries.order_of(side, self.model.orders)
@@ -241,56 +236,3 @@ class TrainedRun:
 @functools.lru_cache(maxsize=8)
 def _frames(model: nn.Module) -> Callable:
     return jax.jit(functools.partial(model.apply, method="frames"))
-
-
-def load(workdir: str | Path, checkpoint: str = "latest") -> TrainedRun:
-    """The run in `workdir` with its averaged parameters, `latest` or `best` on validation.
-
-    A mixture over the latents is loaded if it was fitted with these parameters. Raises
-    CheckpointError if there is no checkpoint that verifies; ConfigError for another `checkpoint`,
-    or if the run was saved by an incompatible version of rnnae.
-    """
-    workdir = files.expand(workdir)
-    config = saved_config.get_config(str(saved_config.find(workdir)))
-    shape = tuple(config.data.shape)
-    if len(shape) != 3 or min(shape) < 1:  # every run saves the shape of its images
-        raise saved_config.damaged(workdir / files.CONFIG)
-    memory.check_state(config, shape)
-    model = build.build_model(config)
-    with Checkpoints(workdir, config.to_dict()) as checkpoints:
-        restored = checkpoints.restore_averages(state.shapes_of_params(model), kind=checkpoint)
-    if restored is None:
-        raise CheckpointError(
-            f"{workdir} has no {checkpoint!r} checkpoint: "
-            + ("nothing was validated; take latest" if checkpoint == "best" else "train it first")
-        )
-    params, step = restored
-    return with_saved_mixtures(TrainedRun(model, params, config, step), workdir)
-
-
-def with_saved_mixtures(run: TrainedRun, workdir: Path) -> TrainedRun:
-    """The run with the mixtures in `workdir` that were fitted with its parameters, if any."""
-    if run.model.has_prior:
-        return run
-    weights = digest(run.params)
-    mixture, class_mixture = (
-        Mixture.load(workdir / name, run.step, weights)
-        for name in (files.MIXTURE, files.CLASS_MIXTURE)
-    )
-    return dataclasses.replace(run, mixture=mixture, class_mixture=class_mixture)
-
-
-def load_splits_of(
-    run: TrainedRun, config: ml_collections.ConfigDict, workdir: str | Path
-) -> Splits:
-    """The images of the run that was loaded from `workdir`; ConfigError if `config` belongs to
-    another run or names other images."""
-    workdir = files.expand(workdir)
-    memory.check_evaluation(config, run.model.image_shape)
-    if line := saved_config.other_data(config, workdir):
-        print(line, flush=True)
-    splits = build.load_splits(config)
-    fingerprint = splits.fingerprint(with_labels=bool(config.model.classes))
-    resolved = config_lib.resolved(config, splits.train.shape[1:], fingerprint, splits.class_names)
-    saved_config.refuse_another_run(resolved, workdir)
-    return splits

@@ -36,7 +36,7 @@ def text(name: str, workdir: str | Path, command: str) -> str:
             f"Weights of a model of rnnae, `config.model.name={config.model.name}`: "
             f"{starts[-1]['parameters']:,} parameters, float32, averaged over training.",
             "",
-            f'    rnnae.records.weights.load("{name}")',
+            f'    run = rnnae.load("{name}")',
             "",
             *_data(config),
             *_measured(metrics),

@@ -3,6 +3,7 @@
     model.safetensors  the averaged parameters, float32; a name is the path of a parameter with "/"
     config.json        the config of the run, without paths of the machine
     README.md          the model card
+    mixture.npz, class_mixture.npz  mixtures over the latents, if the model needs them to sample
     SHA256SUMS         digests of the other files, as `sha256sum -c` reads them
 
 Those that the package ships are in `rnnae/weights/NAME/`.
@@ -20,12 +21,11 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from rnnae import build, files, state
-from rnnae.config import default, saved_config
-from rnnae.errors import CheckpointError, ConfigError, did_you_mean, one_line
+from rnnae.config import default, saved_config, shipped
+from rnnae.errors import CheckpointError, one_line
 from rnnae.models import Autoencoder
 
-SHIPPED = Path(__file__).parents[1] / "weights"
-MODEL, CARD, DIGESTS = "model.safetensors", "README.md", "SHA256SUMS"
+CARD, DIGESTS = "README.md", "SHA256SUMS"
 
 
 class Weights(NamedTuple):
@@ -38,12 +38,18 @@ class Weights(NamedTuple):
 
 
 def save(
-    directory: str | Path, params: Any, config: ConfigDict, card: str, *, step: int = 0
+    directory: str | Path,
+    params: Any,
+    config: ConfigDict,
+    card: str,
+    *,
+    step: int = 0,
+    more: dict[str, bytes] | None = None,
 ) -> None:
-    """Writes the four files. The same arguments give the same bytes.
+    """Writes the files. The same arguments give the same bytes.
 
-    `card` is the text of the model card, see `model_card.text`. Digests are written last, so that
-    a directory that was not finished is refused.
+    `card` is the text of the model card, see `model_card.text`, and `more` the contents of further
+    files. Digests are written last, so that a directory that was not finished is refused.
     """
     directory = files.expand(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -53,9 +59,10 @@ def save(
         config.update_from_flattened_dict({key: _get(usual, key)})
     arrays = {name: np.ascontiguousarray(x, np.float32) for name, x in _by_name(params).items()}
     contents = {
-        MODEL: safetensors.numpy.save(arrays, {"step": str(step)}),
+        files.WEIGHTS: safetensors.numpy.save(arrays, {"step": str(step)}),
         files.CONFIG: saved_config.to_text(config.to_dict()).encode(),
         CARD: card.encode(),
+        **(more or {}),
     }
     lines = [f"{_sha256(content)}  {name}\n" for name, content in sorted(contents.items())]
     for name, content in [*contents.items(), (DIGESTS, "".join(lines).encode())]:
@@ -70,15 +77,15 @@ def load(name: str | Path) -> Weights:
     No optimizer is built and no data are needed. Raises ConfigError if there is no such directory,
     CheckpointError if a file is missing, is damaged, or has other parameters than its model.
     """
-    directory = find(name)
+    directory = shipped.find_weights(name)
     contents = _verified(directory)
     config = saved_config.get_config(str(directory / files.CONFIG))
     model = build.build_model(config)
     try:
-        arrays = safetensors.numpy.load(contents[MODEL])
-        step = int(_metadata(contents[MODEL])["step"])
+        arrays = safetensors.numpy.load(contents[files.WEIGHTS])
+        step = int(_metadata(contents[files.WEIGHTS])["step"])
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise _damaged(directory / MODEL, one_line(error)) from error
+        raise _damaged(directory / files.WEIGHTS, one_line(error)) from error
     expected = _by_name(state.shapes_of_params(model))
     wrong = expected.keys() ^ arrays.keys() or {
         name
@@ -87,30 +94,10 @@ def load(name: str | Path) -> Weights:
     }
     if wrong:
         raise CheckpointError(
-            f"{directory / MODEL} does not fit its model (for instance {min(wrong)}): use the "
-            "version of rnnae that saved it"
+            f"{directory / files.WEIGHTS} does not fit its model (for instance {min(wrong)}): use "
+            "the version of rnnae that saved it"
         )
     return Weights(model, traverse_util.unflatten_dict(arrays, sep="/"), config, step)
-
-
-def find(name: str | Path) -> Path:
-    """The directory of shipped weights called `name`, or else the directory `name`."""
-    names = shipped()
-    if str(name) in names:
-        return SHIPPED / name
-    directory = files.expand(name)
-    if not (directory / MODEL).is_file():
-        hint = did_you_mean(str, name, names)
-        raise ConfigError(
-            f"there are no weights {name}{hint}: give a directory with {MODEL}, or one of "
-            f"{', '.join(names) or 'none'}"
-        )
-    return directory
-
-
-def shipped() -> tuple[str, ...]:
-    """The names of the weights in the package."""
-    return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{MODEL}")))
 
 
 def _verified(directory: Path) -> dict[str, bytes]:
@@ -125,7 +112,7 @@ def _verified(directory: Path) -> dict[str, bytes]:
                 raise _damaged(directory / name, "its digest is another")
     except (OSError, UnicodeDecodeError) as error:
         raise _damaged(directory, one_line(error)) from error
-    if missing := {MODEL, files.CONFIG, CARD} - contents.keys():
+    if missing := {files.WEIGHTS, files.CONFIG, CARD} - contents.keys():
         raise _damaged(directory / DIGESTS, f"it has no digest of {', '.join(sorted(missing))}")
     return contents
 

@@ -17,8 +17,9 @@ from rnnae.devices import distributed, signals
 from rnnae.errors import TRAIN_ANEW, NonFiniteError, one_line
 from rnnae.evaluation import figures, flops, sample_report
 from rnnae.evaluation.evaluate import Evaluator
+from rnnae.evaluation.loading import with_saved_mixtures
 from rnnae.evaluation.metrics import format_metrics
-from rnnae.evaluation.trained_run import TrainedRun, with_saved_mixtures
+from rnnae.evaluation.trained_run import TrainedRun
 from rnnae.records import provenance
 from rnnae.records.checkpoint import Checkpoints
 from rnnae.records.writer import Writer

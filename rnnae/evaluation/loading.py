@@ -1,0 +1,77 @@
+"""Trained runs from disk: those in a directory, and weights that come with rnnae."""
+
+import dataclasses
+from pathlib import Path
+
+import ml_collections
+
+from rnnae import build, files, state
+from rnnae import config as config_lib
+from rnnae.config import saved_config, shipped
+from rnnae.data.splits import Splits
+from rnnae.devices import memory
+from rnnae.errors import CheckpointError
+from rnnae.evaluation.mixture import Mixture, digest
+from rnnae.evaluation.trained_run import TrainedRun
+from rnnae.records import weights
+from rnnae.records.checkpoint import Checkpoints
+
+
+def load(source: str | Path, checkpoint: str = "latest") -> TrainedRun:
+    """The run in the directory `source`, with its averaged parameters, `latest` or `best` on
+    validation; or the weights in that directory; or else those that come with rnnae as `source`.
+
+    A mixture over the latents is loaded if it was fitted with these parameters. Raises
+    CheckpointError if there is no checkpoint that verifies, or weights are damaged; ConfigError for
+    another `checkpoint`, or if the run was saved by an incompatible version of rnnae.
+    """
+    workdir = files.expand(source)
+    is_run = (workdir / files.CONFIG).exists() and not (workdir / files.WEIGHTS).exists()
+    if not is_run and (str(source) in shipped.weights() or (workdir / files.WEIGHTS).exists()):
+        directory = shipped.find_weights(source)
+        found = weights.load(directory)
+        run = TrainedRun(found.model, found.params, found.config, found.step)
+        return with_saved_mixtures(run, directory)
+    config = saved_config.get_config(str(saved_config.find(workdir)))
+    shape = tuple(config.data.shape)
+    if len(shape) != 3 or min(shape) < 1:  # every run saves the shape of its images
+        raise saved_config.damaged(workdir / files.CONFIG)
+    memory.check_state(config, shape)
+    model = build.build_model(config)
+    with Checkpoints(workdir, config.to_dict()) as checkpoints:
+        restored = checkpoints.restore_averages(state.shapes_of_params(model), kind=checkpoint)
+    if restored is None:
+        raise CheckpointError(
+            f"{workdir} has no {checkpoint!r} checkpoint: "
+            + ("nothing was validated; take latest" if checkpoint == "best" else "train it first")
+        )
+    params, step = restored
+    return with_saved_mixtures(TrainedRun(model, params, config, step), workdir)
+
+
+def with_saved_mixtures(run: TrainedRun, workdir: Path) -> TrainedRun:
+    """The run with the mixtures in `workdir` that were fitted with its parameters, if any."""
+    if run.model.has_prior:
+        return run
+    weights = digest(run.params)
+    mixture, class_mixture = (
+        Mixture.load(workdir / name, run.step, weights)
+        for name in (files.MIXTURE, files.CLASS_MIXTURE)
+    )
+    return dataclasses.replace(run, mixture=mixture, class_mixture=class_mixture)
+
+
+def load_splits_of(
+    run: TrainedRun, config: ml_collections.ConfigDict, workdir: str | Path
+) -> Splits:
+    """The images of the run that was loaded from `workdir`; ConfigError if `config` belongs to
+    another run or names other images."""
+    workdir = files.expand(workdir)
+    memory.check_evaluation(config, run.model.image_shape)
+    if line := saved_config.other_data(config, workdir):
+        print(line, flush=True)
+    splits = build.load_splits(config)
+    fingerprint = splits.fingerprint(with_labels=bool(config.model.classes))
+    resolved = config_lib.resolved(config, splits.train.shape[1:], fingerprint, splits.class_names)
+    saved_config.refuse_another_run(resolved, workdir)
+    return splits

@@ -1,0 +1,199 @@
+"""The flags of the command, and which of them fit together."""
+
+import math
+import re
+import sys
+from pathlib import Path
+
+from absl import flags as absl_flags
+from ml_collections import ConfigDict, config_flags
+
+from rnnae import config as config_lib
+from rnnae import files
+from rnnae.config import config_file, reference, saved_config, shipped
+from rnnae.errors import ConfigError, did_you_mean, one_line
+
+_MODES = ("train", "evaluate", "sample")
+
+FLAGS = absl_flags.FLAGS
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Config file, or the name of one that comes with rnnae, such as mnist. Training needs it.",
+    lock_config=True,
+)
+WORKDIR = absl_flags.DEFINE_string(
+    "workdir", None, "Directory of the run. Default: runs/<name of the config file>."
+)
+WEIGHTS = absl_flags.DEFINE_string(
+    "weights",
+    None,
+    "Weights to evaluate or sample instead of a run: a name such as rows64, or a directory. The "
+    "default of --workdir, where the results go, is then runs/weights_NAME.",
+)
+MODE = absl_flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
+OUT = absl_flags.DEFINE_string(
+    "out",
+    None,
+    "File for the numbers of --mode evaluate (default: WORKDIR/evaluation.json), or .png or .npy "
+    "file for the new images of --mode sample (default: WORKDIR/samples, with all figures).",
+)
+LABEL = absl_flags.DEFINE_string(
+    "label", None, "Class of the new images of --mode sample, by name or by number. Default: any."
+)
+COUNT = absl_flags.DEFINE_integer("count", 64, "Number of new images.", lower_bound=1)
+DRAW_SEED = absl_flags.DEFINE_integer(
+    "draw_seed", None, "Seed of the new images. Default: the seed of the run."
+)
+TEMPERATURE = absl_flags.DEFINE_float(
+    "temperature", 1.0, "Below 1, new images are drawn from a sharper distribution.", lower_bound=0
+)
+GUIDANCE = absl_flags.DEFINE_float(
+    "guidance", 0.0, "Above 0, new images resemble their class more than the model's do."
+)
+OF_SAMPLE = (LABEL, COUNT, DRAW_SEED, TEMPERATURE, GUIDANCE)
+SEEDS = absl_flags.DEFINE_list(
+    "seeds", None, "Seeds, as 0,1,2: train a run with each, in WORKDIR/seed0 and so on."
+)
+TOGETHER = absl_flags.DEFINE_bool(
+    "together",
+    None,
+    "Train --seeds as one program. Default: yes on accelerators, no on CPUs; --notogether: never.",
+)
+DISTRIBUTED = absl_flags.DEFINE_bool("distributed", False, "Let jax find the other processes.")
+COORDINATOR = absl_flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.")
+PROCESSES = absl_flags.DEFINE_integer(
+    "processes", None, "Number of processes; 1 trains alone, whatever the cluster says."
+)
+PROCESS_ID = absl_flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+JOIN_SECONDS = absl_flags.DEFINE_float(
+    "join_seconds", 300.0, "Seconds to wait for the other processes at the start.", lower_bound=1.0
+)
+
+
+def help_text(introduction: str) -> str:
+    """The text of --help: the introduction, and all flags with their defaults."""
+    lines = [introduction.strip(), "", "Flags:"]
+    for flag in FLAGS.get_key_flags_for_module(sys.modules[__name__]):
+        default = f" (default: {flag.default})" if flag.default not in (None, False) else ""
+        lines.append(f"    --{flag.name}{default}\n        {flag.help}")
+    lines += [
+        "    --config.KEY=VALUE\n        Sets a key of the config; --helpfull lists them all."
+    ]
+    return "\n".join(lines)
+
+
+def parse(argv: list[str], introduction: str = "") -> tuple[str, ConfigDict, Path]:
+    """(mode, config, workdir). Raises ConfigError, one line, for anything that cannot be run.
+    --help prints the introduction and the flags, and ends the process."""
+    if "--helpfull" in argv or "-helpfull" in argv:
+        print(f"{help_text(introduction)}\n\n{reference.text()}")
+        raise SystemExit(0)
+    if {"--help", "-h", "-help"} & set(argv):
+        print(help_text(introduction))
+        raise SystemExit(0)
+    argv = _with_config(argv)
+    file = _value(argv, "config")
+    if not file:
+        names = ", ".join(shipped.configs())
+        raise ConfigError(f"--config is needed: a file, or one of {names}")
+    path = Path(file.split(":")[0])
+    try:
+        rest = FLAGS(argv)
+        config = CONFIG.value
+        if not isinstance(config, ConfigDict):
+            raise TypeError(f"get_config() must return a ConfigDict; it returned {config!r}")
+        config_lib.check(config)
+    except absl_flags.Error as error:
+        if "whilst parsing config file" in str(error):  # so ml_collections wraps a TypeError
+            raise ConfigError(config_file.explain(config_file.inside(path, error), path)) from error
+        raise ConfigError(_explain_flag(error)) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a config file is a program, and may raise anything
+        raise ConfigError(config_file.explain(error, path)) from error
+    if len(rest) > 1:
+        raise ConfigError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
+    _check_seeds(MODE.value, SEEDS.value)
+    _check_mode_flags(MODE.value)
+    if not math.isfinite(JOIN_SECONDS.value):
+        raise ConfigError(f"--join_seconds={JOIN_SECONDS.value} must be finite")
+    name = f"weights_{Path(WEIGHTS.value).name}" if WEIGHTS.value else path.stem
+    workdir = files.expand(WORKDIR.value or Path("runs") / name)
+    if workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"--workdir={workdir} is a file, not a directory")
+    return MODE.value, config, workdir
+
+
+def _check_mode_flags(mode: str) -> None:
+    """ConfigError for a flag that the mode has no use for."""
+    if WEIGHTS.value and mode == "train":
+        raise ConfigError("--weights is for --mode evaluate and --mode sample")
+    if OUT.value and mode == "train":
+        raise ConfigError("--out is for --mode evaluate and --mode sample")
+    if mode != "sample":
+        for flag in OF_SAMPLE:
+            if flag.value != flag.default:
+                raise ConfigError(f"--{flag.name} is for --mode sample, which draws new images")
+    elif OUT.value and Path(OUT.value).suffix not in (".png", ".npy"):
+        raise ConfigError(f"--out={OUT.value} must end in .png or .npy")
+
+
+def _check_seeds(mode: str, seeds: list[str] | None) -> None:
+    if seeds is None:
+        return
+    if mode != "train":
+        raise ConfigError(f"--seeds is for training; --mode {mode} takes the --workdir of one run")
+    numbers = {int(seed) for seed in seeds if seed.isdecimal()}
+    if not seeds or len(numbers) < len(seeds) or not all(map(config_lib.is_seed, numbers)):
+        raise ConfigError(
+            f"--seeds={','.join(seeds)} must be different integers from 0 to "
+            f"{config_lib.MAX_SEED:,}, for instance --seeds=0,1"
+        )
+
+
+def _with_config(argv: list[str]) -> list[str]:
+    """argv with the path of the config file in --config; and with the config that the run in
+    --workdir saved, or that of --weights, if a mode needs one and none is given."""
+    if file := _value(argv, "config"):
+        name, colon, argument = file.partition(":")
+        path = f"{shipped.find_config(name)}{colon}{argument}"
+        index = _index(argv, "config")
+        after = index + 1 if "=" in argv[index] else index + 2
+        return [*argv[:index], f"--config={path}", *argv[after:]]
+    weights, workdir = _value(argv, "weights"), _value(argv, "workdir")
+    if _value(argv, "mode") in (None, "train") or not (weights or workdir):
+        return argv
+    directory = shipped.find_weights(weights) if weights else files.expand(workdir)
+    saved = saved_config.find(directory)
+    return [argv[0], f"--config={saved_config.__file__}:{saved}", *argv[1:]]
+
+
+def _value(argv: list[str], name: str) -> str | None:
+    """The value that `--name value` or `--name=value` has in argv."""
+    index = _index(argv, name)
+    if index is None:
+        return None
+    _, equals, value = argv[index].partition("=")
+    return value if equals else (argv + [""])[index + 1] or None
+
+
+def _index(argv: list[str], name: str) -> int | None:
+    """Where the first `--name` or `--name=value` stands in argv."""
+    keys = [word.partition("=")[0] for word in argv]
+    return next((i for i, key in enumerate(keys) if key in (f"--{name}", f"-{name}")), None)
+
+
+def _explain_flag(error: Exception) -> str:
+    """A flag error on one line; for an unknown flag with the closest name that exists."""
+    text = one_line(error)
+    unknown = re.search(r"Unknown command line flag '([^']+)'", text)
+    if not unknown:
+        return text
+    name = unknown[1]
+    if renamed := saved_config.new_name(name.removeprefix("config.")):
+        return f"there is no flag --{name}; its name is now --config.{renamed}"
+    known = [key for key in FLAGS if len(key) > 1]
+    if name.startswith("config.") and CONFIG.value is not None:
+        known = [f"config.{key}" for key in config_lib.flat(CONFIG.value.to_dict())]
+    return f"there is no flag --{name}{did_you_mean('--{}'.format, name, known)}"
