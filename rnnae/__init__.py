@@ -107,12 +107,16 @@ The order below is the import order: a file imports only files above it, also wi
     evaluation/curves        plots of a run
     evaluation/figures       the figures of a run
     evaluation/sample_report  how good new images are
+    evaluation/columns       tables of numbers by image: Parquet and .npz
     evaluation/modes         --mode evaluate and --mode sample
+    evaluation/encode        --mode encode
     training/schedule        what happens at which step
     training/progress        what a person sees of a run
     training/step            train_step
     training/loop            program calls, one after another
     training/milestones      describe, save, validate, finish
+    training/describe        --mode describe
+    training/initial         a run that starts from other weights
     training/train           train(config, workdir)
     training/seeds           several seeds as one program, or one by one
     flags                    the flags of the command

@@ -13,7 +13,9 @@ from rnnae import files
 from rnnae.config import config_file, reference, saved_config, shipped
 from rnnae.errors import ConfigError, did_you_mean, one_line
 
-_MODES = ("train", "evaluate", "sample")
+_MODES = ("train", "evaluate", "sample", "encode", "describe")
+_OF_A_RUN = ("evaluate", "sample", "encode")  # modes that need a trained run, or weights
+_ENDINGS = {"sample": (".png", ".npy"), "encode": (".npz", ".parquet")}  # of --out
 
 FLAGS = absl_flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file(
@@ -28,15 +30,16 @@ WORKDIR = absl_flags.DEFINE_string(
 WEIGHTS = absl_flags.DEFINE_string(
     "weights",
     None,
-    "Weights to evaluate or sample instead of a run: a name such as rows64, or a directory. The "
+    "Weights to use instead of a trained run: a name such as rows64, or a directory. The "
     "default of --workdir, where the results go, is then runs/weights_NAME.",
 )
 MODE = absl_flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
 OUT = absl_flags.DEFINE_string(
     "out",
     None,
-    "File for the numbers of --mode evaluate (default: WORKDIR/evaluation.json), or .png or .npy "
-    "file for the new images of --mode sample (default: WORKDIR/samples, with all figures).",
+    "File for the numbers of --mode evaluate (default: WORKDIR/evaluation.json); .png or .npy file "
+    "for the new images of --mode sample (default: WORKDIR/samples, with all figures); .npz or "
+    ".parquet file for the latents of --mode encode (default: WORKDIR/codes.npz).",
 )
 LABEL = absl_flags.DEFINE_string(
     "label", None, "Class of the new images of --mode sample, by name or by number. Default: any."
@@ -52,6 +55,9 @@ GUIDANCE = absl_flags.DEFINE_float(
     "guidance", 0.0, "Above 0, new images resemble their class more than the model's do."
 )
 OF_SAMPLE = (LABEL, COUNT, DRAW_SEED, TEMPERATURE, GUIDANCE)
+INIT_FROM = absl_flags.DEFINE_string(
+    "init_from", None, "Start training from the weights of this run, directory or name."
+)
 SEEDS = absl_flags.DEFINE_list(
     "seeds", None, "Seeds, as 0,1,2: train a run with each, in WORKDIR/seed0 and so on."
 )
@@ -112,6 +118,8 @@ def parse(argv: list[str], introduction: str = "") -> tuple[str, ConfigDict, Pat
         raise
     except BaseException as error:  # a config file is a program, and may raise anything
         raise ConfigError(config_file.explain(error, path)) from error
+    if INIT_FROM.value:
+        config.train.init_from = INIT_FROM.value
     if len(rest) > 1:
         raise ConfigError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
     _check_seeds(MODE.value, SEEDS.value)
@@ -127,16 +135,18 @@ def parse(argv: list[str], introduction: str = "") -> tuple[str, ConfigDict, Pat
 
 def _check_mode_flags(mode: str) -> None:
     """ConfigError for a flag that the mode has no use for."""
-    if WEIGHTS.value and mode == "train":
-        raise ConfigError("--weights is for --mode evaluate and --mode sample")
-    if OUT.value and mode == "train":
-        raise ConfigError("--out is for --mode evaluate and --mode sample")
+    for flag in (WEIGHTS, OUT):
+        if flag.value and mode not in _OF_A_RUN:
+            raise ConfigError(f"--{flag.name} is for --mode {', '.join(_OF_A_RUN)}")
+    if INIT_FROM.value and mode != "train":
+        raise ConfigError("--init_from is for training")
+    endings = _ENDINGS.get(mode)
+    if OUT.value and endings and Path(OUT.value).suffix not in endings:
+        raise ConfigError(f"--out={OUT.value} must end in {' or '.join(endings)}")
     if mode != "sample":
         for flag in OF_SAMPLE:
             if flag.value != flag.default:
                 raise ConfigError(f"--{flag.name} is for --mode sample, which draws new images")
-    elif OUT.value and Path(OUT.value).suffix not in (".png", ".npy"):
-        raise ConfigError(f"--out={OUT.value} must end in .png or .npy")
 
 
 def _check_seeds(mode: str, seeds: list[str] | None) -> None:
@@ -162,7 +172,7 @@ def _with_config(argv: list[str]) -> list[str]:
         after = index + 1 if "=" in argv[index] else index + 2
         return [*argv[:index], f"--config={path}", *argv[after:]]
     weights, workdir = _value(argv, "weights"), _value(argv, "workdir")
-    if _value(argv, "mode") in (None, "train") or not (weights or workdir):
+    if _value(argv, "mode") not in _OF_A_RUN or not (weights or workdir):
         return argv
     directory = shipped.find_weights(weights) if weights else files.expand(workdir)
     saved = saved_config.find(directory)

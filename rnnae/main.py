@@ -1,4 +1,4 @@
-"""Trains, evaluates or samples a recurrent autoencoder.
+"""Trains, evaluates, samples or describes a recurrent autoencoder.
 
     rnnae --config mnist                                train, or continue
     rnnae --config mnist --config.model.width=256 --workdir runs/wide
@@ -7,6 +7,8 @@
     rnnae --mode sample --workdir runs/mnist            new images and figures
     rnnae --mode sample --workdir runs/mnist --label 7 --count 64 --out sevens.png
     rnnae --mode evaluate --weights NAME                weights that come with rnnae
+    rnnae --mode encode --workdir runs/mnist --out codes.parquet
+    rnnae --config mnist --mode describe                sizes and costs, without training
     rnnae --config mnist_vae --seeds=0,1,2              a run for each seed
 
 `python -m rnnae.main` is the same command. A config without a path is one that comes with rnnae.
@@ -80,14 +82,21 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
             else:
                 seeds = [int(seed) for seed in flags.SEEDS.value]
                 train_seeds(config, workdir, seeds, together=flags.TOGETHER.value)
+    elif mode == "describe":
+        from rnnae.training.describe import describe
+
+        describe(config)
+    elif mode == "encode":
+        from rnnae.evaluation.encode import encode
+
+        encode(config, workdir, flags.OUT.value, flags.WEIGHTS.value)
     else:
         from rnnae.evaluation import modes
 
         if mode == "evaluate":
             modes.evaluate(config, workdir, flags.OUT.value, flags.WEIGHTS.value)
         else:
-            flags_of_images = (flag.value for flag in flags.OF_SAMPLE)
-            wanted = modes.NewImages(*flags_of_images)
+            wanted = modes.NewImages(*(flag.value for flag in flags.OF_SAMPLE))
             modes.sample(config, workdir, wanted, flags.OUT.value, flags.WEIGHTS.value)
 
 

@@ -54,14 +54,14 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--config.model.name=draw"), "model draw has no autoregressive"),
         ((MNIST, '--config.eval.seeds=("a",)'), "config.eval.seeds must be one or more integers"),
         ((MNIST, "--config.eval.seeds=(1.5,)"), "config.eval.seeds must be one or more integers"),
-        ((MNIST, "--mode=sampel"), "train|evaluate|sample"),
+        ((MNIST, "--mode=sampel"), "train|evaluate|sample|encode|describe"),
         ((MNIST, "--wrkdir=x"), "did you mean --workdir"),
         ((MNIST, "epochs=3"), "unexpected argument 'epochs=3'"),
         ((MNIST, "--seeds=0,0"), "--seeds=0,0 must be different integers"),
         ((MNIST, "--seeds=0,one"), "--seeds=0,one must be different integers"),
         ((MNIST, "--seeds=0,1", "--mode=evaluate"), "--seeds is for training"),
         ((), "--config is needed"),
-        ((MNIST, "--weights=rows64"), "--weights is for --mode evaluate and --mode sample"),
+        ((MNIST, "--weights=rows64"), "--weights is for --mode evaluate, sample, encode"),
         (("--mode=sample", "--weights=rows46"), "; did you mean rows64?"),
         ((MNIST, "--label=7"), "--label is for --mode sample, which draws new images"),
         ((MNIST, "--mode=evaluate", "--temperature=0.5"), "--temperature is for --mode sample"),
@@ -122,7 +122,13 @@ def test_help_is_quick_and_complete():
         begin = time.monotonic()
         code, out, _ = run(flag)
         assert time.monotonic() - begin < 2 and code == 0
-        for word in ("train|evaluate|sample", "--seeds", "--together", "143", "--config mnist "):
+        for word in (
+            "train|evaluate|sample|encode|describe",
+            "--seeds",
+            "--together",
+            "143",
+            "--config mnist ",
+        ):
             assert word in out, word
         assert ("--config.latent.size=64" in out) == (flag == "--helpfull")
     program = "import sys; from rnnae.main import main; main(['x', '--helpfull'])"

@@ -165,6 +165,7 @@ def default(model: str = "sequence") -> ConfigDict:
     config.train.steps_per_call = 13  # steps in one program on the device, at most
     config.train.eval_every_epochs = 2  # validate, and draw figures, this often and after epoch 1
     config.train.checkpoint_every_seconds = 300  # and also at each validation
+    config.train.init_from = ""  # weights to start from: the directory of a run, or as --weights
     config.train.tensorboard = True  # also write TensorBoard event files
 
     config.eval = ConfigDict()

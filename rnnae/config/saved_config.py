@@ -33,6 +33,7 @@ MACHINE_PATHS = (
     "data.source_dir",
     "eval.features",
     "eval.inception_weights",
+    "train.init_from",
     "compilation_cache",
 )
 

@@ -23,6 +23,7 @@ from rnnae.errors import ConfigError
 from rnnae.evaluation import per_image
 from rnnae.evaluation.metrics import (
     CLASS_METRICS,
+    IMAGE_METRICS,
     SPLIT_METRICS,
     Measured,
     class_metrics,
@@ -53,6 +54,7 @@ class Report(NamedTuple):
 
     means: dict[str, float]  # by metric name
     kl_T: np.ndarray  # mean KL of each step of the latent, nats; its sum is `kl`
+    by_seed: dict[int, dict[str, np.ndarray]]  # seed -> metric name -> value of each image, (N,)
 
 
 class Evaluator:
@@ -105,7 +107,11 @@ class Evaluator:
             all_scores.append(scores)
         protocol = binarisation.protocol(images, self._binarise)
         kl_T = np.mean([scores.kl_T for scores in all_scores], axis=0)
-        return Report(self._named(all_scores, seeds, protocol, samples), kl_T)
+        by_seed = {
+            seed: self._of_each_image(scores.per_image, protocol, samples)
+            for seed, scores in zip(seeds, all_scores, strict=True)
+        }
+        return Report(self._named(all_scores, seeds, protocol, samples), kl_T, by_seed)
 
     def scores(
         self,
@@ -128,6 +134,20 @@ class Evaluator:
                 split_metrics[name] = metric.function(measured)
         found = {name: value for name, value in split_metrics.items() if value is not None}
         return Scores(values, kl_NT.mean(axis=0), found)
+
+    def nll(
+        self,
+        params: Any,
+        images: ImageArray,
+        label_N: np.ndarray | None = None,
+        *,
+        seed: int = 0,
+        samples: int = 0,
+    ) -> np.ndarray:
+        """The negative log-likelihood of each image, (N,), nats: exact without a latent, else from
+        importance samples, or the negative bound with 0 of them."""
+        values = self._per_image(params, images, label_N, seed, samples)
+        return values.get("nll", values["loss"])
 
     def _per_image(
         self, params: Any, images: ImageArray, label_N: np.ndarray | None, seed: int, samples: int
@@ -168,8 +188,7 @@ class Evaluator:
         nll_by_label = {}
         for label in (-1, *range(self.model.classes)):
             given_N = np.full(len(images), label, np.int32)
-            values = self._per_image(params, images, given_N, seed, samples)
-            nll_by_label[label] = values.get("nll", values["loss"])
+            nll_by_label[label] = self.nll(params, images, given_N, seed=seed, samples=samples)
         unlabelled_N = nll_by_label.pop(-1)
         return class_metrics(np.stack([*nll_by_label.values()], axis=1), unlabelled_N, label_N)
 
@@ -203,6 +222,16 @@ class Evaluator:
         for name in all_scores[0].split_metrics:
             named[name] = float(np.mean([scores.split_metrics[name] for scores in all_scores]))
         return named
+
+    def _of_each_image(
+        self, values: dict[str, np.ndarray], protocol: str, samples: int
+    ) -> dict[str, np.ndarray]:
+        """The metrics of each image under the names under which their means are reported."""
+        keys = self._reported(values, protocol, samples) if self.model.has_prior else {}
+        keys |= {} if "loss" in keys.values() else {"loss": "loss"}
+        keys |= {"kl": "kl"} if self.model.latent.variational else {}
+        keys |= {name: name for name in IMAGE_METRICS if name in values}
+        return {name: values[key] for name, key in keys.items()}
 
     @property
     def _order_metrics(self) -> list[str]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from rnnae import files, models
 from rnnae.config import shipped
+from rnnae.data.splits import Labels
 from rnnae.devices import parallel
 from rnnae.errors import one_line
-from rnnae.evaluation import classes, figures, image_grids, loading, sample_report
+from rnnae.evaluation import classes, columns, figures, image_grids, loading, sample_report
 from rnnae.evaluation.evaluate import Evaluator, check_protocol
 from rnnae.evaluation.metrics import format_metrics
 from rnnae.records import provenance
@@ -31,7 +32,8 @@ def evaluate(
 
     The metrics are printed, returned, and saved in `out` with the settings, the step of the
     weights, the KL of each step of the latent, and the machine and versions. Without `out` that is
-    `workdir`/evaluation.json; if it cannot be written there, a printed line says so. With
+    `workdir`/evaluation.json; if it cannot be written there, a printed line says so. The metrics of
+    each image and seed go to a file beside it, scores.parquet or NAME.parquet of `out`. With
     `config.eval.samples`, new images are compared with the test images (`sample_report`), whatever
     the splits are. A mixture is fitted for them if the run has none.
     """
@@ -49,12 +51,14 @@ def evaluate(
     settings = config.eval.to_dict()
     environment = provenance.describe(devices)
     result: dict[str, object] = {"environment": environment, "eval": settings, "step": run.step}
+    scores = []
     for split in config.eval.splits:
         if split == "valid" and config.data.train_on_all:
             print("valid: no images, because the run was trained on them too")
             continue
         images, label_N = splits.to_measure(split, run.model.classes)
-        means, kl_T = evaluator(run.params, images, label_N, full=True)
+        means, kl_T, by_seed = evaluator(run.params, images, label_N, full=True)
+        scores.append(score_columns(split, splits.labels, by_seed))
         metrics = format_metrics(means)
         print(f"{split} ({len(images):,} images, weights of step {run.step:,}): {metrics}")
         result |= {f"{split}/{name}": value for name, value in means.items()}
@@ -68,6 +72,9 @@ def evaluate(
     text = json.dumps(result, indent=2) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if scores:
+            beside = path.with_suffix(".parquet") if out else workdir / files.SCORES
+            columns.write(beside, columns.join(scores))
         files.replace_text(path, text)
     except OSError as error:
         if out:
@@ -75,6 +82,25 @@ def evaluate(
         reason = error.strerror or one_line(error)
         print(f"these numbers were not saved in {path} ({reason}); --out FILE saves them elsewhere")
     return result
+
+
+def score_columns(
+    split: str, labels: Labels, by_seed: dict[int, dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The metrics of each image of a split as columns: split, index in the split, label, seed of
+    binarisation and latent samples, and the metrics."""
+    label_N = getattr(labels, split)
+    parts = []
+    for seed, values in by_seed.items():
+        count = len(next(iter(values.values())))
+        first = {
+            "split": np.full(count, split),
+            "index": np.arange(count, dtype=np.int32),
+            "label": label_N[:count],
+            "seed": np.full(count, seed, np.int32),
+        }
+        parts.append(first | values)
+    return columns.join(parts)
 
 
 class NewImages(NamedTuple):

@@ -16,9 +16,11 @@ from flax import linen as nn
 
 from rnnae import models
 from rnnae.config import check_seed
+from rnnae.devices import parallel
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.evaluation import batched, classes
 from rnnae.evaluation.classes import Label
+from rnnae.evaluation.evaluate import Evaluator
 from rnnae.evaluation.mixture import Mixture
 from rnnae.models import symmetries
 from rnnae.models.sampling import MODEL_DISTRIBUTION, Sampling
@@ -73,6 +75,34 @@ class TrainedRun:
         label_N = self._told(label, len(latents_NZ))
         images = self._apply(method, latents_NZ, keys_N, label_N=label_N, sampling=sampling)
         return batched.to_uint8(images)
+
+    def log_prob(
+        self,
+        images_NHWC: np.ndarray,
+        label: Label = None,
+        *,
+        samples: int = 128,
+        seed: int = 0,
+    ) -> np.ndarray:
+        """log p of each image in nats, (N,); given its class if `label` tells it. It is exact
+        without a latent. With one, it is estimated from `samples` importance samples (Burda et al.
+        2016), or is the bound with 0 of them; `seed` is theirs. ConfigError for a model without a
+        prior."""
+        self._check_images(images_NHWC)
+        if not self.model.has_prior:
+            raise ConfigError(
+                "this run has no likelihood of images, because its latent has no prior: train one "
+                "with config.latent.name=gaussian, for instance"
+            )
+        count = len(images_NHWC)
+        if not count:
+            return np.zeros(0)
+        config = self.config.copy_and_resolve_references()
+        config.eval.batch_size = min(config.eval.batch_size, -(-count // 32) * 32)
+        evaluator = Evaluator(self.model, parallel.choose_devices(config.devices), config)
+        label_N = self._told(label, count)
+        nll_N = evaluator.nll(self.params, images_NHWC, label_N, seed=seed, samples=samples)
+        return -nll_N
 
     def reconstruct(self, images_NHWC: np.ndarray, label: Label = None) -> np.ndarray:
         """`decode(encode(images))`."""

@@ -57,7 +57,7 @@ def save(
     usual = default(config.model.name)
     for key in saved_config.MACHINE_PATHS:
         config.update_from_flattened_dict({key: _get(usual, key)})
-    arrays = {name: np.ascontiguousarray(x, np.float32) for name, x in _by_name(params).items()}
+    arrays = {name: np.ascontiguousarray(x, np.float32) for name, x in by_name(params).items()}
     contents = {
         files.WEIGHTS: safetensors.numpy.save(arrays, {"step": str(step)}),
         files.CONFIG: saved_config.to_text(config.to_dict()).encode(),
@@ -86,7 +86,7 @@ def load(name: str | Path) -> Weights:
         step = int(_metadata(contents[files.WEIGHTS])["step"])
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise _damaged(directory / files.WEIGHTS, one_line(error)) from error
-    expected = _by_name(state.shapes_of_params(model))
+    expected = by_name(state.shapes_of_params(model))
     wrong = expected.keys() ^ arrays.keys() or {
         name
         for name, x in expected.items()
@@ -123,7 +123,8 @@ def _metadata(content: bytes) -> dict[str, str]:
     return files.parse_json(content[8 : 8 + size])["__metadata__"]
 
 
-def _by_name(params: Any) -> dict[str, Any]:
+def by_name(params: Any) -> dict[str, Any]:
+    """Parameters by their paths, such as `decoder/output/kernel`."""
     return traverse_util.flatten_dict(params, sep="/")
 
 

@@ -34,7 +34,7 @@ from rnnae.evaluation.evaluate import Evaluator, check_protocol
 from rnnae.records.checkpoint import Checkpoints
 from rnnae.records.writer import Writer
 from rnnae.state import TrainState
-from rnnae.training import milestones
+from rnnae.training import initial, milestones
 from rnnae.training.loop import SyncPolicy, ThroughputMeter, batches, updates
 from rnnae.training.progress import Progress, loss_text
 from rnnae.training.schedule import Schedule
@@ -147,6 +147,9 @@ def open_run(
     train_state = parallel.replicate(train_state, devices)
     checkpoints = stack.enter_context(Checkpoints(workdir, config.to_dict()))
     restored = checkpoints.restore(train_state, repair=primary)
+    if restored is None and config.train.init_from:
+        train_state = initial.start_from(train_state, config.train.init_from, log)
+        train_state = parallel.replicate(train_state, devices)
     resume_step = None if restored is None else int(restored.step)
     tensorboard = config.train.tensorboard
     writer = Writer(workdir, resume_step=resume_step, tensorboard=tensorboard, primary=primary)

@@ -1,0 +1,45 @@
+"""A run that starts from the weights of another one."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from rnnae.errors import ConfigError
+from rnnae.evaluation import loading
+from rnnae.records import weights
+from rnnae.state import TrainState
+
+_MOST_NAMES = 5  # in a line
+
+
+def start_from(train_state: TrainState, source: str, log: Callable[[str], None]) -> TrainState:
+    """The state with those parameters of a trained run or of weights (see `loading.load`) that have
+    the same names and shapes; averages start from them, too. `log` gets a line about what was
+    taken. ConfigError if nothing fits."""
+    other = weights.by_name(loading.load(source).params)
+    own = weights.by_name(train_state.params)
+    taken = {name for name in own if name in other and own[name].shape == other[name].shape}
+    if not taken:
+        raise ConfigError(
+            f"--init_from={source} has no array with the name and the shape of one of this model"
+        )
+    params = {name: np.asarray(other[name]) if name in taken else own[name] for name in own}
+    log(
+        f"starting from {source}: {len(taken)} of {len(own)} arrays taken"
+        + _named("; new here", own.keys() - taken)
+        + _named("; not taken", other.keys() - taken)
+    )
+    params = traverse_util.unflatten_dict(params, sep="/")
+    params = jax.tree.map(jnp.asarray, params)
+    return train_state.replace(params=params, ema=jax.tree.map(jnp.copy, params))
+
+
+def _named(words: str, names: set[str]) -> str:
+    if not names:
+        return ""
+    some = ", ".join(sorted(names)[:_MOST_NAMES])
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"{words}: {some}{more}"
