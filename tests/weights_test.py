@@ -85,6 +85,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(saved):
 @pytest.mark.parametrize("name", shipped.weights())
 def test_shipped_weights_load_and_have_no_path_of_a_machine(name):
     found = weights.load(name)
+    weights.check_fit(shipped.WEIGHTS / name, found.model, weights.by_name(found.params))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(found.params))
     assert sum(x.size for x in jax.tree.leaves(found.params)) < 100_000
     card = (shipped.WEIGHTS / name / weights.CARD).read_text()

@@ -100,5 +100,10 @@ def to_uint8(x: np.ndarray) -> np.ndarray:
 
 def example_keys(seed: int, count: int, stream: int = 0) -> np.ndarray:
     """The data of one key for each of `count` examples; streams are independent of each other."""
-    key = jax.random.fold_in(jax.random.key(config_lib.check_seed(seed)), stream)
-    return np.asarray(jax.random.key_data(rng.example_keys(key, jnp.arange(count))))
+    return np.asarray(_example_keys(config_lib.check_seed(seed), stream, np.arange(count)))
+
+
+@jax.jit  # operation by operation, compilation takes several times longer
+def _example_keys(seed: jax.Array, stream: jax.Array, position_N: jax.Array) -> jax.Array:
+    key = jax.random.fold_in(jax.random.key(seed), stream)
+    return jax.random.key_data(rng.example_keys(key, position_N))

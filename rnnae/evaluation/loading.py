@@ -14,7 +14,6 @@ from rnnae.errors import CheckpointError
 from rnnae.evaluation.mixture import Mixture, digest
 from rnnae.evaluation.trained_run import TrainedRun
 from rnnae.records import weights
-from rnnae.records.checkpoint import Checkpoints
 
 
 def load(source: str | Path, checkpoint: str = "latest") -> TrainedRun:
@@ -38,6 +37,8 @@ def load(source: str | Path, checkpoint: str = "latest") -> TrainedRun:
         raise saved_config.damaged(workdir / files.CONFIG)
     memory.check_state(config, shape)
     model = build.build_model(config)
+    from rnnae.records.checkpoint import Checkpoints  # imports orbax; weights do not need it
+
     with Checkpoints(workdir, config.to_dict()) as checkpoints:
         restored = checkpoints.restore_averages(state.shapes_of_params(model), kind=checkpoint)
     if restored is None:

@@ -161,6 +161,8 @@ class TrainedRun:
             )
         # A decoder that draws its pixels has the temperature itself.
         temperature = temperature if self.model.has_mean else 1.0
+        if not self.model.latent_dimensions:
+            return np.zeros((count, 0), np.float32)
         if self.model.has_prior:
             keys_N = batched.example_keys(seed, max(count, 1), stream=1)
             told = label_N if self.model.classes else None

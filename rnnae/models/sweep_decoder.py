@@ -97,7 +97,10 @@ class SweepDecoder(nn.Module):
         batch = condition_BZ.shape[0]
         key_RQB = jax.vmap(lambda key: jax.random.split(key, self.grid), out_axes=2)(key_B)
         nn_scan = functools.partial(
-            nn.scan, variable_broadcast="params", split_rngs={"params": False}
+            nn.scan,
+            variable_broadcast="params",
+            split_rngs={"params": False},
+            check_constancy_invariants=False,  # they would be traced twice
         )
 
         def row_step(decoder, carry, inputs):

@@ -86,6 +86,14 @@ def load(name: str | Path) -> Weights:
         step = int(_metadata(contents[files.WEIGHTS])["step"])
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise _damaged(directory / files.WEIGHTS, one_line(error)) from error
+    # Tracing a model takes a second. Those of the package were checked by its tests.
+    if directory.parent != shipped.WEIGHTS:
+        check_fit(directory, model, arrays)
+    return Weights(model, traverse_util.unflatten_dict(arrays, sep="/"), config, step)
+
+
+def check_fit(directory: Path, model: Autoencoder, arrays: dict[str, np.ndarray]) -> None:
+    """CheckpointError unless `arrays`, by name, are the parameters of the model."""
     expected = by_name(state.shapes_of_params(model))
     wrong = expected.keys() ^ arrays.keys() or {
         name
@@ -97,7 +105,6 @@ def load(name: str | Path) -> Weights:
             f"{directory / files.WEIGHTS} does not fit its model (for instance {min(wrong)}): use "
             "the version of rnnae that saved it"
         )
-    return Weights(model, traverse_util.unflatten_dict(arrays, sep="/"), config, step)
 
 
 def _verified(directory: Path) -> dict[str, bytes]:
