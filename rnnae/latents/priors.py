@@ -1,5 +1,6 @@
 """Priors of the latent, and latents that have none."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -106,7 +107,7 @@ class VampPrior(MixturePrior):
     """p(z) = mean over M of q(z | u_M) with learned images u (Tomczak & Welling 2018, equation
     9)."""
 
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, int, int] = dataclasses.field(kw_only=True)
 
     def setup_prior(self):
         # The images start nearly black, sigmoid(-3 +- 1), as most of a digit's image is.

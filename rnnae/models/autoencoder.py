@@ -34,6 +34,7 @@ class Autoencoder(nn.Module):
     image_shape: tuple[int, int, int]
     likelihood: Likelihood
     latent: Latent
+    options: Any
     classes: int = dataclasses.field(default=0, kw_only=True)
     augmentation_parameters: int = dataclasses.field(default=0, kw_only=True)
     matmul_dtype: jnp.dtype = dataclasses.field(default=jnp.float32, kw_only=True)
