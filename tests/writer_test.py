@@ -6,6 +6,8 @@ import resource
 import shutil
 
 import pytest
+from PIL import Image
+from tensorboardX.proto import event_pb2
 
 from rnnae import files
 from rnnae.config import saved_config
@@ -80,6 +82,24 @@ def test_the_config_and_the_events_are_written(tmp_path):
     writer.close()
     assert saved_config.read(tmp_path / files.CONFIG)["model"]["width"] == 3
     assert [p.name for p in (tmp_path / "tensorboard").iterdir()][0].startswith("events")
+
+
+def test_pictures_are_written_as_events(tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.new("RGB", (5, 3), "red").save(pictures / "generated.png")
+    (pictures / "canvas.gif").write_bytes(b"")
+    with Writer(tmp_path, resume_step=None, tensorboard=True) as writer:
+        writer.write_pictures(7, pictures)
+    content, found = next((tmp_path / "tensorboard").iterdir()).read_bytes(), []
+    while content:  # TFRecord: length, its checksum, an event, its checksum
+        length = int.from_bytes(content[:8], "little")
+        found.append(event_pb2.Event.FromString(content[12 : 12 + length]))
+        content = content[16 + length :]
+    value = found[-1].summary.value[0]
+    assert (found[-1].step, value.tag) == (7, "pictures/generated")
+    assert (value.image.width, value.image.height) == (5, 3)
+    assert value.image.encoded_image_string == (pictures / "generated.png").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from ml_collections import ConfigDict
+from PIL import Image
 
 from rnnae import files
 from rnnae.config import saved_config
@@ -86,6 +87,11 @@ class Writer:
     def write_timing(self, step: int, **values: float) -> None:
         """Appends one record of values that depend on the clock."""
         self._append(files.TIMING, step, values)
+
+    def write_pictures(self, step: int, directory: Path) -> None:
+        """Adds the PNG files in `directory` to the TensorBoard events."""
+        if self._events:
+            self._events.write_pictures(step, sorted(directory.glob("*.png")))
 
     def write_config(self, config: dict) -> None:
         """Saves the resolved config of the run."""
@@ -183,6 +189,11 @@ class Events:
         if self._file:
             self._try(lambda: self._write(step, values))
 
+    def write_pictures(self, step: int, paths: list[Path]) -> None:
+        """Writes each PNG file, under the name of the file."""
+        if self._file:
+            self._try(lambda: self._write_pictures(step, paths))
+
     def close(self) -> None:
         """Flushes and closes the file."""
         if self._file:
@@ -207,6 +218,19 @@ class Events:
     def _write(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
             self._write_event(step=step, summary=self._summary(name, value))
+        self._file.flush()
+
+    def _write_pictures(self, step: int, paths: list[Path]) -> None:
+        from tensorboardX.proto import summary_pb2
+
+        for path in paths:
+            with Image.open(path) as image:
+                width, height = image.size
+            picture = summary_pb2.Summary.Image(
+                height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes()
+            )
+            value = summary_pb2.Summary.Value(tag=f"pictures/{path.stem}", image=picture)
+            self._write_event(step=step, summary=summary_pb2.Summary(value=[value]))
         self._file.flush()
 
     def _write_event(self, **fields) -> None:

@@ -220,3 +220,4 @@ def _write_figures(run: TrainingRun, trained: TrainedRun) -> None:
     where = f"while figures of step {trained.step} were drawn"
     directory = run.workdir / files.FIGURES
     figures.write_figures(trained, run.splits.valid, run.writer.metrics(), directory, where)
+    run.writer.write_pictures(trained.step, directory)
