@@ -84,7 +84,8 @@ The order below is the import order: a file imports only files above it, also wi
     devices/parallel         data parallelism; the only file that calls pmap
     devices/microbatch       a batch in parts
     devices/memory           what a run takes of memory, at least, and what there is
-    records/writer           metrics, timings, starts, TensorBoard
+    records/events           TensorBoard
+    records/writer           metrics, timings, starts
     records/manifest         what proves that a saved step is whole and of its run
     records/checkpoint       save, verify, restore; the only orbax import
     records/provenance       date, commit, versions, machine

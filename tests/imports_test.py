@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 OWNERS = {
     "tensorflow_datasets": "data/tfds_directory",
     "orbax": "records/checkpoint",
-    "tensorboardX": "records/writer",
+    "tensorboardX": "records/events",
 }
 
 

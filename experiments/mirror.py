@@ -1,0 +1,150 @@
+"""Mirrors the metrics of a run to an experiment tracker, beside the run or after it.
+
+    python -m experiments.mirror runs/mnist --to trackio
+    python -m experiments.mirror runs/mnist --to wandb --project digits --follow
+
+It reads metrics.jsonl, and the run does not know of it. How far it came is remembered in the
+directory of the run, so that a second call sends nothing twice. `--follow` waits for more until the
+test metrics are there. The tracker must be installed: pip install wandb, trackio or mlflow.
+
+Exit codes: 0 done, 2 a flag is wrong or the tracker is not installed, 3 there is no run.
+"""
+
+import argparse
+import importlib
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rnnae import command as command_line
+from rnnae import config as config_lib
+from rnnae import files
+from rnnae.config import saved_config
+from rnnae.errors import ConfigError
+from rnnae.records.writer import read_metrics
+
+_SECONDS = 5.0  # between two looks at a run that is followed
+
+
+class Tracker:
+    """What a mirror needs of a tracker; `run` is its name of the run, the same at each call."""
+
+    def __init__(self, project: str, run: str, config: dict):
+        raise NotImplementedError
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class Wandb(Tracker):
+    module = "wandb"
+
+    def __init__(self, project, run, config):
+        self._wandb = _import(self.module)
+        self._run = self._wandb.init(
+            project=project, name=run, id=run, resume="allow", config=config
+        )
+
+    def log(self, values, step):
+        self._run.log(values, step=step)
+
+    def close(self):
+        self._run.finish()
+
+
+class Trackio(Wandb):
+    """It has the interface of wandb, and finds a run by its name."""
+
+    module = "trackio"
+
+    def __init__(self, project, run, config):
+        self._run = _import(self.module)
+        self._run.init(project=project, name=run, resume="allow", config=config)
+
+
+class Mlflow(Tracker):
+    module = "mlflow"
+
+    def __init__(self, project, run, config):
+        self._mlflow = _import(self.module)
+        self._mlflow.set_experiment(project)
+        found = self._mlflow.search_runs(
+            filter_string=f"attributes.run_name = '{run}'", output_format="list"
+        )
+        if found:
+            self._mlflow.start_run(run_id=found[0].info.run_id)
+        else:
+            self._mlflow.start_run(run_name=run)
+            self._mlflow.log_params(config)
+
+    def log(self, values, step):
+        self._mlflow.log_metrics(values, step=step)
+
+    def close(self):
+        self._mlflow.end_run()
+
+
+TRACKERS: dict[str, type[Tracker]] = {"wandb": Wandb, "trackio": Trackio, "mlflow": Mlflow}
+
+
+def mirror(
+    workdir: str | Path,
+    to: str,
+    project: str = "rnnae",
+    follow: bool = False,
+    wait: Callable[[float], None] = time.sleep,
+) -> int:
+    """Sends the records of metrics that were not sent before; returns how many they are.
+
+    Records are sent in the order of their steps. After each, its number is saved in
+    `workdir`/mirror_TRACKER.json. A record that was sent just before a kill may be sent twice.
+    """
+    workdir = files.expand(workdir)
+    config = saved_config.get_config(str(saved_config.find(workdir)))
+    state = workdir / f"mirror_{to}.json"
+    sent = files.read_json(state)["records"] if state.exists() else 0
+    tracker, count = None, 0
+    try:
+        while True:
+            records = read_metrics(workdir)
+            for record in records[sent:]:
+                if tracker is None:
+                    flat = config_lib.flat(config.to_dict())
+                    tracker = TRACKERS[to](project, workdir.resolve().name, flat)
+                values = {key: value for key, value in record.items() if key != "step"}
+                tracker.log(values, record["step"])
+                sent, count = sent + 1, count + 1
+                files.replace_text(state, f'{{"records": {sent}}}\n')
+            if not follow or any("test/loss" in record for record in records):
+                return count
+            wait(_SECONDS)
+    finally:
+        if tracker is not None:
+            tracker.close()
+
+
+def _import(name: str):
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"{name} is not installed: pip install {name}") from error
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("run", help="directory of the run")
+    parser.add_argument("--to", choices=TRACKERS, required=True, help="the tracker")
+    parser.add_argument("--project", default="rnnae", help="project there (default: %(default)s)")
+    parser.add_argument("--follow", action="store_true", help="wait for more until the run is done")
+    arguments = parser.parse_args()
+    count = mirror(arguments.run, arguments.to, arguments.project, arguments.follow)
+    print(f"{count} records of {arguments.run} sent to {arguments.to}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.execute(main))
