@@ -9,6 +9,7 @@ model card is generated from the records of the run; see rnnae/records/weights.p
 import argparse
 import importlib
 import sys
+import tempfile
 from pathlib import Path
 
 import rnnae
@@ -16,6 +17,7 @@ from rnnae import command as command_line
 from rnnae import config as config_lib
 from rnnae import files
 from rnnae.config import saved_config, shipped
+from rnnae.evaluation.mixture import digest
 from rnnae.records import model_card, weights
 
 _CONFIGS = Path(__file__).parents[1] / "configs"
@@ -55,12 +57,13 @@ def ship(workdir: str, name: str, out: str | None = None) -> Path:
     run = rnnae.load(workdir)
     card = model_card.text(name, workdir, training_command(run.config))
     directory = Path(out) if out else shipped.WEIGHTS / name
-    mixtures = {files.MIXTURE: run.mixture, files.CLASS_MIXTURE: run.class_mixture}
-    more = {
-        name: (files.expand(workdir) / name).read_bytes()
-        for name, mixture in mixtures.items()
-        if mixture is not None
-    }
+    more = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        mixtures = {files.MIXTURE: run.mixture, files.CLASS_MIXTURE: run.class_mixture}
+        for name, mixture in mixtures.items():
+            if mixture is not None:
+                mixture.save(Path(temporary) / name, run.step, digest(run.params))
+                more[name] = (Path(temporary) / name).read_bytes()
     weights.save(directory, run.params, run.config, card, step=run.step, more=more)
     rnnae.load(directory)  # it must fit its model
     return directory

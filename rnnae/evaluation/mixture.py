@@ -119,7 +119,7 @@ class Mixture:
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:
                 arrays = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
-                np.savez(file, step=step, weights=weights, **arrays)
+                np.savez_compressed(file, step=step, weights=weights, **arrays)
 
         files.replace_file(path, write)
 
