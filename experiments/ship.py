@@ -25,7 +25,7 @@ _CONFIGS = Path(__file__).parents[1] / "configs"
 _NOT_SETTINGS = (
     *saved_config.MACHINE_PATHS,
     *("data.shape", "data.fingerprint", "data.class_names", "compilation_cache", "keep_memory"),
-    *("devices", "cpu_microbatch"),
+    *("devices", "cpu_microbatch", "train.checkpoint_every_seconds", "train.tensorboard"),
 )
 
 

@@ -91,7 +91,11 @@ def _measured(metrics: dict[str, float]) -> list[str]:
 
 def _training(workdir: Path, starts: list[dict], command: str) -> list[str]:
     seconds = max((record["seconds"] for record in read_timings(workdir)), default=0.0)
-    lines = ["## Training", "", f"    {command}", "", f"- training steps: {seconds / 60:.1f} min"]
+    time = f"{seconds / 60:.1f} min"
+    if len(cores := {start["cores"] for start in starts if "cpu" in start["devices"]}) == 1:
+        (count,) = cores
+        time += f", {seconds * count / 3600:.1f} CPU-hours on {count} core{'s' * (count > 1)}"
+    lines = ["## Training", "", f"    {command}", "", f"- training steps: {time}"]
     for start in starts:
         versions = ", ".join(f"{key} {value}" for key, value in start["versions"].items() if value)
         lines.append(
