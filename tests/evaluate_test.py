@@ -52,7 +52,7 @@ def linear_gaussian():
     latent = StandardNormalPrior(
         size=SIZE, components=1, chunk=1, width=1, posterior_family="diagonal"
     )
-    return LinearGaussian(SHAPE, Identity(1, sigma=SIGMA), latent)
+    return LinearGaussian(SHAPE, Identity(1, sigma=SIGMA), latent, None)
 
 
 def true_log_prob():
@@ -208,7 +208,7 @@ def test_a_metric_of_a_split_is_reported_and_printed(name):
 def test_the_kl_of_every_step_adds_up():
     model, params = tiny.build("draw", steps=4)
     images = np.random.default_rng(0).integers(0, 2, (9, *tiny.SHAPE)).astype(np.uint8) * 255
-    means, kl_T = evaluator(model)(params["params"], images)
+    means, kl_T, _ = evaluator(model)(params["params"], images)
     assert kl_T.shape == (4,) and (kl_T > 0).all()
     assert kl_T.sum() == pytest.approx(means["kl"], rel=1e-5)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnae.config import check
 from rnnae.devices import parallel
 from rnnae.errors import ConfigError
 from rnnae.evaluation import evaluate
@@ -123,6 +124,20 @@ def test_an_evaluation_reports_the_mixture_and_each_order():
         expected = -float(by_order[:, order].mean())
         assert means[f"nll_order{order}_static"] == pytest.approx(expected, rel=1e-5)
         assert f"nll_order{order}_static_se" in means
+
+
+def test_importance_samples_take_the_orders_in_turn():
+    model, params = build(2, latent__name="gaussian", **PIXELS)
+    x_BHWC, keys = tiny.binary(SQUARE), tiny.keys()
+    posterior = apply(model, params, x_BHWC, method="posterior")
+    z_BZ = apply(model, params, posterior, keys, method="sample_posterior")
+    by_order_BO = apply(model, params, z_BZ, x_BHWC, method="log_likelihood_by_order")
+    for k in range(4):
+        terms = apply(model, params, posterior, x_BHWC, keys, k, method="importance_terms")
+        np.testing.assert_allclose(terms.log_prob_B, by_order_BO[:, k % 2], rtol=1e-5)
+    settings = tiny.config("sweep", SQUARE, orders=2, eval__importance_samples=3)
+    with pytest.raises(ConfigError, match="importance_samples must be a multiple of .*orders=2"):
+        check(settings)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from rnnae import objective, rng
 from rnnae.data import binarisation
 from rnnae.devices import microbatch
 from rnnae.evaluation.metrics import IMAGE_METRICS
-from rnnae.models import Autoencoder
+from rnnae.models import Autoencoder, symmetries
 from rnnae.types import Terms
 
 
@@ -31,7 +31,7 @@ def _terms(model: Autoencoder, x_BHWC: jax.Array, key_B: jax.Array, *label):
         return model.terms(posterior, x_BHWC, key_B, *label), {}
     z_BZ, kl_BTZ, log_ratio_B = model.sample_latent(posterior, key_B)
     log_prob_BO = model.log_likelihood_by_order(z_BZ, x_BHWC, *label)
-    terms = Terms(model.mixture_of_orders(log_prob_BO), kl_BTZ, log_ratio_B)
+    terms = Terms(symmetries.mixture(log_prob_BO), kl_BTZ, log_ratio_B)
     return terms, {f"nll_order{order}": -log_prob_BO[:, order] for order in range(model.orders)}
 
 
@@ -71,7 +71,7 @@ def add_weights(model: Autoencoder, limit: int, shared, examples) -> jax.Array:
         def log_weight(k):
             # Keys other than the bound's, so that its sample and these are independent.
             draw_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, k + 1)
-            terms = apply(posterior, x_BHWC, draw_B, *label, method="terms")
+            terms = apply(posterior, x_BHWC, draw_B, k, *label, method="importance_terms")
             return terms.log_prob_B + terms.log_ratio_B
 
         return objective.add_importance_weights(total_B, log_weight, ks, samples)

@@ -132,6 +132,18 @@ class Autoencoder(nn.Module):
         z_BZ, kl_BTZ, log_ratio_B = self.sample_latent(posterior, key_B)
         return Terms(self.log_likelihood(z_BZ, x_BHWC, label_B), kl_BTZ, log_ratio_B)
 
+    def importance_terms(
+        self,
+        posterior: Any,
+        x_BHWC: jax.Array,
+        key_B: jax.Array,
+        k: jax.Array,
+        label_B: jax.Array | None = None,
+    ) -> Terms:
+        """`terms` as importance sample k; see `Sweep`."""
+        del k
+        return self.terms(posterior, x_BHWC, key_B, label_B)
+
     def sample_latent(
         self, posterior: Any, key_B: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -11,7 +11,6 @@ probability of an image is the mean of those in all orders. A training step draw
 image, whose log-likelihood is in expectation a lower bound of the mixture's (Jensen).
 """
 
-import math
 from typing import ClassVar
 
 import jax
@@ -100,6 +99,21 @@ class Sweep(Autoencoder):
         log_prob_B = self._log_likelihood_in_order(z_BZ, x_BHWC, label_B, order_B, told_BA)
         return Terms(log_prob_B, kl_BTZ, log_ratio_B)
 
+    def importance_terms(
+        self,
+        posterior: jax.Array,
+        x_BHWC: jax.Array,
+        key_B: jax.Array,
+        k: jax.Array,
+        label_B: jax.Array | None = None,
+    ) -> Terms:
+        """log p(x | z) of sample k is that in order k modulo the number of orders. With as many
+        samples in each order, their mean estimates p(x) of the mixture without bias."""
+        z_BZ, kl_BTZ, log_ratio_B = self.sample_latent(posterior, key_B)
+        order_B = jnp.full(x_BHWC.shape[0], k % self.orders)
+        log_prob_B = self._log_likelihood_in_order(z_BZ, x_BHWC, label_B, order_B)
+        return Terms(log_prob_B, kl_BTZ, log_ratio_B)
+
     def encode_features(self, x_BHWC: jax.Array) -> jax.Array:
         if not self.latent_dimensions:
             return jnp.zeros((x_BHWC.shape[0], 0))
@@ -144,17 +158,14 @@ class Sweep(Autoencoder):
         """log p(x | z) of the mixture of all orders, (B,), nats."""
         if self.orders == 1:
             return super().log_likelihood(z_BZ, x_BHWC, label_B)
-        return self.mixture_of_orders(self.log_likelihood_by_order(z_BZ, x_BHWC, label_B))
-
-    def mixture_of_orders(self, log_prob_BO: jax.Array) -> jax.Array:
-        """log p of each image, (B,), from log p in each order (B, orders)."""
-        return jax.nn.logsumexp(log_prob_BO, axis=1) - math.log(self.orders)
+        return symmetries.mixture(self.log_likelihood_by_order(z_BZ, x_BHWC, label_B))
 
     def log_likelihood_by_order(
         self, z_BZ: jax.Array, x_BHWC: jax.Array, label_B: jax.Array | None = None
     ) -> jax.Array:
         """log p(x | z) in each order, (B, orders), nats."""
-        log_p_N = self._log_likelihood_in_order(*self._in_each_order(z_BZ, x_BHWC, label_B))
+        examples_N = symmetries.in_each_order(z_BZ, x_BHWC, label_B, self.orders)
+        log_p_N = self._log_likelihood_in_order(*examples_N)
         return log_p_N.reshape(self.orders, -1).T
 
     def log_prob_maps(
@@ -162,19 +173,13 @@ class Sweep(Autoencoder):
     ) -> jax.Array:
         """log p of each block of pixels given those before it in each order, (B, orders, H, W),
         nats. H and W are those of the grid of blocks, which lies as the image does."""
-        z_NZ, x_NHWC, label_N, order_N = self._in_each_order(z_BZ, x_BHWC, label_B)
+        examples_N = symmetries.in_each_order(z_BZ, x_BHWC, label_B, self.orders)
+        z_NZ, x_NHWC, label_N, order_N = examples_N
         x_NHWC = symmetries.transform(x_NHWC, order_N, self.orders)
         params_NHWP = self._decode_in_order(z_NZ, x_NHWC, label_N, order_N)
         map_NHWC = self.likelihood.log_prob_by_block(params_NHWP, x_NHWC)
         map_NHWC = symmetries.restore(map_NHWC, order_N, self.orders)
         return map_NHWC.sum(axis=-1).reshape(self.orders, -1, *map_NHWC.shape[1:3]).swapaxes(0, 1)
-
-    def _in_each_order(self, z_BZ, x_BHWC, label_B):
-        """(latents, images, labels, orders) of all images in order 0, then in order 1, ..."""
-        batch, orders = z_BZ.shape[0], self.orders
-        z_NZ, x_NHWC = jnp.tile(z_BZ, (orders, 1)), jnp.tile(x_BHWC, (orders, 1, 1, 1))
-        label_N = None if label_B is None else jnp.tile(label_B, orders)
-        return z_NZ, x_NHWC, label_N, jnp.repeat(jnp.arange(orders), batch)
 
     def _log_likelihood_in_order(self, z_BZ, x_BHWC, label_B, order_B, told_BA=None):
         x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)

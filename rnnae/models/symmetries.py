@@ -7,6 +7,7 @@ four sides comes first in one of them.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,21 @@ def random(key_B: jax.Array, orders: int) -> jax.Array:
         return jnp.zeros(key_B.shape[0], jnp.int32)
     key_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, _STREAM)
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, orders))(key_B)
+
+
+def in_each_order(
+    z_BZ: jax.Array, x_BHWC: jax.Array, label_B: jax.Array | None, orders: int
+) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array]:
+    """(latents, images, labels, orders) of all examples in order 0, then in order 1, and so on."""
+    z_NZ, x_NHWC = jnp.tile(z_BZ, (orders, 1)), jnp.tile(x_BHWC, (orders, 1, 1, 1))
+    label_N = None if label_B is None else jnp.tile(label_B, orders)
+    return z_NZ, x_NHWC, label_N, jnp.repeat(jnp.arange(orders), z_BZ.shape[0])
+
+
+def mixture(log_prob_BO: jax.Array) -> jax.Array:
+    """log p of each image, (B,), from log p in each of its orders, (B, orders): the mean of their
+    probabilities."""
+    return jax.nn.logsumexp(log_prob_BO, axis=1) - math.log(log_prob_BO.shape[1])
 
 
 def transform(x_BHWC: jax.Array, order_B: jax.Array, orders: int) -> jax.Array:
