@@ -3,6 +3,8 @@
     import rnnae
     run = rnnae.load("runs/mnist")       # a trained run
     images = run.sample(10, seed=0)      # uint8, (10, 28, 28, 1)
+    run = rnnae.load("mnist_classes")    # or weights that come with the package
+    config = rnnae.get_config("mnist")   # a config that comes with it, to be changed
     rnnae.train(config, workdir)         # trains, or continues what is in workdir
     rnnae.evaluate(config, workdir)      # measures a trained run
 
@@ -129,6 +131,7 @@ __version__ = "0.1.0"
 
 # Public names, imported at first use, so that `import rnnae` is light.
 _PUBLIC = {
+    "get_config": "rnnae.config.shipped",
     "load": "rnnae.evaluation.loading",
     "evaluate": "rnnae.evaluation.modes",
     "train": "rnnae.training.train",

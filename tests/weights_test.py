@@ -1,6 +1,9 @@
 """Published weights: what is saved is loaded, and damage is refused in one line."""
 
 import fnmatch
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from PIL import Image
 
 import rnnae
 from rnnae import build, files
@@ -100,6 +104,19 @@ def test_the_main_job_is_sampled_by_its_name():
     images = run.sample(20, seed=3, label=7)
     classifier = features.choose(run.config, "8bit", run.model.image_shape)
     assert (classifier.predict(images) == 7).mean() > 0.8
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs(tmp_path):
+    example = ROOT / "examples" / "quickstart.py"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, str(example)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "nats of eight test digits" in done.stdout and "test MSE after 100" in done.stdout
+    for name in ("sevens", "completed", "reconstructed", "interpolated"):
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert picture.height == 112
 
 
 def test_the_wheel_contains_the_shipped_weights():

@@ -3,7 +3,10 @@
 In the installed package both are folders of it. In a checkout the configs lie beside it.
 """
 
+import runpy
 from pathlib import Path
+
+from ml_collections import ConfigDict
 
 from rnnae import files
 from rnnae.errors import ConfigError, did_you_mean
@@ -31,6 +34,12 @@ def find_config(name: str) -> Path:
     near = {other.name: str(other) for other in path.parent.glob("*.py") if other.is_file()}
     near |= {stem: stem for stem in known} if is_name else {}
     raise ConfigError(f"there is no config file {path}{did_you_mean(near.get, path.name, near)}")
+
+
+def get_config(name: str) -> ConfigDict:
+    """The config of the config file `name`; see `find_config`. It can be changed and passed to
+    `rnnae.train`."""
+    return runpy.run_path(str(find_config(name)))["get_config"]()
 
 
 def weights() -> tuple[str, ...]:
