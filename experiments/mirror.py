@@ -7,11 +7,13 @@ It reads metrics.jsonl, and the run does not know of it. How far it came is reme
 directory of the run, so that a second call sends nothing twice. `--follow` waits for more until the
 test metrics are there. The tracker must be installed: pip install wandb, trackio or mlflow.
 
-Exit codes: 0 done, 2 a flag is wrong or the tracker is not installed, 3 there is no run.
+Exit codes: 0 done, 2 a flag is wrong or the tracker is not installed, 3 there is no run, 7 a file
+cannot be written or the tracker refuses: the same command sends the rest.
 """
 
 import argparse
 import importlib
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from rnnae import command as command_line
 from rnnae import config as config_lib
 from rnnae import files
 from rnnae.config import saved_config
-from rnnae.errors import ConfigError
+from rnnae.errors import FILE_ERROR, ConfigError, RnnaeError, one_line
 from rnnae.records.writer import read_metrics
 
 _SECONDS = 5.0  # between two looks at a run that is followed
@@ -106,15 +108,14 @@ def mirror(
     workdir = files.expand(workdir)
     config = saved_config.get_config(str(saved_config.find(workdir)))
     state = workdir / f"mirror_{to}.json"
-    sent = files.read_json(state)["records"] if state.exists() else 0
-    tracker, count = None, 0
+    sent, tracker, count = _sent(state), None, 0
     try:
         while True:
             records = read_metrics(workdir)
             for record in records[sent:]:
                 if tracker is None:
                     flat = config_lib.flat(config.to_dict())
-                    tracker = TRACKERS[to](project, workdir.resolve().name, flat)
+                    tracker = TRACKERS[to](project, _name(workdir.resolve()), flat)
                 values = {key: value for key, value in record.items() if key != "step"}
                 tracker.log(values, record["step"])
                 sent, count = sent + 1, count + 1
@@ -125,6 +126,25 @@ def mirror(
     finally:
         if tracker is not None:
             tracker.close()
+
+
+def _sent(state: Path) -> int:
+    """How many records were sent before."""
+    if not state.exists():
+        return 0
+    try:
+        return int(files.read_json(state)["records"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{state} is damaged: write the number of records that the tracker has into it, as "
+            '{"records": 0}'
+        ) from error
+
+
+def _name(workdir: Path) -> str:
+    """The name of the run; that of one of several seeds begins with that of their directory."""
+    of_a_seed = re.fullmatch(r"seed\d+", workdir.name)
+    return f"{workdir.parent.name}-{workdir.name}" if of_a_seed else workdir.name
 
 
 def _import(name: str):
@@ -141,7 +161,13 @@ def main() -> int:
     parser.add_argument("--project", default="rnnae", help="project there (default: %(default)s)")
     parser.add_argument("--follow", action="store_true", help="wait for more until the run is done")
     arguments = parser.parse_args()
-    count = mirror(arguments.run, arguments.to, arguments.project, arguments.follow)
+    try:
+        count = mirror(arguments.run, arguments.to, arguments.project, arguments.follow)
+    except RnnaeError:
+        raise
+    except Exception as error:  # trackers raise all kinds, also for a network that is not there
+        print(f"{arguments.to} failed: {one_line(error)}; call again to go on", file=sys.stderr)
+        return FILE_ERROR
     print(f"{count} records of {arguments.run} sent to {arguments.to}")
     return 0
 

@@ -60,10 +60,10 @@ def ship(workdir: str, name: str, out: str | None = None) -> Path:
     more = {}
     with tempfile.TemporaryDirectory() as temporary:
         mixtures = {files.MIXTURE: run.mixture, files.CLASS_MIXTURE: run.class_mixture}
-        for name, mixture in mixtures.items():
+        for file, mixture in mixtures.items():
             if mixture is not None:
-                mixture.save(Path(temporary) / name, run.step, digest(run.params))
-                more[name] = (Path(temporary) / name).read_bytes()
+                mixture.save(Path(temporary) / file, run.step, digest(run.params))
+                more[file] = (Path(temporary) / file).read_bytes()
     weights.save(directory, run.params, run.config, card, step=run.step, more=more)
     rnnae.load(directory)  # it must fit its model
     return directory

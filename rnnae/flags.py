@@ -153,7 +153,8 @@ def _check_seeds(mode: str, seeds: list[str] | None) -> None:
     if seeds is None:
         return
     if mode != "train":
-        raise ConfigError(f"--seeds is for training; --mode {mode} takes the --workdir of one run")
+        one = f"; --mode {mode} takes the --workdir of one run" if mode in _OF_A_RUN else ""
+        raise ConfigError(f"--seeds is for training{one}")
     numbers = {int(seed) for seed in seeds if seed.isdecimal()}
     if not seeds or len(numbers) < len(seeds) or not all(map(config_lib.is_seed, numbers)):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Trains, evaluates, samples or describes a recurrent autoencoder.
+"""Trains, evaluates, samples, encodes by or describes a recurrent autoencoder.
 
     rnnae --config mnist                                train, or continue
     rnnae --config mnist --config.model.width=256 --workdir runs/wide
@@ -13,8 +13,8 @@
 
 `python -m rnnae.main` is the same command. A config without a path is one that comes with rnnae.
 
-The same command in the same workdir continues a stopped run. Without --config, the modes evaluate
-and sample use the config that the run saved.
+The same command in the same workdir continues a stopped run. Without --config, the modes evaluate,
+sample and encode use the config that the run saved.
 
 Several processes train one model if SLURM, Open MPI or GKE starts them together, on a TPU pod with
 --distributed, and otherwise with --coordinator, --processes and --process_id in each of them.

@@ -1,4 +1,5 @@
-"""Two virtual CPU devices, but for tests of a GPU, and strict broadcasting in every test."""
+"""Two virtual CPU devices and strict broadcasting in every test. Tests of a GPU use the machine's
+devices."""
 
 import functools
 import importlib.metadata

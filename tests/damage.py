@@ -26,7 +26,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 import jax
 import numpy as np
@@ -34,7 +33,7 @@ import numpy as np
 from rnnae import build, files, state
 from rnnae.config import saved_config
 from rnnae.errors import RnnaeError
-from rnnae.evaluation import loading, trained_run
+from rnnae.evaluation import loading
 from rnnae.records.checkpoint import Checkpoints
 from rnnae.records.writer import Writer, read_metrics
 from rnnae.training.train import train
@@ -131,7 +130,7 @@ class Trained:
         """Loads the weights; AssertionError if they are wrong."""
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            run = self._load(workdir)
+            run = loading.load(workdir)
         assert run.config.to_dict() == self.config.to_dict(), "another config"
         assert _bytes(run.params) == self.weights[run.step], "other weights"
         assert self._is_right(run.step, workdir, said.getvalue()), "older, unsaid"
@@ -139,7 +138,7 @@ class Trained:
     def sample(self, workdir: Path) -> None:
         """Draws latents; AssertionError if they are of another mixture."""
         with contextlib.redirect_stdout(io.StringIO()):
-            latents = self._load(workdir).sample_latents(4, seed=1)
+            latents = loading.load(workdir).sample_latents(4, seed=1)
         assert np.array_equal(latents, self.latents), "latents of another mixture"
 
     def _is_right(self, step: int, workdir: Path, said: str) -> bool:
@@ -147,11 +146,6 @@ class Trained:
         newest step the run is simply an older one, and all commands print the step they use."""
         newest = workdir / f"checkpoints/latest/{self.newest}"
         return step == self.newest or "falling back" in said or not os.path.lexists(newest)
-
-    def _load(self, workdir: Path) -> trained_run.TrainedRun:
-        # Initialising parameters, which `load` replaces, takes most of its time.
-        with mock.patch.object(trained_run.state, "create", lambda *_: self.like):
-            return loading.load(workdir)
 
 
 def damages(path: Path, other: Path, generator: random.Random) -> dict[str, Callable[[], None]]:

@@ -9,8 +9,8 @@ from pyarrow import parquet
 import rnnae
 from rnnae import build
 from rnnae.data.binarisation import binarise_once
-from rnnae.errors import ConfigError
-from rnnae.evaluation import encode, modes
+from rnnae.errors import CheckpointError, ConfigError
+from rnnae.evaluation import columns, encode, modes
 from rnnae.records.writer import read_metrics
 from rnnae.training.describe import describe
 from rnnae.training.train import train
@@ -61,7 +61,23 @@ def test_latents_of_all_images_in_a_file(directory, ending):
 def test_a_model_without_a_latent_and_a_wrong_ending_are_refused(directory, tmp_path):
     with pytest.raises(ConfigError, match="must end in .parquet or .npz"):
         encode.encode(config(directory), directory / "run", tmp_path / "codes.csv")
-    assert not (tmp_path / "codes.csv").exists()
+    with pytest.raises(ConfigError, match="has no latent"):
+        encode.encode(config(directory), tmp_path / "out", weights="rows64")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match="holds a run, and the results of --weights=rows64"):
+        encode.encode(config(directory), directory / "run", weights="rows64")
+    with pytest.raises(ConfigError, match="a classifier makes no images"):
+        rnnae.load("rows64").log_prob(np.zeros((1, 28, 28, 1), np.uint8))
+    with pytest.raises(ConfigError, match="the checkpoint must be one of"):
+        rnnae.load("rows64", "bets")
+    with pytest.raises(CheckpointError, match="no config.json.*; did you mean rows64?"):
+        rnnae.load("rws64")
+
+
+def test_tables_of_different_columns_one_below_the_other():
+    joined = columns.join([{"a": np.arange(2), "b": np.ones(2)}, {"a": np.arange(1)}])
+    assert joined["a"].tolist() == [0, 1, 0]
+    np.testing.assert_array_equal(joined["b"], [1, 1, np.nan])
 
 
 def test_the_scores_of_single_images_have_the_reported_means(directory):
@@ -97,6 +113,9 @@ def test_a_run_starts_from_the_weights_of_another(directory, tmp_path, capsys):
     )
     last = read_metrics(directory / "run")[-2]["valid/loss"]
     assert abs(first - last) < abs(first - fresh)
+    start = json.loads((tmp_path / "same" / "environment.jsonl").read_text().splitlines()[0])
+    taken = start["init_from"]
+    assert taken["arrays_taken"] == taken["arrays"] and taken["step"] == 18
     saved = json.loads((tmp_path / "same" / "config.json").read_text())
     assert saved["train"]["init_from"] == str(directory / "run")
     train(config(directory, model__layers=2, **changes), tmp_path / "deeper")

@@ -72,6 +72,13 @@ def test_each_record_is_sent_once(name, run, monkeypatch):
     }
 
 
+def test_seeds_have_names_of_their_own_and_a_damaged_state_is_refused(run):
+    assert mirror._name(run / "seed3") == "run-seed3" and mirror._name(run) == "run"
+    (run / "mirror_wandb.json").write_text("{}")
+    with pytest.raises(ConfigError, match="mirror_wandb.json is damaged"):
+        mirror.mirror(run, "wandb")
+
+
 def test_a_run_is_followed_to_its_end(run, monkeypatch):
     fake, waits = Fake(), []
     monkeypatch.setitem(sys.modules, "wandb", fake.module)

@@ -145,3 +145,40 @@ def test_a_trained_run_is_loaded_from_its_weights_as_from_its_directory(tmp_path
     (tmp_path / "weights" / files.MIXTURE).write_bytes(mixture[:-1] + b"x")
     with pytest.raises(CheckpointError, match="mixture.npz is damaged"):
         rnnae.load(tmp_path / "weights")
+
+
+NO_NETWORK = """
+import socket
+class Closed(socket.socket):
+    def __init__(self, *_, **__):
+        raise AssertionError("a socket was opened")
+socket.socket = socket.create_connection = Closed
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags, code, words",
+    [
+        (("--weights=mnist", "--label=7"), 0, "64 new images in new.png"),
+        (("--weights=mnist_classes", "--guidance=0.1", "--label=3"), 0, "64 new images"),
+        (("--weights=mnist", "--label=10"), 2, "the classes are 0 to 9"),
+        (("--weights=mnits",), 2, "; did you mean mnist?"),
+        (("--weights=rows64",), 2, "a classifier makes no images"),
+        (("--weights=mnist", "--out=absent/new.png"), 7, "absent"),
+    ],
+    ids=str,
+)
+def test_weights_are_sampled_from_any_directory_without_a_network(flags, code, words, tmp_path):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "sitecustomize.py").write_text(NO_NETWORK)
+    (tmp_path / "empty").mkdir()
+    paths = os.pathsep.join([str(tmp_path / "closed"), str(ROOT)])
+    command = [sys.executable, "-m", "rnnae", "--mode=sample", "--out=new.png", *flags]
+    environment = os.environ | {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"}
+    where = tmp_path / "empty"
+    done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert words in (done.stderr if code else done.stdout)
+    assert done.stderr.count("\n") == (code > 0)
+    assert [path.name for path in where.iterdir()] == ([] if code else ["new.png"])

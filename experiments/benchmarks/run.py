@@ -64,10 +64,12 @@ def main(argv: list[str] | None = None) -> int:
     gpu = _gpu_name() if arguments.device == "gpu" else ""
     if gpu is None:
         parser.error("--device gpu: nvidia-smi finds no GPU on this machine")
+    if gpu and startup.NAME in arguments.cases:
+        parser.error(f"{startup.NAME} is measured on CPUs only")
     _RESULTS.mkdir(exist_ok=True)
     # Before results are written: they would make the commit "-dirty".
     machine = report.provenance_text()
-    for name in arguments.cases or names:
+    for name in arguments.cases or (CASES if gpu else names):
         if name == startup.NAME:
             text = startup.measure(arguments.rounds, machine)
         else:

@@ -7,6 +7,8 @@ config that a run saves.
     resume        what may change when a run continues
     options       options that the chosen likelihood or latent does not have
     saved_config  config.json of a run; old keys under their new names
+    config_file   errors about a config file, on one line
+    shipped       configs and weights that come with rnnae, by name
     reference     the text of --helpfull, read from defaults.py
 """
 

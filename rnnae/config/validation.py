@@ -130,10 +130,12 @@ def check(config: ConfigDict) -> None:
             values = get(path)
             for value in (values,) if isinstance(values, str) else values:
                 check_choice(choices, f"config.{path}", value)
-    orders = config.model.get("orders", 1)
-    words = f"a multiple of config.model.orders={orders}"
-    samples = config.eval.importance_samples
-    require(orders < 1 or samples % orders == 0, "eval.importance_samples", words)
+    if "orders" in config.model:
+        orders = config.model.orders
+        require(orders in (1, 2, 4, 8), "model.orders", "1, 2, 4 or 8")
+        words = f"a multiple of config.model.orders={orders}"
+        divides = config.eval.importance_samples % orders == 0 or config.latent.name == "none"
+        require(divides, "eval.importance_samples", words)
     words = "0, or 10 or more"  # fewer say nothing, and some metrics need several
     require(config.eval.samples == 0 or config.eval.samples >= 10, "eval.samples", words)
     for path in ("data.label_dropout", "data.augment_fraction", "optim.decay_fraction"):

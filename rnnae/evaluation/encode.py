@@ -6,7 +6,6 @@ import ml_collections
 import numpy as np
 
 from rnnae import files
-from rnnae.config import shipped
 from rnnae.data import binarisation
 from rnnae.errors import ConfigError
 from rnnae.evaluation import columns, loading
@@ -31,9 +30,9 @@ def encode(
     path = files.expand(out) if out else workdir / files.CODES
     if path.suffix not in columns.SUFFIXES:
         raise ConfigError(f"--out={out} must end in {' or '.join(columns.SUFFIXES)}")
-    if out:
+    source = loading.source(workdir, weights)
+    if out or path.exists():
         files.check_output(path)
-    source = shipped.find_weights(weights) if weights else workdir
     run = loading.load(source, config.eval.checkpoint)
     if not run.model.latent_dimensions:
         raise ConfigError("this model has no latent, so there is nothing to encode")

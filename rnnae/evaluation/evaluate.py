@@ -75,6 +75,7 @@ class Evaluator:
             return parallel.map_examples(functools.partial(function, model, limit), devices)
 
         self._pass = on_devices(per_image.scores)
+        self._loss = on_devices(per_image.loss)
         self._add_weights = on_devices(per_image.add_weights)
 
     def __call__(
@@ -146,8 +147,24 @@ class Evaluator:
     ) -> np.ndarray:
         """The negative log-likelihood of each image, (N,), nats: exact without a latent, else from
         importance samples, or the negative bound with 0 of them."""
-        values = self._per_image(params, images, label_N, seed, samples)
-        return values.get("nll", values["loss"])
+        estimated, parts = samples and self.model.latent.variational, []
+        for examples in self._batches(images, label_N):
+            if estimated:
+                nll_B = self._estimate(params, examples, seed, samples)
+            else:
+                nll_B = self._loss((params, np.int32(seed)), examples)
+            parts.append(nll_B[examples.position_B < len(images)])
+        return np.concatenate(parts).astype(np.float64)
+
+    def _estimate(self, params: Any, examples: Examples, seed: int, samples: int) -> np.ndarray:
+        """The negative log-likelihoods of a batch from importance samples, (B,)."""
+        total_B = np.full(self._size, -np.inf, np.float32)
+        for start in range(0, samples, _CHUNK):
+            signals.check("during an evaluation")
+            ks = np.arange(start, start + _CHUNK, dtype=np.int32)
+            shared = (params, np.int32(seed), ks, np.int32(samples))
+            total_B = self._add_weights(shared, (*examples, total_B))
+        return math.log(samples) - total_B
 
     def _per_image(
         self, params: Any, images: ImageArray, label_N: np.ndarray | None, seed: int, samples: int
@@ -157,13 +174,7 @@ class Evaluator:
         for examples in self._batches(images, label_N):
             part = self._pass((params, np.int32(seed)), examples)
             if samples and self.model.latent.variational:
-                total_B = np.full(self._size, -np.inf, np.float32)
-                for start in range(0, samples, _CHUNK):
-                    signals.check("during an evaluation")
-                    ks = np.arange(start, start + _CHUNK, dtype=np.int32)
-                    shared = (params, np.int32(seed), ks, np.int32(samples))
-                    total_B = self._add_weights(shared, (*examples, total_B))
-                part["nll"] = math.log(samples) - total_B
+                part["nll"] = self._estimate(params, examples, seed, samples)
             mask_B = examples.position_B < len(images)
             parts.append({name: value_B[mask_B] for name, value_B in part.items()})
         return {

@@ -12,7 +12,7 @@ from rnnae.data import binarisation
 from rnnae.data.images import ImageArray
 from rnnae.data.splits import Splits
 from rnnae.devices import signals
-from rnnae.evaluation import batched, curves, image_grids
+from rnnae.evaluation import curves, image_grids
 from rnnae.evaluation.mixture import digest
 from rnnae.evaluation.trained_run import TrainedRun
 
@@ -133,9 +133,8 @@ def _orders(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:
     """What each scan order of a mixture finds hard."""
     if run.model.orders > 1:
         images_NHWC = images_NHWC[:10]
-        inputs = (run.encode(images_NHWC), images_NHWC)
-        maps_NORQ = -batched.apply(run.model, run.params, "log_prob_maps", inputs)
-        image_grids.orders(directory / "orders.png", images_NHWC, maps_NORQ)
+        nats_NORQ = -run.log_prob_maps(images_NHWC)
+        image_grids.orders(directory / "orders.png", images_NHWC, nats_NORQ)
 
 
 def _same_latent(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:

@@ -75,6 +75,8 @@ def orders(path: str | Path, images_NHWC: np.ndarray, nats_NORQ: np.ndarray) -> 
     rows, labels = [_tile(images_NHWC, len(images_NHWC))], ["image"]
     for order, nats_NRQ in enumerate(nats_NORQ.swapaxes(0, 1)):
         grey = np.clip(255 * nats_NRQ / most, 0, 255).astype(np.uint8)
+        block = images_NHWC.shape[1] // grey.shape[1]  # as large as the images
+        grey = grey.repeat(block, axis=1).repeat(block, axis=2)
         rows.append(_tile(grey[..., None], len(grey)))
         mean = nats_NRQ.sum(axis=(1, 2)).mean()
         labels.append(f"order {order}: {mean:.1f} nats an image; white is {most:.1f} nats or more")

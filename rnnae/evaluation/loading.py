@@ -10,7 +10,7 @@ from rnnae import config as config_lib
 from rnnae.config import saved_config, shipped
 from rnnae.data.splits import Splits
 from rnnae.devices import memory
-from rnnae.errors import CheckpointError
+from rnnae.errors import CheckpointError, ConfigError, check_choice, did_you_mean
 from rnnae.evaluation.mixture import Mixture, digest
 from rnnae.evaluation.trained_run import TrainedRun
 from rnnae.records import weights
@@ -24,14 +24,22 @@ def load(source: str | Path, checkpoint: str = "latest") -> TrainedRun:
     CheckpointError if there is no checkpoint that verifies, or weights are damaged; ConfigError for
     another `checkpoint`, or if the run was saved by an incompatible version of rnnae.
     """
+    check_choice(config_lib.CHOICES["eval.checkpoint"], "the checkpoint", checkpoint)
     workdir = files.expand(source)
-    is_run = (workdir / files.CONFIG).exists() and not (workdir / files.WEIGHTS).exists()
-    if not is_run and (str(source) in shipped.weights() or (workdir / files.WEIGHTS).exists()):
+    is_weights = (workdir / files.WEIGHTS).exists()
+    is_run = (workdir / files.CONFIG).exists() and not is_weights
+    if not is_run and (is_weights or str(source) in shipped.weights()):
+        if checkpoint != "latest":
+            raise ConfigError(f"{source} are weights, which have no {checkpoint!r} checkpoint")
         directory = shipped.find_weights(source)
         found = weights.load(directory)
         run = TrainedRun(found.model, found.params, found.config, found.step)
         return with_saved_mixtures(run, directory)
-    config = saved_config.get_config(str(saved_config.find(workdir)))
+    try:
+        config = saved_config.get_config(str(saved_config.find(workdir)))
+    except CheckpointError as error:
+        hint = did_you_mean(str, str(source), shipped.weights())
+        raise CheckpointError(f"{error}{hint}") from error
     shape = tuple(config.data.shape)
     if len(shape) != 3 or min(shape) < 1:  # every run saves the shape of its images
         raise saved_config.damaged(workdir / files.CONFIG)
@@ -50,13 +58,27 @@ def load(source: str | Path, checkpoint: str = "latest") -> TrainedRun:
     return with_saved_mixtures(TrainedRun(model, params, config, step), workdir)
 
 
+def source(workdir: Path, weights_name: str | Path | None) -> Path:
+    """The directory that a mode loads: that of the weights, if they are named, or `workdir`.
+    ConfigError if the results for these weights would go among those of another run."""
+    if not weights_name:
+        return workdir
+    directory = shipped.find_weights(weights_name)
+    if (workdir / files.CONFIG).exists():
+        raise ConfigError(
+            f"--workdir={workdir} holds a run, and the results of --weights={weights_name} would "
+            "replace its own: use another --workdir"
+        )
+    return directory
+
+
 def with_saved_mixtures(run: TrainedRun, workdir: Path) -> TrainedRun:
     """The run with the mixtures in `workdir` that were fitted with its parameters, if any."""
     if run.model.has_prior:
         return run
-    weights = digest(run.params)
+    of_weights = digest(run.params)
     mixture, class_mixture = (
-        Mixture.load(workdir / name, run.step, weights)
+        Mixture.load(workdir / name, run.step, of_weights)
         for name in (files.MIXTURE, files.CLASS_MIXTURE)
     )
     return dataclasses.replace(run, mixture=mixture, class_mixture=class_mixture)

@@ -9,10 +9,9 @@ import ml_collections
 import numpy as np
 
 from rnnae import files, models
-from rnnae.config import shipped
 from rnnae.data.splits import Labels
 from rnnae.devices import parallel
-from rnnae.errors import one_line
+from rnnae.errors import ConfigError, one_line
 from rnnae.evaluation import classes, columns, figures, image_grids, loading, sample_report
 from rnnae.evaluation.evaluate import Evaluator, check_protocol
 from rnnae.evaluation.metrics import format_metrics
@@ -38,10 +37,16 @@ def evaluate(
     the splits are. A mixture is fitted for them if the run has none.
     """
     workdir = files.expand(workdir)
+    source = loading.source(workdir, weights)
     path = files.expand(out) if out else workdir / files.EVALUATION
+    beside = path.with_suffix(".parquet") if out else workdir / files.SCORES
+    if beside == path:
+        raise ConfigError(
+            f"--out={out} is for the means, so it cannot end in .parquet: name a .json"
+        )
     if out:
-        files.check_output(path)  # now, because the evaluation may take hours
-    source = shipped.find_weights(weights) if weights else workdir
+        for output in (path, beside):
+            files.check_output(output)  # now, because the evaluation may take hours
     run = loading.load(source, config.eval.checkpoint)
     splits = loading.load_splits_of(run, config, source)
     check_protocol(run.model, splits.test, config.data.binarise)
@@ -73,7 +78,6 @@ def evaluate(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if scores:
-            beside = path.with_suffix(".parquet") if out else workdir / files.SCORES
             columns.write(beside, columns.join(scores))
         files.replace_text(path, text)
     except OSError as error:
@@ -129,7 +133,9 @@ def sample(
     again, which needs the data set.
     """
     workdir = files.expand(workdir)
-    source = shipped.find_weights(weights) if weights else workdir
+    source = loading.source(workdir, weights)
+    if out is not None:
+        files.check_output(files.expand(out))
     run = loading.load(source, config.eval.checkpoint)
     models.require_generative(run.model)
     if out is None or not figures.has_prior(run, wanted.label is not None):

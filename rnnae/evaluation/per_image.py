@@ -59,6 +59,18 @@ def scores(model: Autoencoder, limit: int, shared, examples) -> dict[str, jax.Ar
     return values
 
 
+def loss(model: Autoencoder, limit: int, shared, examples) -> jax.Array:
+    """The negative bound of each image, or its exact negative log-likelihood, (B,), nats."""
+    (params, seed), (image_BHWC, position_B, label_B) = shared, examples
+    part = (binarisation.to_unit(image_BHWC), example_keys(seed, position_B))
+    part += (label_B,) if model.classes else ()
+
+    def measure(part):
+        return objective.per_example(model.apply({"params": params}, *part, method=_terms)[0])
+
+    return microbatch.concatenated(measure, part, limit)["loss"]
+
+
 def add_weights(model: Autoencoder, limit: int, shared, examples) -> jax.Array:
     """log-sum-exp of `total_B` and the log importance weights of the samples `ks`."""
     (params, seed, ks, samples), (image_BHWC, position_B, label_B, total_B) = shared, examples

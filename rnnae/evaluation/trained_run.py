@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from rnnae import models
-from rnnae.config import check_seed
+from rnnae.config import check_seed, default
 from rnnae.devices import parallel
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.evaluation import batched, classes
@@ -88,21 +88,31 @@ class TrainedRun:
         without a latent. With one, it is estimated from `samples` importance samples (Burda et al.
         2016), or is the bound with 0 of them; `seed` is theirs. ConfigError for a model without a
         prior."""
+        models.require_generative(self.model)
         self._check_images(images_NHWC)
+        check_seed(seed)
         if not self.model.has_prior:
             raise ConfigError(
                 "this run has no likelihood of images, because its latent has no prior: train one "
                 "with config.latent.name=gaussian, for instance"
             )
+        if samples < 0 or samples % self.model.orders:
+            raise ConfigError(
+                f"samples must be 0 or more, and a multiple of the {self.model.orders} scan orders "
+                f"of the model, not {samples}"
+            )
         count = len(images_NHWC)
         if not count:
             return np.zeros(0)
-        config = self.config.copy_and_resolve_references()
-        config.eval.batch_size = min(config.eval.batch_size, -(-count // 32) * 32)
-        evaluator = Evaluator(self.model, parallel.choose_devices(config.devices), config)
+        size = min(self.config.eval.batch_size, -(-count // 32) * 32)
+        evaluator = _evaluator(self.model, size, self.config.devices, self.config.cpu_microbatch)
         label_N = self._told(label, count)
-        nll_N = evaluator.nll(self.params, images_NHWC, label_N, seed=seed, samples=samples)
-        return -nll_N
+        return -evaluator.nll(self.params, images_NHWC, label_N, seed=seed, samples=samples)
+
+    def log_prob_maps(self, images_NHWC: np.ndarray) -> np.ndarray:
+        """log p of each block of pixels given those before it, in each scan order, at the mean
+        latent, (N, orders, H, W), nats; see `Sweep.log_prob_maps`."""
+        return self._apply("log_prob_maps", self.encode(images_NHWC), images_NHWC)
 
     def reconstruct(self, images_NHWC: np.ndarray, label: Label = None) -> np.ndarray:
         """`decode(encode(images))`."""
@@ -263,6 +273,13 @@ class TrainedRun:
         return batched.apply(
             self.model, self.params, method, inputs_N, most=self.config.devices, **options
         )
+
+
+@functools.lru_cache(maxsize=8)
+def _evaluator(model: nn.Module, size: int, devices: int, cpu_microbatch: int) -> Evaluator:
+    config = default()
+    config.eval.batch_size, config.cpu_microbatch = size, cpu_microbatch
+    return Evaluator(model, parallel.choose_devices(devices), config)
 
 
 @functools.lru_cache(maxsize=8)

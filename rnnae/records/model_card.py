@@ -96,6 +96,12 @@ def _training(workdir: Path, starts: list[dict], command: str) -> list[str]:
         (count,) = cores
         time += f", {seconds * count / 3600:.1f} CPU-hours on {count} core{'s' * (count > 1)}"
     lines = ["## Training", "", f"    {command}", "", f"- training steps: {time}"]
+    if taken := starts[0].get("init_from"):
+        lines.append(
+            f"- it started from the weights of `{Path(taken['source']).name}` after step "
+            f"{taken['step']:,}: {taken['arrays_taken']} of {taken['arrays']} arrays, SHA-256 "
+            f"{taken['sha256'][:16]}"
+        )
     for start in starts:
         versions = ", ".join(f"{key} {value}" for key, value in start["versions"].items() if value)
         lines.append(

@@ -9,9 +9,10 @@ from rnnae import config as config_lib
 from rnnae.config import default
 from rnnae.data import binarisation
 from rnnae.data.splits import Splits
-from rnnae.devices import parallel
+from rnnae.devices import memory, parallel
 from rnnae.errors import DataError, one_line
 from rnnae.evaluation import flops
+from rnnae.evaluation.evaluate import check_protocol
 from rnnae.training.schedule import Schedule
 from rnnae.training.step import make_train_step
 from rnnae.types import Batch
@@ -30,6 +31,8 @@ def describe(config: ml_collections.ConfigDict) -> None:
     try:
         splits = build.load_splits(config)
         config = config_lib.resolved(config, splits.train.shape[1:], "", splits.class_names)
+        check_protocol(build.build_model(config), splits.train, config.data.binarise)
+        splits.check_classes(config.model.classes)
         lines["data"] = _data(config, splits)
         images = len(splits.train)
     except DataError as error:
@@ -39,6 +42,7 @@ def describe(config: ml_collections.ConfigDict) -> None:
         config = config_lib.resolved(config, shape)
         lines["data"] = f"not there: {one_line(error)}"
         images = 0
+    memory.check_training(config, tuple(config.data.shape), len(devices))
     schedule = Schedule.from_config(config, images) if images else None
     lines |= _model(config)
     if schedule:
@@ -64,10 +68,10 @@ def _model(config: ml_collections.ConfigDict) -> dict[str, str]:
     optimizer, _ = build.build_optimizer(config, 1)
     whole = jax.eval_shape(lambda: state.create(model, optimizer, model.image_shape, 0))
     parts = [f"{name} {_count(part):,}" for name, part in sorted(whole.params.items())]
-    forward = flops.forward(model) / 1e6
+    forward, training = (count(model) / 1e6 for count in (flops.forward, flops.training))
     return {
         "model": f"{config.model.name}, {_count(whole.params):,} parameters ({', '.join(parts)})",
-        "arithmetic": f"{forward:,.1f} MFLOP for an image forward, {3 * forward:,.1f} in training",
+        "arithmetic": f"{forward:,.1f} MFLOP for an image forward, {training:,.1f} in training",
         "state": f"{_bytes(whole) / 1e6:,.1f} MB: parameters, their average, optimizer",
     }
 

@@ -9,17 +9,22 @@ from flax import traverse_util
 
 from rnnae.errors import ConfigError
 from rnnae.evaluation import loading
+from rnnae.evaluation.mixture import digest
 from rnnae.records import weights
 from rnnae.state import TrainState
 
 _MOST_NAMES = 5  # in a line
 
 
-def start_from(train_state: TrainState, source: str, log: Callable[[str], None]) -> TrainState:
-    """The state with those parameters of a trained run or of weights (see `loading.load`) that have
-    the same names and shapes; averages start from them, too. `log` gets a line about what was
-    taken. ConfigError if nothing fits."""
-    other = weights.by_name(loading.load(source).params)
+def start_from(
+    train_state: TrainState, source: str, log: Callable[[str], None]
+) -> tuple[TrainState, dict[str, object]]:
+    """(state, record): the state with those parameters of a trained run or of weights (see
+    `loading.load`) that have the same names and shapes; averages start from them, too. The record
+    says which weights they were. `log` gets a line about what was taken. ConfigError if nothing
+    fits."""
+    run = loading.load(source)
+    other = weights.by_name(run.params)
     own = weights.by_name(train_state.params)
     taken = {name for name in own if name in other and own[name].shape == other[name].shape}
     if not taken:
@@ -34,7 +39,9 @@ def start_from(train_state: TrainState, source: str, log: Callable[[str], None])
     )
     params = traverse_util.unflatten_dict(params, sep="/")
     params = jax.tree.map(jnp.asarray, params)
-    return train_state.replace(params=params, ema=jax.tree.map(jnp.copy, params))
+    record = {"source": source, "step": run.step, "sha256": digest(run.params)}
+    record |= {"arrays_taken": len(taken), "arrays": len(own)}
+    return train_state.replace(params=params, ema=jax.tree.map(jnp.copy, params)), record
 
 
 def _named(words: str, names: set[str]) -> str:

@@ -26,8 +26,8 @@ from rnnae.records.writer import Writer
 from rnnae.state import TrainState
 from rnnae.training.schedule import Schedule
 
-# Mixture of Gaussians behind the new images in the figures of a run that is not finished.
 _LIKELIHOODS = ("nll", "bound", "bits_per_dim")  # beginnings of the names of reported metrics
+# Mixture of Gaussians behind the new images in the figures of a run that is not finished.
 _PREVIEW = figures.MixtureSize(images=2000, components=10, by_class=False)
 
 
@@ -44,9 +44,14 @@ class TrainingRun(NamedTuple):
     log: Callable[[str], None]
 
 
-def describe(run: TrainingRun, train_state: TrainState, devices: Sequence[jax.Device]) -> None:
+def describe(
+    run: TrainingRun,
+    train_state: TrainState,
+    devices: Sequence[jax.Device],
+    record: dict[str, object],
+) -> None:
     """Writes the table of parameters to summary.txt, prints their number, and records where and
-    with what the run starts."""
+    with what the run starts, and whatever else is in `record`."""
     if not distributed.is_primary():
         return
     model, params = run.evaluator.model, train_state.params
@@ -69,6 +74,7 @@ def describe(run: TrainingRun, train_state: TrainState, devices: Sequence[jax.De
         "training_flop_per_image": flops.training(model),
         "tested": is_tested(run.writer, step),
         "total_steps": run.schedule.total,
+        **record,
     }
     run.writer.write_start(step, about)
 
@@ -127,15 +133,16 @@ def finish(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, fl
         means = {name.removeprefix("test/"): value for name, value in result.items()}
         run.log(f"already trained; test: {format_metrics(means)}")
     else:
-        result = _training_images(run, train_state)
+        trained_on = _training_images(run, train_state)
         means = _measure(run, train_state, "test", full=True)
         if run.config.eval.samples:
             means |= distributed.on_primary(lambda: _measure_new_images(run, step, train_state))
-        result |= {f"test/{name}": value for name, value in means.items()}
+        tested = {f"test/{name}": value for name, value in means.items()}
         if distributed.is_primary():
             with contextlib.suppress(NotADirectoryError):
                 last.unlink(missing_ok=True)  # marks the last figures as not drawn yet
-        _record(run, step, result)
+        _record(run, step, trained_on | tested)
+        result = tested
     if distributed.is_primary():
         with files.writing("figures", last.parent):
             trained, is_new = _with_mixtures(run, step, train_state)

@@ -147,9 +147,10 @@ def open_run(
     train_state = parallel.replicate(train_state, devices)
     checkpoints = stack.enter_context(Checkpoints(workdir, config.to_dict()))
     restored = checkpoints.restore(train_state, repair=primary)
+    record = {}
     if restored is None and config.train.init_from:
-        train_state = initial.start_from(train_state, config.train.init_from, log)
-        train_state = parallel.replicate(train_state, devices)
+        train_state, taken = initial.start_from(train_state, config.train.init_from, log)
+        train_state, record = parallel.replicate(train_state, devices), {"init_from": taken}
     resume_step = None if restored is None else int(restored.step)
     tensorboard = config.train.tensorboard
     writer = Writer(workdir, resume_step=resume_step, tensorboard=tensorboard, primary=primary)
@@ -160,7 +161,7 @@ def open_run(
         config, workdir, schedule, splits, evaluator, writer, checkpoints, log
     )
     train_state = train_state if restored is None else restored
-    milestones.describe(run, train_state, devices)
+    milestones.describe(run, train_state, devices, record)
     if restored is not None:
         log(f"continuing {workdir} from step {resume_step} of {schedule.total}{note}")
     return run, train_state
