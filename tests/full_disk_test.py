@@ -50,7 +50,9 @@ def run(tmp_path: Path, small: str, sizes: list[str], *flags: str) -> list[tuple
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("size", ["4k", "64k", "300k"])
+@pytest.mark.parametrize(
+    "size", ["64k", *(pytest.param(size, marks=pytest.mark.exhaustive) for size in ("4k", "300k"))]
+)
 def test_a_full_workdir_is_one_line_and_the_run_continues(tmp_path, size):
     full, continued = run(tmp_path, "workdir", [size, "50m"])
     code, _, error = full
