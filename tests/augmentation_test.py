@@ -62,6 +62,7 @@ def test_a_fraction_of_the_images_is_transformed(augmentation):
     np.testing.assert_array_equal(again, parameters_BA[7:9])  # of the key of the image only
 
 
+@pytest.mark.slow
 def test_evaluation_asks_for_images_as_they_are():
     model, params = tiny.build("sweep", (4, 4, 1), orders=2, classes=3, **DYNAMIC)
     x_BHWC, keys, label_B = tiny.binary((4, 4, 1)), tiny.keys(), jnp.asarray([0, 1, 2])

@@ -178,6 +178,7 @@ def test_a_run_stopped_while_its_last_figures_are_drawn_is_not_measured_again(
     runs.assert_same(runs.outcome(tmp_path, config), unbroken)
 
 
+@pytest.mark.slow
 def test_a_crash_between_checkpoints_leaves_no_gap_and_no_repeated_record(
     directory, tmp_path, monkeypatch, unbroken
 ):
@@ -273,8 +274,7 @@ def kill_and_continue(directory, workdir, delays):
 @pytest.mark.slow
 def test_a_run_killed_at_five_random_moments_resumes_bit_for_bit(directory, tmp_path, unbroken):
     generator = random.Random(0)
-    delays = [generator.uniform(4, 14) for _ in range(5)]
-    kill_and_continue(directory, tmp_path, delays)
+    kill_and_continue(directory, tmp_path, [generator.uniform(4, 14) for _ in range(5)])
     runs.assert_same(runs.outcome(tmp_path, runs.config(directory)), unbroken)
 
 

@@ -69,6 +69,7 @@ def test_an_interrupted_evaluation_keeps_the_previous_file(trained, monkeypatch)
     )
 
 
+@pytest.mark.slow
 def test_images_that_were_trained_on_are_not_validated_on(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(splits, "_MOST_TRAINING_IMAGES", 5)
     config = runs.config(tmp_path, data__train_on_all=True, train__epochs=1)

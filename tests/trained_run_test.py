@@ -136,6 +136,7 @@ def test_the_best_checkpoint_is_loaded_and_a_missing_one_is_refused(trained, tmp
         loading.load(tmp_path, "bets")
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_has_the_lowest_validation_loss(tmp_path, monkeypatch):
     workdir = tmp_path / "run"
     config, losses = runs.config(tmp_path), {6: 3.0, 12: 1.0, 18: 2.0}

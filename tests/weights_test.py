@@ -129,6 +129,7 @@ def test_the_wheel_contains_the_shipped_weights():
         assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name
 
 
+@pytest.mark.slow
 def test_a_trained_run_is_loaded_from_its_weights_as_from_its_directory(tmp_path):
     """With the mixture that it samples from; and the weights are measured by their name."""
     config = runs.config(tmp_path)
