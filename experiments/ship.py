@@ -7,9 +7,7 @@ model card is generated from the records of the run; see rnnae/records/weights.p
 """
 
 import argparse
-import importlib
 import sys
-import tempfile
 from pathlib import Path
 
 import rnnae
@@ -20,7 +18,6 @@ from rnnae.config import saved_config, shipped
 from rnnae.evaluation.mixture import digest
 from rnnae.records import model_card, weights
 
-_CONFIGS = Path(__file__).parents[1] / "configs"
 # What a run fills in itself, and what changes no number.
 _NOT_SETTINGS = (
     *saved_config.MACHINE_PATHS,
@@ -33,10 +30,8 @@ def training_command(config) -> str:
     """The command that trains the config: that config file of its model with the fewest changes."""
     wanted = config_lib.flat(config.to_dict())
     found = []
-    for path in sorted(_CONFIGS.glob("*.py")):
-        own = config_lib.flat(
-            importlib.import_module(f"configs.{path.stem}").get_config().to_dict()
-        )
+    for name, path in shipped.configs().items():
+        own = config_lib.flat(shipped.get_config(name).to_dict())
         if own["model.name"] == wanted["model.name"]:
             flags = [
                 f"--config.{key}={_as_flag(value)}"
@@ -57,13 +52,12 @@ def ship(workdir: str, name: str, out: str | None = None) -> Path:
     run = rnnae.load(workdir)
     card = model_card.text(name, workdir, training_command(run.config))
     directory = Path(out) if out else shipped.WEIGHTS / name
-    more = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        mixtures = {files.MIXTURE: run.mixture, files.CLASS_MIXTURE: run.class_mixture}
-        for file, mixture in mixtures.items():
-            if mixture is not None:
-                mixture.save(Path(temporary) / file, run.step, digest(run.params))
-                more[file] = (Path(temporary) / file).read_bytes()
+    mixtures = {files.MIXTURE: run.mixture, files.CLASS_MIXTURE: run.class_mixture}
+    more = {
+        file: mixture.to_bytes(run.step, digest(run.params))
+        for file, mixture in mixtures.items()
+        if mixture is not None
+    }
     weights.save(directory, run.params, run.config, card, step=run.step, more=more)
     rnnae.load(directory)  # it must fit its model
     return directory

@@ -118,9 +118,9 @@ The order below is the import order: a file imports only files above it, also wi
     training/step            train_step
     training/loop            program calls, one after another
     training/milestones      describe, save, validate, finish
-    training/describe        --mode describe
     training/initial         a run that starts from other weights
     training/train           train(config, workdir)
+    training/describe        --mode describe
     training/seeds           several seeds as one program, or one by one
     flags                    the flags of the command
     main                     the command, as `python -m rnnae.main`

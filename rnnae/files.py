@@ -31,6 +31,7 @@ STARTS = "environment.jsonl"
 EVALUATION = "evaluation.json"
 SCORES = "scores.parquet"
 CODES = "codes.npz"
+TABLE_ENDINGS = (".parquet", ".npz")  # of a file with numbers by image
 SUMMARY = "summary.txt"
 WEIGHTS = "model.safetensors"  # in a directory of weights to publish, beside CONFIG
 MIXTURE = "mixture.npz"

@@ -15,7 +15,7 @@ from rnnae.errors import ConfigError, did_you_mean, one_line
 
 _MODES = ("train", "evaluate", "sample", "encode", "describe")
 _OF_A_RUN = ("evaluate", "sample", "encode")  # modes that need a trained run, or weights
-_ENDINGS = {"sample": (".png", ".npy"), "encode": (".npz", ".parquet")}  # of --out
+_ENDINGS = {"sample": (".png", ".npy"), "encode": files.TABLE_ENDINGS}  # of --out
 
 FLAGS = absl_flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file(

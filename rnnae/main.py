@@ -1,4 +1,4 @@
-"""Trains, evaluates, samples, encodes by or describes a recurrent autoencoder.
+"""Trains a recurrent autoencoder; evaluates, samples, encodes with or describes one.
 
     rnnae --config mnist                                train, or continue
     rnnae --config mnist --config.model.width=256 --workdir runs/wide

@@ -49,6 +49,11 @@ def shapes_of_params(model: nn.Module) -> Any:
     return jax.eval_shape(model.init, key, image, key[None])["params"]
 
 
+def count(tree: Any) -> int:
+    """The number of values in a tree of arrays, such as parameters."""
+    return sum(x.size for x in jax.tree.leaves(tree))
+
+
 def stack(states: Sequence[TrainState]) -> TrainState:
     """The states of several seeds as one, every array with a leading axis of seeds."""
     return jax.tree.map(lambda *arrays: jnp.stack(arrays), *states)

@@ -1,14 +1,13 @@
 """On a machine with a GPU, `pytest -m gpu`: training there gives the numbers of a CPU."""
 
 import functools
-import runpy
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from rnnae import build, state
+from rnnae.config import shipped
 from rnnae.data import pipeline
 from rnnae.devices import parallel
 from rnnae.records.writer import read_metrics
@@ -20,7 +19,6 @@ from tests import runs
 pytestmark = pytest.mark.gpu
 
 STEPS, BATCH = 8, 64
-MAIN_JOB = Path(__file__).parents[1] / "configs" / "mnist.py"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +31,7 @@ def gpu():
 @pytest.fixture(scope="module")
 def losses(data_dir):
     """losses(device, precision) of the first steps of the main job."""
-    config = runpy.run_path(str(MAIN_JOB))["get_config"]()
+    config = shipped.get_config("mnist")
     config.data.data_dir, config.data.batch_size = data_dir, BATCH
     splits = build.load_splits(config)
     config.data.shape = splits.train.shape[1:]

@@ -26,11 +26,11 @@ _KEEP = {  # glibc keeps freed memory, in huge pages
     "MALLOC_TOP_PAD_": "67108864",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-# The environment of contenders; PyTorch's read the device from this variable.
+# The environment of contenders; PyTorch's read the name of their device from this variable.
 DEVICE_VARIABLE = "RNNAE_BENCHMARK_DEVICE"
 DEVICES = {
     "cpu": {DEVICE_VARIABLE: "cpu", "JAX_PLATFORMS": "cpu"},
-    "gpu": {DEVICE_VARIABLE: "gpu", "JAX_PLATFORMS": "cuda"},
+    "gpu": {DEVICE_VARIABLE: "cuda", "JAX_PLATFORMS": "cuda"},
 }
 ALLOCATORS = {"keep": _KEEP, "default": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}}
 

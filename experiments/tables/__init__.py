@@ -26,7 +26,6 @@ import argparse
 import dataclasses
 import inspect
 import re
-import runpy
 from collections.abc import Mapping
 from types import ModuleType
 from typing import TypeVar
@@ -54,7 +53,7 @@ from experiments.tables import (
     sweep_cells,
     tokens,
 )
-from rnnae.config import MAX_SEED
+from rnnae.config import MAX_SEED, shipped
 from rnnae.errors import ConfigError
 
 T = TypeVar("T")
@@ -124,7 +123,7 @@ class Row:
 
     def config(self) -> ConfigDict:
         """The config that the row is trained with, apart from the seed."""
-        config = runpy.run_path(self.config_file)["get_config"]()
+        config = shipped.get_config(self.config_file)
         config.update_from_flattened_dict(self.overrides)
         return config
 

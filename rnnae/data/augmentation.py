@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
+from rnnae import rng
+
 _STREAM = 0x6175  # names the random numbers that choose a transformation
 
 
@@ -40,7 +42,7 @@ AUGMENTATIONS: dict[str, Augmentation | None] = {
 def sample_parameters(augmentation: Augmentation, key_B: jax.Array, fraction: float) -> jax.Array:
     """Random parameters for each image, (B, A). An image stays as it is, with all parameters 0,
     with probability 1 - `fraction`."""
-    key_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, _STREAM)
+    key_B = rng.stream(key_B, _STREAM)
     most_A = jnp.asarray(augmentation.most)
 
     def sample(key):

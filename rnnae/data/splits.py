@@ -79,13 +79,14 @@ class Splits:
         """(images, labels) of `split` that an evaluation of a model of `classes` classes measures:
         the first 10,000 training images, or all of valid or test. The labels are None for a model
         that is told no class."""
-        images, label_N = getattr(self, split), None
-        if classes:
-            label_N = getattr(self.labels, split)
-        if split == "train" and len(images) > _MOST_TRAINING_IMAGES:
-            images = images[:_MOST_TRAINING_IMAGES]
-            label_N = None if label_N is None else label_N[:_MOST_TRAINING_IMAGES]
-        return images, label_N
+        images, count = getattr(self, split), self.count_measured(split)
+        label_N = getattr(self.labels, split)[:count] if classes else None
+        return images if count == len(images) else images[:count], label_N
+
+    def count_measured(self, split: str) -> int:
+        """How many images `to_measure` gives."""
+        count = len(getattr(self, split))
+        return min(count, _MOST_TRAINING_IMAGES) if split == "train" else count
 
     def check_classes(self, classes: int) -> None:
         """ConfigError unless a model of `classes` classes can be trained on these labels. A model

@@ -66,12 +66,17 @@ def check_state(config: ConfigDict, shape: tuple[int, int, int], device_count: i
             created = jax.eval_shape(create)
     except (OverflowError, MemoryError) as error:  # more elements than an index can count
         raise ConfigError(f"{what} have no possible size: {advice} smaller") from error
-    count = sum(math.prod(x.shape) for x in jax.tree.leaves(created.params))
-    size = sum(_bytes(x) for x in jax.tree.leaves(created))
+    count = state.count(created.params)
+    size = size_of(created)
     what = f"{what} with {count:,} parameters"
     # On a CPU, all devices have a copy of the state in the same memory.
     size *= max(1, device_count if jax.default_backend() == "cpu" else 1)
     _require(what, size, of_device(), f"{advice} smaller")
+
+
+def size_of(tree: Any) -> int:
+    """Bytes of a tree of arrays, or of their shapes and dtypes."""
+    return sum(_bytes(x) for x in jax.tree.leaves(tree))
 
 
 def check_program(compiled: Any, device_count: int) -> None:

@@ -7,7 +7,15 @@ import numpy as np
 
 from rnnae import files
 
-SUFFIXES = (".parquet", ".npz")
+
+def of_images(split: str, label_N: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns that say which images these are: the first ones of a split."""
+    count = len(label_N)
+    return {
+        "split": np.full(count, split),
+        "index": np.arange(count, dtype=np.int32),
+        "label": label_N,
+    }
 
 
 def join(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

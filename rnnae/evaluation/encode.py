@@ -28,8 +28,8 @@ def encode(
     """
     workdir = files.expand(workdir)
     path = files.expand(out) if out else workdir / files.CODES
-    if path.suffix not in columns.SUFFIXES:
-        raise ConfigError(f"--out={out} must end in {' or '.join(columns.SUFFIXES)}")
+    if path.suffix not in files.TABLE_ENDINGS:
+        raise ConfigError(f"--out={out} must end in {' or '.join(files.TABLE_ENDINGS)}")
     source = loading.source(workdir, weights)
     if out or path.exists():
         files.check_output(path)
@@ -51,14 +51,7 @@ def encode(
             )
             for start in range(0, len(images), _IMAGES)
         ]
-        parts.append(
-            {
-                "split": np.full(len(images), split),
-                "index": np.arange(len(images), dtype=np.int32),
-                "label": label_N,
-                "code": np.concatenate(codes),
-            }
-        )
+        parts.append(columns.of_images(split, label_N) | {"code": np.concatenate(codes)})
     path.parent.mkdir(parents=True, exist_ok=True)
     columns.write(path, columns.join(parts))
     print(f"codes of {sum(len(part['index']) for part in parts):,} images in {path}")

@@ -8,7 +8,7 @@ batch size nor the number of devices changes a result.
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -147,14 +147,13 @@ class Evaluator:
     ) -> np.ndarray:
         """The negative log-likelihood of each image, (N,), nats: exact without a latent, else from
         importance samples, or the negative bound with 0 of them."""
-        estimated, parts = samples and self.model.latent.variational, []
-        for examples in self._batches(images, label_N):
-            if estimated:
-                nll_B = self._estimate(params, examples, seed, samples)
-            else:
-                nll_B = self._loss((params, np.int32(seed)), examples)
-            parts.append(nll_B[examples.position_B < len(images)])
-        return np.concatenate(parts).astype(np.float64)
+
+        def measure(examples):
+            if samples and self.model.latent.variational:
+                return {"nll": self._estimate(params, examples, seed, samples)}
+            return {"nll": self._loss((params, np.int32(seed)), examples)}
+
+        return self._over_images(images, label_N, measure)["nll"]
 
     def _estimate(self, params: Any, examples: Examples, seed: int, samples: int) -> np.ndarray:
         """The negative log-likelihoods of a batch from importance samples, (B,)."""
@@ -170,13 +169,26 @@ class Evaluator:
         self, params: Any, images: ImageArray, label_N: np.ndarray | None, seed: int, samples: int
     ) -> dict[str, np.ndarray]:
         """float64 (N, ...) of every image given its label; `nll` needs importance samples."""
-        parts = []
-        for examples in self._batches(images, label_N):
+
+        def measure(examples):
             part = self._pass((params, np.int32(seed)), examples)
             if samples and self.model.latent.variational:
                 part["nll"] = self._estimate(params, examples, seed, samples)
+            return part
+
+        return self._over_images(images, label_N, measure)
+
+    def _over_images(
+        self,
+        images: ImageArray,
+        label_N: np.ndarray | None,
+        measure: Callable[[Examples], dict[str, np.ndarray]],
+    ) -> dict[str, np.ndarray]:
+        """What `measure` gives for each batch, float64 (N, ...), without that of the padding."""
+        parts = []
+        for examples in self._batches(images, label_N):
             mask_B = examples.position_B < len(images)
-            parts.append({name: value_B[mask_B] for name, value_B in part.items()})
+            parts.append({name: value_B[mask_B] for name, value_B in measure(examples).items()})
         return {
             name: np.concatenate([part[name] for part in parts]).astype(np.float64)
             for name in parts[0]

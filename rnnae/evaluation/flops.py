@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from rnnae import state
 from rnnae.models import Autoencoder
 
 
@@ -15,8 +16,8 @@ def forward(model: Autoencoder) -> int:
     its matmul (`scans.gated`) and is counted too, which is 0.8 % for an LSTM of width 96.
     """
 
-    key, one = jax.random.key(0), jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
-    params = jax.eval_shape(model.init, key, one, key[None])
+    key = jax.random.key(0)
+    params = {"params": state.shapes_of_params(model)}
 
     def cost(images: int) -> int:
         image_BHWC = jax.ShapeDtypeStruct((images, *model.image_shape), jnp.float32)

@@ -27,8 +27,8 @@ def load(source: str | Path, checkpoint: str = "latest") -> TrainedRun:
     check_choice(config_lib.CHOICES["eval.checkpoint"], "the checkpoint", checkpoint)
     workdir = files.expand(source)
     is_weights = (workdir / files.WEIGHTS).exists()
-    is_run = (workdir / files.CONFIG).exists() and not is_weights
-    if not is_run and (is_weights or str(source) in shipped.weights()):
+    is_name = not (workdir / files.CONFIG).exists() and str(source) in shipped.weights()
+    if is_weights or is_name:
         if checkpoint != "latest":
             raise ConfigError(f"{source} are weights, which have no {checkpoint!r} checkpoint")
         directory = shipped.find_weights(source)

@@ -113,15 +113,17 @@ class Mixture:
         return np.logaddexp.reduce(constant_M[:, None] - 0.5 * (white_MZN**2).sum(axis=1), axis=0)
 
     def save(self, path: str | Path, step: int, weights: str) -> None:
-        """Writes an .npz file; `step` and `weights`, their digest, are of the weights that gave the
+        """Writes the file of `to_bytes`."""
+        content = self.to_bytes(step, weights)
+        files.replace_file(path, lambda temporary: temporary.write_bytes(content))
+
+    def to_bytes(self, step: int, weights: str) -> bytes:
+        """An .npz file; `step` and `weights`, their digest, are of the weights that gave the
         latents."""
-
-        def write(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                arrays = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
-                np.savez_compressed(file, step=step, weights=weights, **arrays)
-
-        files.replace_file(path, write)
+        file = io.BytesIO()
+        arrays = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        np.savez_compressed(file, step=step, weights=weights, **arrays)
+        return file.getvalue()
 
     @classmethod
     def load(cls, path: str | Path, step: int, weights: str) -> "Mixture | None":

@@ -97,13 +97,8 @@ def score_columns(
     parts = []
     for seed, values in by_seed.items():
         count = len(next(iter(values.values())))
-        first = {
-            "split": np.full(count, split),
-            "index": np.arange(count, dtype=np.int32),
-            "label": label_N[:count],
-            "seed": np.full(count, seed, np.int32),
-        }
-        parts.append(first | values)
+        images = columns.of_images(split, label_N[:count])
+        parts.append(images | {"seed": np.full(count, seed, np.int32)} | values)
     return columns.join(parts)
 
 

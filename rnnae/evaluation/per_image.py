@@ -82,7 +82,7 @@ def add_weights(model: Autoencoder, limit: int, shared, examples) -> jax.Array:
 
         def log_weight(k):
             # Keys other than the bound's, so that its sample and these are independent.
-            draw_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, k + 1)
+            draw_B = rng.stream(key_B, k + 1)
             terms = apply(posterior, x_BHWC, draw_B, k, *label, method="importance_terms")
             return terms.log_prob_B + terms.log_ratio_B
 

@@ -175,16 +175,18 @@ class Sweep(Autoencoder):
         nats. H and W are those of the grid of blocks, which lies as the image does."""
         examples_N = symmetries.in_each_order(z_BZ, x_BHWC, label_B, self.orders)
         z_NZ, x_NHWC, label_N, order_N = examples_N
-        x_NHWC = symmetries.transform(x_NHWC, order_N, self.orders)
-        params_NHWP = self._decode_in_order(z_NZ, x_NHWC, label_N, order_N)
+        params_NHWP, x_NHWC = self._scan(z_NZ, x_NHWC, label_N, order_N)
         map_NHWC = self.likelihood.log_prob_by_block(params_NHWP, x_NHWC)
         map_NHWC = symmetries.restore(map_NHWC, order_N, self.orders)
         return map_NHWC.sum(axis=-1).reshape(self.orders, -1, *map_NHWC.shape[1:3]).swapaxes(0, 1)
 
     def _log_likelihood_in_order(self, z_BZ, x_BHWC, label_B, order_B, told_BA=None):
+        return self.likelihood.log_prob(*self._scan(z_BZ, x_BHWC, label_B, order_B, told_BA))
+
+    def _scan(self, z_BZ, x_BHWC, label_B, order_B, told_BA=None):
+        """(params_BHWP, x_BHWC) of images turned to their order."""
         x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
-        params_BHWP = self._decode_in_order(z_BZ, x_BHWC, label_B, order_B, told_BA)
-        return self.likelihood.log_prob(params_BHWP, x_BHWC)
+        return self._decode_in_order(z_BZ, x_BHWC, label_B, order_B, told_BA), x_BHWC
 
     def decode_free_running(
         self,
@@ -237,8 +239,7 @@ class Sweep(Autoencoder):
         (B,), nats."""
         height = rows * self.token_height
         order_B = jnp.full(x_BHWC.shape[0], order)
-        x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
-        params_BHWP = self._decode_in_order(z_BZ, x_BHWC, label_B, order_B)
+        params_BHWP, x_BHWC = self._scan(z_BZ, x_BHWC, label_B, order_B)
         params_BHWP = params_BHWP[:, : height // self.likelihood.block]
         return self.likelihood.log_prob(params_BHWP, x_BHWC[:, :height])
 

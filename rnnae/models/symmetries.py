@@ -12,6 +12,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from rnnae import rng
 from rnnae.errors import ConfigError, check_choice
 
 # Transposed, then turned upside down, then mirrored left to right.
@@ -49,7 +50,7 @@ def random(key_B: jax.Array, orders: int) -> jax.Array:
     """A random one of the first `orders` orders for each key, (B,)."""
     if orders == 1:
         return jnp.zeros(key_B.shape[0], jnp.int32)
-    key_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, _STREAM)
+    key_B = rng.stream(key_B, _STREAM)
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, orders))(key_B)
 
 

@@ -12,9 +12,9 @@ from rnnae.data.splits import Splits
 from rnnae.devices import memory, parallel
 from rnnae.errors import DataError, one_line
 from rnnae.evaluation import flops
-from rnnae.evaluation.evaluate import check_protocol
 from rnnae.training.schedule import Schedule
 from rnnae.training.step import make_train_step
+from rnnae.training.train import check_images
 from rnnae.types import Batch
 
 
@@ -31,8 +31,7 @@ def describe(config: ml_collections.ConfigDict) -> None:
     try:
         splits = build.load_splits(config)
         config = config_lib.resolved(config, splits.train.shape[1:], "", splits.class_names)
-        check_protocol(build.build_model(config), splits.train, config.data.binarise)
-        splits.check_classes(config.model.classes)
+        check_images(config, splits)
         lines["data"] = _data(config, splits)
         images = len(splits.train)
     except DataError as error:
@@ -67,12 +66,13 @@ def _model(config: ml_collections.ConfigDict) -> dict[str, str]:
     model = build.build_model(config)
     optimizer, _ = build.build_optimizer(config, 1)
     whole = jax.eval_shape(lambda: state.create(model, optimizer, model.image_shape, 0))
-    parts = [f"{name} {_count(part):,}" for name, part in sorted(whole.params.items())]
+    parts = [f"{name} {state.count(part):,}" for name, part in sorted(whole.params.items())]
+    parameters = f"{state.count(whole.params):,} parameters ({', '.join(parts)})"
     forward, training = (count(model) / 1e6 for count in (flops.forward, flops.training))
     return {
-        "model": f"{config.model.name}, {_count(whole.params):,} parameters ({', '.join(parts)})",
+        "model": f"{config.model.name}, {parameters}",
         "arithmetic": f"{forward:,.1f} MFLOP for an image forward, {training:,.1f} in training",
-        "state": f"{_bytes(whole) / 1e6:,.1f} MB: parameters, their average, optimizer",
+        "state": f"{memory.size_of(whole) / 1e6:,.1f} MB: parameters, their average, optimizer",
     }
 
 
@@ -101,11 +101,3 @@ def _program(config: ml_collections.ConfigDict, schedule: Schedule | None, devic
         return f"{where}; this device does not tell its memory"
     temporary, arguments = plan.temp_size_in_bytes, plan.argument_size_in_bytes
     return f"{where}: {temporary / 1e6:,.1f} MB beside {arguments / 1e6:,.1f} MB of its arguments"
-
-
-def _count(tree) -> int:
-    return sum(x.size for x in jax.tree.leaves(tree))
-
-
-def _bytes(tree) -> int:
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))

@@ -56,21 +56,18 @@ def describe(
         return
     model, params = run.evaluator.model, train_state.params
 
-    def size(tree):
-        return sum(x.size for x in jax.tree.leaves(tree))
-
     image, key = np.zeros((1, *model.image_shape), np.float32), jax.random.key(0)
     plain = {"width": 120, "force_terminal": False}  # no colours in a file
     table = nn.tabulate(model, key, console_kwargs=plain)(image, key[None])
     path = run.workdir / files.SUMMARY
     with files.writing("record", path):
         files.replace_text(path, table)
-    parts = ", ".join(f"{name} {size(part):,}" for name, part in sorted(params.items()))
+    parts = ", ".join(f"{name} {state.count(part):,}" for name, part in sorted(params.items()))
     kinds = ", ".join(sorted({device.device_kind for device in devices}))
-    run.log(f"{size(params):,} parameters ({parts}) on {len(devices)} x {kinds}")
+    run.log(f"{state.count(params):,} parameters ({parts}) on {len(devices)} x {kinds}")
     step = int(train_state.step)
     about = provenance.describe(devices) | {
-        "parameters": size(params),
+        "parameters": state.count(params),
         "training_flop_per_image": flops.training(model),
         "tested": is_tested(run.writer, step),
         "total_steps": run.schedule.total,
@@ -219,7 +216,7 @@ def _record(run: TrainingRun, step: int, metrics: dict[str, float]) -> None:
     for split in dict.fromkeys(name.partition("/")[0] for name in metrics):
         start = f"{split}/"
         means = {k.removeprefix(start): v for k, v in metrics.items() if k.startswith(start)}
-        count = len(run.splits.to_measure(split, 0)[0])
+        count = run.splits.count_measured(split)
         run.log(f"epoch {epoch:.3g}  {split} ({count:,} images): {format_metrics(means)}")
 
 

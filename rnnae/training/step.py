@@ -100,7 +100,7 @@ def train_step(
 def drop_labels(label_B: jax.Array, key_B: jax.Array, fraction: float) -> jax.Array:
     """The labels, of which each is replaced by -1 (unknown) with probability `fraction`."""
     # `rng.split` gives the other keys of an example, which are not among those of `fold_in`.
-    key_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key_B, _LABEL_STREAM)
+    key_B = rng.stream(key_B, _LABEL_STREAM)
     dropped_B = jax.vmap(lambda key: jax.random.bernoulli(key, fraction))(key_B)
     return jnp.where(dropped_B, -1, label_B)
 

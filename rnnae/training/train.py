@@ -109,11 +109,17 @@ def load_data(
     shape = splits.train.shape[1:]
     config = config_lib.resolved(config, shape, fingerprint, splits.class_names)
     refuse_another_run(config, workdir)
+    check_images(config, splits)
+    return config, splits
+
+
+def check_images(config: ml_collections.ConfigDict, splits: Splits) -> None:
+    """ConfigError if the likelihood or the classes of the model do not fit the images, or if new
+    images could not be measured at the end."""
     model = build.build_model(config)
     check_protocol(model, splits.train, config.data.binarise)
     splits.check_classes(config.model.classes)
     sample_report.check(model, config, splits)
-    return config, splits
 
 
 def make_progress(

@@ -16,7 +16,7 @@ from experiments.benchmarks.turns import Program
 VERSIONS = {"torch": torch.__version__}
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 torch.manual_seed(0)
-_DEVICE = os.environ.get(turns.DEVICE_VARIABLE, "cpu").replace("gpu", "cuda")
+_DEVICE = os.environ.get(turns.DEVICE_VARIABLE, "cpu")
 torch.set_default_device(_DEVICE)
 
 
