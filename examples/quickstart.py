@@ -30,13 +30,17 @@ sevens = sweeps.sample(8, seed=1, label=7)
 show(sevens, "sevens.png")
 
 # %% [markdown]
-# It completes a digit whose upper half is given, and it knows the probability of an image.
+# It completes digits of which any pixels are given, here all but a square in the middle, and it
+# knows the probability of an image.
 
 # %%
 config = rnnae.get_config("mnist")
 digits = build.load_splits(config).test[:8]
 binary = binarise_once(digits, seed=0)
-show(np.concatenate([binary, sweeps.complete(binary, rows=14, seed=1)]), "completed.png")
+given = np.ones((28, 28), bool)
+given[8:20, 8:20] = False
+completed = sweeps.complete(binary, given, seed=1).images_NHWC
+show(np.concatenate([np.where(given[..., None], binary, np.uint8(128)), completed]), "completed.png")
 print("nats of eight test digits:", np.round(-sweeps.log_prob(binary), 1))
 
 # %% [markdown]

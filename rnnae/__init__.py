@@ -73,9 +73,11 @@ The order below is the import order: a file imports only files above it, also wi
     models/draw              DRAW
     models/sweep_blocks      the blocks of the sweep model
     models/symmetries        scan orders of the sweep model
+    models/particles         sequential Monte Carlo over partial images
     models/token_chain       a head that draws the parts of a token one after another
     models/sweep_decoder     its decoder, autoregressive over tokens
     models/sweep             recurrent sweeps over a grid of tokens
+    models/completion        completion of images by it
     models/classifier        a classifier, whose features compare images
     models                   MODELS
     build                    config -> splits, model, optimizer; the only place that does
@@ -104,6 +106,7 @@ The order below is the import order: a file imports only files above it, also wi
     evaluation/classes       the class that a user asks for
     evaluation/batched       a method of a model for any number of examples
     evaluation/features      features of images by a shipped classifier
+    evaluation/completion    images of which some pixels are given
     evaluation/trained_run   TrainedRun: encode, decode, sample, complete
     evaluation/loading       trained runs, and weights that come with rnnae
     evaluation/image_grids   grids of images as PNG and GIF

@@ -13,9 +13,15 @@ from rnnae import files
 from rnnae.config import config_file, reference, saved_config, shipped
 from rnnae.errors import ConfigError, did_you_mean, one_line
 
-_MODES = ("train", "evaluate", "sample", "encode", "describe")
-_OF_A_RUN = ("evaluate", "sample", "encode")  # modes that need a trained run, or weights
-_ENDINGS = {"sample": (".png", ".npy"), "encode": files.TABLE_ENDINGS}  # of --out
+_MODES = ("train", "evaluate", "sample", "complete", "encode", "describe")
+_OF_A_RUN = (
+    "evaluate",
+    "sample",
+    "complete",
+    "encode",
+)  # modes that need a trained run, or weights
+_ENDINGS = dict.fromkeys(("sample", "complete"), (".png", ".npy"))  # of --out
+_ENDINGS["encode"] = files.TABLE_ENDINGS
 
 FLAGS = absl_flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file(
@@ -38,13 +44,20 @@ OUT = absl_flags.DEFINE_string(
     "out",
     None,
     "File for the numbers of --mode evaluate (default: WORKDIR/evaluation.json); .png or .npy file "
-    "for the new images of --mode sample (default: WORKDIR/samples, with all figures); .npz or "
-    ".parquet file for the latents of --mode encode (default: WORKDIR/codes.npz).",
+    "for the new images of --mode sample (default: WORKDIR/samples, with all figures) or of --mode "
+    "complete (default: WORKDIR/completed.png); .npz or .parquet file for the latents of --mode "
+    "encode (default: WORKDIR/codes.npz).",
+)
+IMAGE = absl_flags.DEFINE_string("image", None, "Image file that --mode complete completes.")
+MASK = absl_flags.DEFINE_string(
+    "mask", None, "Image file of the same size: white where --image is given, black where not."
 )
 LABEL = absl_flags.DEFINE_string(
-    "label", None, "Class of the new images of --mode sample, by name or by number. Default: any."
+    "label", None, "Class of the new images, by name or by number. Default: any."
 )
-COUNT = absl_flags.DEFINE_integer("count", 64, "Number of new images.", lower_bound=1)
+COUNT = absl_flags.DEFINE_integer(
+    "count", None, "Number of new images. Default: 64, or 8 completions.", lower_bound=1
+)
 DRAW_SEED = absl_flags.DEFINE_integer(
     "draw_seed", None, "Seed of the new images. Default: the seed of the run."
 )
@@ -54,7 +67,11 @@ TEMPERATURE = absl_flags.DEFINE_float(
 GUIDANCE = absl_flags.DEFINE_float(
     "guidance", 0.0, "Above 0, new images resemble their class more than the model's do."
 )
-OF_SAMPLE = (LABEL, COUNT, DRAW_SEED, TEMPERATURE, GUIDANCE)
+# The flags of each mode that draws images.
+OF_MODE = {
+    "sample": (LABEL, COUNT, DRAW_SEED, TEMPERATURE, GUIDANCE),
+    "complete": (IMAGE, MASK, LABEL, COUNT, DRAW_SEED),
+}
 INIT_FROM = absl_flags.DEFINE_string(
     "init_from", None, "Start training from the weights of this run, directory or name."
 )
@@ -143,10 +160,13 @@ def _check_mode_flags(mode: str) -> None:
     endings = _ENDINGS.get(mode)
     if OUT.value and endings and Path(OUT.value).suffix not in endings:
         raise ConfigError(f"--out={OUT.value} must end in {' or '.join(endings)}")
-    if mode != "sample":
-        for flag in OF_SAMPLE:
-            if flag.value != flag.default:
-                raise ConfigError(f"--{flag.name} is for --mode sample, which draws new images")
+    own = {flag.name for flag in OF_MODE.get(mode, ())}
+    for user, its_flags in OF_MODE.items():
+        for flag in its_flags:
+            if flag.value != flag.default and flag.name not in own:
+                raise ConfigError(f"--{flag.name} is for --mode {user}, which draws images")
+    if mode == "complete" and not (IMAGE.value and MASK.value):
+        raise ConfigError("--mode complete needs --image and --mask, two image files of one size")
 
 
 def _check_seeds(mode: str, seeds: list[str] | None) -> None:

@@ -1,4 +1,4 @@
-"""Trains a recurrent autoencoder; evaluates, samples, encodes with or describes one.
+"""Trains a recurrent autoencoder; evaluates, samples, completes, encodes with or describes one.
 
     rnnae --config mnist                                train, or continue
     rnnae --config mnist --config.model.width=256 --workdir runs/wide
@@ -6,6 +6,7 @@
     rnnae --mode evaluate --workdir runs/mnist          validation and test metrics
     rnnae --mode sample --workdir runs/mnist            new images and figures
     rnnae --mode sample --workdir runs/mnist --label 7 --count 64 --out sevens.png
+    rnnae --mode complete --workdir runs/mnist --image half.png --mask mask.png --out new.png
     rnnae --mode evaluate --weights NAME                weights that come with rnnae
     rnnae --mode encode --workdir runs/mnist --out codes.parquet
     rnnae --config mnist --mode describe                sizes and costs, without training
@@ -14,7 +15,7 @@
 `python -m rnnae.main` is the same command. A config without a path is one that comes with rnnae.
 
 The same command in the same workdir continues a stopped run. Without --config, the modes evaluate,
-sample and encode use the config that the run saved.
+sample, complete and encode use the config that the run saved.
 
 Several processes train one model if SLURM, Open MPI or GKE starts them together, on a TPU pod with
 --distributed, and otherwise with --coordinator, --processes and --process_id in each of them.
@@ -95,9 +96,14 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
 
         if mode == "evaluate":
             modes.evaluate(config, workdir, flags.OUT.value, flags.WEIGHTS.value)
-        else:
-            wanted = modes.NewImages(*(flag.value for flag in flags.OF_SAMPLE))
-            modes.sample(config, workdir, wanted, flags.OUT.value, flags.WEIGHTS.value)
+            return
+        function, settings = {
+            "sample": (modes.sample, modes.NewImages),
+            "complete": (modes.complete, modes.Missing),
+        }[mode]
+        values = {flag.name: flag.value for flag in flags.OF_MODE[mode]}
+        given = {name: value for name, value in values.items() if value is not None}
+        function(config, workdir, settings(**given), flags.OUT.value, flags.WEIGHTS.value)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -155,20 +155,6 @@ def test_the_latent_of_draw_depends_on_the_class_and_agrees_with_its_terms():
     assert np.abs(mean_BZ[:3] - mean_BZ[3:]).max(axis=1).min() > 1e-3
 
 
-def test_the_log_prob_of_rows_follows_the_class():
-    model, params = build(**WITHOUT_LATENT, patch=1, likelihood__block=1, classes=CLASSES)
-    z_BZ, x_BHWC = jnp.zeros((4, 0)), same_image()
-
-    def both(model):
-        parts = [model.log_prob_of_rows(z_BZ, x_BHWC, rows, LABELS) for rows in (2, 4)]
-        whole = model.decode_teacher_forced(z_BZ, x_BHWC, LABELS)
-        return parts, model.likelihood.log_prob(whole, x_BHWC)
-
-    (part_B, all_B), whole_B = apply(model, params, method=both)
-    np.testing.assert_allclose(all_B, whole_B, rtol=1e-5)
-    assert (part_B > whole_B).all() and len(np.unique(part_B)) == 4
-
-
 @pytest.mark.parametrize("classes, words", [(-1, "0 or more, not -1"), (1, "0, or 2 or more")])
 def test_an_impossible_number_of_classes_is_refused(classes, words):
     with pytest.raises(ConfigError, match=f"config.model.classes must be {words}"):

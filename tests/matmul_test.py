@@ -11,6 +11,7 @@ from flax import linen as nn
 from rnnae import build, objective
 from rnnae.latents import LATENTS
 from rnnae.likelihoods import LIKELIHOODS
+from rnnae.models import completion
 from rnnae.nn.cells import CELLS
 from rnnae.nn.matmul import MATMUL_DTYPES, Dense, matmul
 from rnnae.nn.recurrence import Stack
@@ -151,12 +152,12 @@ def traced(model):
     if "frames" in model.capabilities:
         inputs["frames"] = (z_BZ, label_B)
     if "complete" in model.capabilities:
-        inputs["log_prob_of_rows"] = (z_BZ, x_BHWC, 1, label_B)
+        given = jnp.ones(x_BHWC.shape[:3], bool), jnp.zeros(3, jnp.int32)
+        inputs[completion.log_prob_of_given] = (z_BZ, x_BHWC, *given, label_B)
+        inputs[completion.complete] = (z_BZ[:, None], key_B, x_BHWC, *given, label_B)
     for method, arguments in inputs.items():
-        # An integer is a static argument: `rows`.
-        static = [i + 1 for i, x in enumerate(arguments) if isinstance(x, int)]
         function = functools.partial(model.apply, method=method)
-        yield jax.make_jaxpr(function, static_argnums=static)(shapes, *arguments).jaxpr
+        yield jax.make_jaxpr(function)(shapes, *arguments).jaxpr
 
     def loss(params):
         terms = model.apply(params, x_BHWC, key_B, label_B)

@@ -12,7 +12,6 @@ from rnnae.config import check
 from rnnae.devices import parallel
 from rnnae.errors import ConfigError
 from rnnae.evaluation import evaluate
-from rnnae.evaluation.trained_run import TrainedRun
 from rnnae.models import symmetries
 from tests import tiny
 from tests.tiny import apply, slow
@@ -81,7 +80,7 @@ def test_an_image_is_sampled_with_its_probability_in_the_order_that_was_drawn(ch
         params,
         z_BZ,
         keys,
-        method=lambda m, z, key: m.sample_tokens(z, key, None, 0, label_B),
+        method=lambda m, z, key: m.sample_tokens(z, key, label_B)[:2],
     )
     order_B = symmetries.random(keys, model.orders)
     assert len(set(order_B.tolist())) > 2
@@ -147,40 +146,3 @@ def test_importance_samples_take_the_orders_in_turn():
 def test_orders_that_do_not_exist_are_refused(orders, shape, message):
     with pytest.raises(ConfigError, match=message):
         build(orders, shape)
-
-
-@pytest.mark.parametrize("side, order", [("left", 1), slow("bottom", 2), slow("right", 3)])
-def test_a_completion_of_any_side_follows_the_probabilities(side, order):
-    """Against the conditional distribution by enumeration, in the order that begins there."""
-    model, params = build(4, (3, 3, 1), latent__name="none", **PIXELS)
-    run = TrainedRun(model, params["params"], tiny.config("sweep", (3, 3, 1)), 0)
-    every = np.array(list(itertools.product((0, 1), repeat=9)), np.uint8).reshape(-1, 3, 3, 1)
-    scanned = symmetries.transform(jnp.float32(every), jnp.full(512, order), 4)
-    given_N = (np.asarray(scanned)[:, 0] == [[1], [0], [1]]).all(axis=(1, 2))
-    by_order = apply(
-        model,
-        params,
-        jnp.zeros((512, 0)),
-        jnp.float32(every),
-        method="log_likelihood_by_order",
-    )
-    p = np.exp(np.asarray(by_order)[given_N, order].astype(float))
-    count = 4000
-    image = 255 * every[given_N][0]
-    drawn = run.complete(np.tile(image, (count, 1, 1, 1)), rows=1, side=side, seed=3)
-    index = drawn.reshape(count, 9) // 255 @ 2 ** np.arange(8, -1, -1)
-    found = np.bincount(index, minlength=512)
-    assert found[~given_N].sum() == 0
-    expected = count * p / p.sum()
-    chi_square = np.sum((found[given_N] - expected) ** 2 / expected)
-    assert chi_square < 63 + 5 * np.sqrt(2 * 63)
-
-
-def test_a_side_needs_its_order():
-    model, params = build(2, latent__name="none", **PIXELS)
-    run = TrainedRun(model, params["params"], tiny.config("sweep", SQUARE), 0)
-    images = np.zeros((1, *SQUARE), np.uint8)
-    with pytest.raises(ConfigError, match="side=bottom needs a run with config.model.orders=4"):
-        run.complete(images, 2, side="bottom")
-    with pytest.raises(ConfigError, match="side.*middle"):
-        run.complete(images, 2, side="middle")

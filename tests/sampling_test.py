@@ -102,8 +102,11 @@ def test_a_guided_completion_keeps_the_given_rows():
     z_BZ, x_BHWC, sampling = latents(model), tiny.binary(batch=4), Sampling(guidance=1.0)
 
     def complete(model):
-        params_BHWP, found = model.sample_tokens(
-            z_BZ, keys(4), x_BHWC, 1, LABELS, sampling=sampling
+        order_B = jnp.zeros(4, jnp.int32)
+        given_BHW = jnp.zeros(x_BHWC.shape[:3], bool).at[:, :2].set(True)
+        known = model.known_tokens(x_BHWC, given_BHW, order_B)
+        params_BHWP, found, _ = model.sample_tokens(
+            z_BZ, keys(4), LABELS, known, order_B, sampling=sampling
         )
         given = model.decode_teacher_forced(z_BZ, found, LABELS)
         return params_BHWP, found, 2 * given - model.decode_teacher_forced(z_BZ, found)

@@ -230,55 +230,6 @@ def test_samples_follow_the_probabilities():
     assert chi_square < 63 + 5 * np.sqrt(2 * 63)
 
 
-def test_a_completion_keeps_the_given_rows():
-    model, params = tiny.build("sweep", patch=1, likelihood__block=1, blocks=1)
-    x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
-
-    def complete(rows):
-        return apply(
-            model,
-            params,
-            z_BZ,
-            tiny.keys(),
-            x_BHWC,
-            method=lambda m, z, k, x: m.complete(z, k, x, rows),
-        )
-
-    assert np.array_equal(complete(2)[:, :2], x_BHWC[:, :2])
-    assert np.array_equal(complete(4), x_BHWC)
-    assert not np.array_equal(complete(0), x_BHWC)
-
-
-def test_a_completion_is_sampled_with_its_probability_given_the_rows():
-    model, params = tiny.build("sweep", patch=1, likelihood__block=1, blocks=1)
-
-    def complete(model, z_BZ, key_B, x_BHWC):
-        params_BHWP, image_BHWC = model.sample_tokens(z_BZ, key_B, x_BHWC, 2)
-        return params_BHWP, model.decode_teacher_forced(z_BZ, image_BHWC)
-
-    inputs = jnp.ones((3, 5)), tiny.keys(), tiny.binary()
-    sequential, parallel = apply(model, params, *inputs, method=complete)
-    np.testing.assert_allclose(sequential, parallel, rtol=1e-4, atol=1e-5)
-
-
-def test_the_log_prob_of_all_rows_is_the_log_prob_of_the_image():
-    """And the log-probability of the first rows does not depend on the rows below them."""
-    model, params = tiny.build("sweep")
-    x_BHWC, z_BZ = tiny.binary(), jnp.ones((3, 5))
-
-    def log_prob(rows, x_BHWC=x_BHWC):
-        method = lambda m, z, x: m.log_prob_of_rows(z, x, rows)  # noqa: E731
-        return apply(model, params, z_BZ, x_BHWC, method=method)
-
-    whole = model.likelihood.log_prob(
-        apply(model, params, z_BZ, x_BHWC, method="decode_teacher_forced"), x_BHWC
-    )
-    np.testing.assert_allclose(log_prob(2), whole, rtol=1e-5)
-    other = x_BHWC.at[:, 2:].set(1 - x_BHWC[:, 2:])
-    np.testing.assert_allclose(log_prob(1), log_prob(1, other), rtol=1e-5)
-    assert not log_prob(0).any()
-
-
 def test_the_latent_reaches_every_token():
     model, params = tiny.build("sweep")
     one, other = (logits(model, params, z * jnp.ones((3, 5)), tiny.binary()) for z in (0.0, 1.0))

@@ -90,7 +90,7 @@ def test_a_seed_that_could_equal_another_is_refused(run, seed):
         lambda: run.sample(4, seed=seed),
         lambda: run.sample_latents(4, seed=seed),
         lambda: run.decode(np.zeros((2, 4), np.float32), seed=seed),
-        lambda: run.complete(images(2), 0, seed=seed),
+        lambda: run.complete(images(2), np.zeros(images().shape[1:3], bool), seed),
     ]
     for call in calls:
         with pytest.raises(ConfigError, match="seed must be an integer from 0 to 2,147,483,647"):
@@ -227,41 +227,16 @@ def test_a_sweep_completes_images_with_and_without_a_latent(tmp_path, latent):
     assert ("reconstructions.png" in pictures) == ("same_latent.png" in pictures) == reconstructed
     run = loading.load(tmp_path / "run")
     given = 255 * (images(3) > 127).astype(np.uint8)
-    completed = run.complete(given, 4, seed=1)
+    mask = np.zeros(given.shape[1:3], bool)
+    mask[:4] = True
+    completed, method, effective_N = run.complete(given, mask, seed=1)
+    assert method == "exact" and (effective_N >= 1).all()
     assert np.array_equal(completed[:, :4], given[:, :4])
-    assert not np.array_equal(completed, run.complete(given, 4, seed=2))
-    assert np.array_equal(run.complete(given, 8), given)
-    with pytest.raises(ConfigError, match="multiple of 2 from 0 to 8, not 3"):
-        run.complete(given, 3)
+    assert not np.array_equal(completed, run.complete(given, mask, seed=2).images_NHWC)
+    assert np.array_equal(run.complete(given, mask | True).images_NHWC, given)
     again = modes.evaluate(config, tmp_path / "run")
     name = "test/nll_dynamic" if exact else "test/nll_dynamic_is2"
     assert again[name] == pytest.approx(result[name], rel=1e-5)
-
-
-def test_a_completion_takes_the_latent_with_the_most_likely_rows(monkeypatch):
-    model, params = tiny.build("sweep")
-    run, count = trained_run.TrainedRun(model, params["params"], tiny.config("sweep"), 0), 3
-    given = np.zeros((count, *tiny.SHAPE), np.uint8)
-    assert run.complete(given[:0], 2).shape == (0, *tiny.SHAPE)
-    latents_KNZ = run.sample_latents(trained_run._CANDIDATES * count, seed=5).reshape(-1, count, 5)
-    apply, calls = trained_run.TrainedRun._apply, []
-    candidates = iter(range(trained_run._CANDIDATES))
-
-    def apply_with_fake_weights(self, method, *inputs, **options):
-        if method == "log_prob_of_rows":  # candidate n is the one of image n
-            return np.where(np.arange(count) == next(candidates), 0.0, -1e9)
-        calls.append((method, inputs[0]))
-        return apply(self, method, *inputs, **options)
-
-    monkeypatch.setattr(trained_run.TrainedRun, "_apply", apply_with_fake_weights)
-    assert run.complete(given, 2, seed=5).shape == given.shape
-    assert calls[-1][0] == "complete"
-    assert np.array_equal(calls[-1][1], latents_KNZ[np.arange(count), np.arange(count)])
-
-
-def test_only_a_sweep_completes(run):
-    with pytest.raises(ConfigError, match="config.model.name=sweep"):
-        run.complete(images(), 4)
 
 
 def test_only_draw_has_frames(run):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from rnnae.errors import ConfigError, DataError, one_line
 
@@ -160,10 +160,24 @@ def read_image(
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise errors of many types for damaged files
-        raise DataError(
-            f"{name} is not a complete PNG, JPEG, WebP or BMP image ({_problem(error)}): replace "
-            f"or remove it"
-        ) from error
+        raise _no_image(name, error) from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) of an image file as a person sees it. DataError if it is not an image."""
+    try:
+        with _open(path) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+            return image.size[::-1] if turned else image.size
+    except Exception as error:  # see `read_image`
+        raise _no_image(str(path), error) from error
+
+
+def _no_image(name: str, error: Exception) -> DataError:
+    return DataError(
+        f"{name} is not a complete PNG, JPEG, WebP or BMP image ({_problem(error)}): replace or "
+        "remove it"
+    )
 
 
 def _problem(error: Exception) -> str:

@@ -22,45 +22,50 @@ _CONVERT = {"uint8": binarisation.to_unit, "uint32": jax.random.wrap_key_data}
 def apply(
     model: nn.Module,
     params: Any,
-    method: str,
+    method: str | Callable,
     inputs_N: Sequence[np.ndarray],
     *,
     last: tuple = (),
     label_N: np.ndarray | None = None,
     most: int = 0,
+    at_once: int = _CHUNK,
     **options,
-) -> np.ndarray:
-    """The results of a method of the model for every example, (N, ...).
+) -> Any:
+    """The results of a method of the model for every example, (N, ...), or a tuple of such arrays.
 
     Args:
+        method: its name, or a function of the model.
         inputs_N: arrays with a leading axis of examples. Images may be uint8, and random keys their
             data.
         last: static arguments that follow the arrays.
         label_N: int32, the argument `label_B` of the method; None leaves it out.
         most: the most devices to use; 0 for all of this process.
+        at_once: the most examples in one call.
         options: further static arguments by name.
     """
-    program = _over_devices(model, method, last, tuple(options.items()), most)
+    chunk = 1 << max(min(at_once, _CHUNK), 1).bit_length() - 1  # so that devices divide it
+    pad = min(_PAD, chunk)
+    program = _over_devices(model, method, last, tuple(options.items()), most, pad)
     examples = {"inputs": list(inputs_N)}
     if label_N is not None:
         examples["label"] = label_N
     count, outputs = len(inputs_N[0]), []
-    for start in range(0, max(count, 1), _CHUNK):
-        rows = min(count - start, _CHUNK)
-        size = _CHUNK if count > _CHUNK else -(-max(rows, 1) // _PAD) * _PAD
+    for start in range(0, max(count, 1), chunk):
+        rows = min(count - start, chunk)
+        size = chunk if count > chunk else -(-max(rows, 1) // pad) * pad
         # The padding repeats the last example; its results are dropped.
         index = np.minimum(np.arange(start, start + size), max(count - 1, 0))
         chosen = jax.tree.map(functools.partial(_rows, index=index), examples)
-        outputs.append(program(params, chosen)[:rows])
-    return np.concatenate(outputs)
+        outputs.append(jax.tree.map(lambda x, rows=rows: x[:rows], program(params, chosen)))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
 
 
 @functools.lru_cache(maxsize=8)
 def _over_devices(
-    model: nn.Module, method: str, last: tuple, options: tuple, most: int
+    model: nn.Module, method: str | Callable, last: tuple, options: tuple, most: int, pad: int
 ) -> Callable:
-    """The compiled method, over a power of two of this process's devices. Modules are hashable by
-    their fields."""
+    """The compiled method, over a power of two of this process's devices, at most `pad`. Modules
+    are hashable by their fields."""
 
     def call(params, examples):
         inputs = [_CONVERT.get(x.dtype.name, lambda x: x)(x) for x in examples["inputs"]]
@@ -70,7 +75,7 @@ def _over_devices(
         )
 
     devices = jax.local_devices()[: most or None]
-    return parallel.map_examples(call, devices[: 1 << min(len(devices), _PAD).bit_length() - 1])
+    return parallel.map_examples(call, devices[: 1 << min(len(devices), pad).bit_length() - 1])
 
 
 def _rows(x: np.ndarray, index: np.ndarray) -> np.ndarray:

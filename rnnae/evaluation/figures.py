@@ -125,8 +125,10 @@ def _completions(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> N
         originals, height = images_NHWC[:10], run.model.token_height
         rows = run.model.image_shape[0] // height // 2 * height  # the upper half
         four = np.tile(originals, (4, 1, 1, 1))
-        drawn = run.complete(four, rows, run.config.seed).reshape(4, *originals.shape)
-        image_grids.completions(directory / "completions.png", originals, rows, drawn)
+        mask = np.zeros(originals.shape[1:3], bool)
+        mask[:rows] = True
+        drawn = run.complete(four, mask, run.config.seed).images_NHWC.reshape(4, *originals.shape)
+        image_grids.completions(directory / "completions.png", originals, mask, drawn)
 
 
 def _orders(run: TrainedRun, images_NHWC: np.ndarray, directory: Path) -> None:

@@ -41,12 +41,11 @@ def reconstructions(
 
 
 def completions(
-    path: str | Path, originals_NHWC: np.ndarray, rows: int, drawn_SNHWC: np.ndarray
+    path: str | Path, originals_NHWC: np.ndarray, mask_HW: np.ndarray, drawn_SNHWC: np.ndarray
 ) -> None:
-    """Originals, their given part (the first `rows` rows of pixels; the rest is grey), and S
-    completions of each."""
-    given_NHWC = originals_NHWC.copy()
-    given_NHWC[:, rows:] = 128
+    """Originals, their given part (where the mask is true; the rest is grey), and S completions of
+    each."""
+    given_NHWC = np.where(mask_HW[..., None], originals_NHWC, np.uint8(128))
     count = len(originals_NHWC)
     labels = ["original", "given", "completed"]
     images = [originals_NHWC, given_NHWC, drawn_SNHWC.reshape(-1, *originals_NHWC.shape[1:])]

@@ -1,4 +1,4 @@
-"""`--mode evaluate` and `--mode sample`: what is done with a trained run from the command line."""
+"""`--mode evaluate`, `sample` and `complete`: what the command line does with a trained run."""
 
 import json
 import math
@@ -9,10 +9,20 @@ import ml_collections
 import numpy as np
 
 from rnnae import files, models
+from rnnae.data import binarisation
+from rnnae.data.images import ReadOptions, image_size, read_image
 from rnnae.data.splits import Labels
 from rnnae.devices import parallel
 from rnnae.errors import ConfigError, one_line
-from rnnae.evaluation import classes, columns, figures, image_grids, loading, sample_report
+from rnnae.evaluation import (
+    classes,
+    columns,
+    completion,
+    figures,
+    image_grids,
+    loading,
+    sample_report,
+)
 from rnnae.evaluation.evaluate import Evaluator, check_protocol
 from rnnae.evaluation.metrics import format_metrics
 from rnnae.records import provenance
@@ -107,7 +117,7 @@ class NewImages(NamedTuple):
 
     label: str | None = None  # the name or the number of a class
     count: int = 64
-    seed: int | None = None  # None: that of the run
+    draw_seed: int | None = None  # None: that of the run
     temperature: float = 1.0
     guidance: float = 0.0
 
@@ -141,7 +151,7 @@ def sample(
             )
         run = figures.with_prior(run, splits, figures.MixtureSize.final(config))
     label = None if wanted.label is None else classes.parse(wanted.label, run.class_names)
-    seed = config.seed if wanted.seed is None else wanted.seed
+    seed = config.seed if wanted.draw_seed is None else wanted.draw_seed
     images = run.sample(
         wanted.count,
         seed,
@@ -166,6 +176,94 @@ def sample(
     for ending in (".png", ".npy"):
         _save_images(directory / f"samples{ending}", images, about)
     print(f"figures in {directory}")
+
+
+class Missing(NamedTuple):
+    """What `--mode complete` completes; see `TrainedRun.complete`."""
+
+    image: str
+    mask: str
+    count: int = 8
+    label: str | None = None
+    draw_seed: int | None = None  # None: that of the run
+
+
+def complete(
+    config: ml_collections.ConfigDict,
+    workdir: str | Path,
+    wanted: Missing,
+    out: str | Path | None = None,
+    weights: str | Path | None = None,
+) -> None:
+    """Draws the pixels of an image file that its mask, an image file of the same size, does not
+    give: those where it is dark. The result is a grid of the image, its given part and the
+    completions in a .png file, or the completions as an array uint8 (N, H, W, C) in an .npy file
+    with its description beside it.
+
+    Both files are resized and cropped as those of a folder of images are, and the image is
+    binarised if the run was trained on binary images. Raises DataError for files that are no
+    images, and ConfigError if all pixels are given.
+    """
+    workdir = files.expand(workdir)
+    source = loading.source(workdir, weights)
+    path = files.expand(out) if out else workdir / "completed.png"
+    if out:
+        files.check_output(path)
+    image_HWC, mask_HW = _read_given(wanted, config)
+    run = loading.load(source, config.eval.checkpoint)
+    models.require_generative(run.model)
+    seed = config.seed if wanted.draw_seed is None else wanted.draw_seed
+    if run.model.likelihood.binary or config.data.binarise != "none":
+        image_HWC = binarisation.binarise_once(image_HWC, seed)
+    label = None if wanted.label is None else classes.parse(wanted.label, run.class_names)
+    found = run.complete(
+        np.repeat(image_HWC[None], wanted.count, axis=0), mask_HW, seed, label=label
+    )
+    about = {
+        "run": str(weights or workdir),
+        "step": run.step,
+        "image": wanted.image,
+        "mask": wanted.mask,
+        "seed": seed,
+        "class": None if label is None else run.class_names[label],
+        "method": found.method,
+    }
+    if not out:
+        workdir.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npy":
+        _save_images(path, found.images_NHWC, about)
+    else:
+        image_grids.completions(path, image_HWC[None], mask_HW, found.images_NHWC[:, None])
+    how = {
+        "exact": "drawn exactly: the given pixels come first in a scan order",
+        "particles": f"by {completion.PARTICLES} particles each, of which at least "
+        f"{found.effective_N.min():.1f} were effective at every step",
+        "pseudo-Gibbs": f"approximate, by {completion.GIBBS_STEPS} steps of pseudo-Gibbs sampling",
+    }
+    print(f"{wanted.count} completions in {path} ({how[found.method]})")
+
+
+def _read_given(
+    wanted: Missing, config: ml_collections.ConfigDict
+) -> tuple[np.ndarray, np.ndarray]:
+    """The image uint8 (H, W, C), and the mask bool (H, W), true where the image is given."""
+    shape = tuple(config.data.shape)
+    options = ReadOptions(config.data.background, config.data.max_megapixels)
+    image, mask = files.expand(wanted.image), files.expand(wanted.mask)
+    sizes = [image_size(path) for path in (image, mask)]
+    if sizes[0] != sizes[1]:
+        of_image, of_mask = ("x".join(map(str, size)) for size in sizes)
+        raise ConfigError(
+            f"--mask={wanted.mask} has {of_mask} pixels, and --image={wanted.image} {of_image}: "
+            "both must have the same size"
+        )
+    mask_HW = read_image(mask, (*shape[:2], 1), options)[..., 0] >= 128
+    if mask_HW.all():
+        raise ConfigError(
+            f"--mask={wanted.mask} is white everywhere, so nothing is missing: make the pixels "
+            "black that are to be drawn"
+        )
+    return read_image(image, shape, options), mask_HW
 
 
 def _save_images(path: Path, images_NHWC: np.ndarray, about: dict[str, object]) -> None:

@@ -18,14 +18,11 @@ from rnnae import models
 from rnnae.config import check_seed, default
 from rnnae.devices import parallel
 from rnnae.errors import CheckpointError, ConfigError
-from rnnae.evaluation import batched, classes
+from rnnae.evaluation import batched, classes, completion
 from rnnae.evaluation.classes import Label
 from rnnae.evaluation.evaluate import Evaluator
 from rnnae.evaluation.mixture import Mixture
-from rnnae.models import symmetries
 from rnnae.models.sampling import MODEL_DISTRIBUTION, Sampling
-
-_CANDIDATES = 64  # latents from which the one of a completion is chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +54,7 @@ class TrainedRun:
     def encode(self, images_NHWC: np.ndarray, label: Label = None) -> np.ndarray:
         """The mean latent of each image."""
         self._check_images(images_NHWC)
-        return self._apply("encode", images_NHWC, label_N=self._told(label, len(images_NHWC)))
+        return self.apply("encode", images_NHWC, label_N=self._told(label, len(images_NHWC)))
 
     def decode(
         self,
@@ -73,7 +70,7 @@ class TrainedRun:
         method = "decode_mean" if self.model.has_mean else "decode_sample"
         keys_N = batched.example_keys(seed, max(len(latents_NZ), 1))
         label_N = self._told(label, len(latents_NZ))
-        images = self._apply(method, latents_NZ, keys_N, label_N=label_N, sampling=sampling)
+        images = self.apply(method, latents_NZ, keys_N, label_N=label_N, sampling=sampling)
         return batched.to_uint8(images)
 
     def log_prob(
@@ -112,7 +109,7 @@ class TrainedRun:
     def log_prob_maps(self, images_NHWC: np.ndarray) -> np.ndarray:
         """log p of each block of pixels given those before it, in each scan order, at the mean
         latent, (N, orders, H, W), nats; see `Sweep.log_prob_maps`."""
-        return self._apply("log_prob_maps", self.encode(images_NHWC), images_NHWC)
+        return self.apply("log_prob_maps", self.encode(images_NHWC), images_NHWC)
 
     def reconstruct(self, images_NHWC: np.ndarray, label: Label = None) -> np.ndarray:
         """`decode(encode(images))`."""
@@ -176,7 +173,7 @@ class TrainedRun:
         if self.model.has_prior:
             keys_N = batched.example_keys(seed, max(count, 1), stream=1)
             told = label_N if self.model.classes else None
-            return self._apply("sample_prior", keys_N, last=(temperature,), label_N=told)[:count]
+            return self.apply("sample_prior", keys_N, last=(temperature,), label_N=told)[:count]
         if label_N is not None and self.class_mixture is not None:
             return self.class_mixture.sample(count, seed, label_N, temperature)
         if self.mixture is None:
@@ -189,44 +186,36 @@ class TrainedRun:
     def complete(
         self,
         images_NHWC: np.ndarray,
-        rows: int,
+        mask: np.ndarray,
         seed: int = 0,
+        *,
         label: Label = None,
-        side: str = "top",
-    ) -> np.ndarray:
-        """Images whose first `rows` rows of pixels are given, and whose other pixels are drawn.
+        particles: int = completion.PARTICLES,
+    ) -> completion.Completion:
+        """The images with the pixels kept where the mask is true, and the others drawn.
 
-        With `side` left, bottom or right they are the first rows or columns from that side. The
-        scan order in which they come first then draws the others, so the model must have it
-        (`config.model.orders`: 2 for left, 4 for bottom and right).
+        Args:
+            images_NHWC: the values of missing pixels do not matter.
+            mask: bool (H, W) for all images, or (N, H, W).
+            seed: the completions are a function of it. For several completions of an image, repeat
+                the image.
+            label: the class of each image, for a model that is told it; None if unknown.
+            particles: how many of them complete an image together, if the mask needs them; and how
+                many latents are weighed, if there is one. More are more exact, and slower.
 
-        The latent of each image is drawn from the prior and resampled by the likelihood of the
-        given rows: importance resampling (Rubin 1987) among `_CANDIDATES` latents. Raises
-        ConfigError for a model without this capability, and for rows that end within a token.
+        See `evaluation/completion.py` for the method. ConfigError for a model that makes no images,
+        and for a mask of another shape.
         """
+        models.require_generative(self.model)
         check_seed(seed)
+        if particles < 1:
+            raise ConfigError(f"particles must be at least 1, not {particles}")
+        batched.check_array("images", images_NHWC, np.uint8, self.model.image_shape)
+        mask_NHW = completion.check_mask(mask, images_NHWC)
+        images_NHWC = images_NHWC * mask_NHW[..., None]
         self._check_images(images_NHWC)
-        models.require_capability(self.model, "complete", "completes images")
-        order = symmetries.order_of(side, self.model.orders)
-        height, token = self.model.image_shape[0], self.model.token_height
-        if not 0 <= rows <= height or rows % token:
-            raise ConfigError(f"rows must be a multiple of {token} from 0 to {height}, not {rows}")
-        given = {"last": (rows // token,), "order": order}
-        count, dimensions = len(images_NHWC), self.model.latent_dimensions
-        label_N = self._told(label, count)
-        latents_NZ = np.zeros((count, 0), np.float32)
-        if dimensions:
-            told = None if label_N is None else np.tile(label_N, _CANDIDATES)
-            candidates = self.sample_latents(_CANDIDATES * count, seed, label=told)
-            candidates_KNZ = candidates.reshape(_CANDIDATES, count, dimensions)
-            log_prob = functools.partial(self._apply, "log_prob_of_rows", label_N=label_N, **given)
-            log_weight_KN = np.stack([log_prob(z_NZ, images_NHWC) for z_NZ in candidates_KNZ])
-            noise_KN = np.random.default_rng(seed).gumbel(size=log_weight_KN.shape)
-            chosen_N = np.argmax(log_weight_KN + noise_KN, axis=0)
-            latents_NZ = candidates_KNZ[chosen_N, np.arange(count)]
-        inputs_N = latents_NZ, batched.example_keys(seed, max(count, 1)), images_NHWC
-        images = self._apply("complete", *inputs_N, label_N=label_N, **given)
-        return batched.to_uint8(images)
+        label_N = self._told(label, len(images_NHWC))
+        return completion.complete(self, images_NHWC, mask_NHW, seed, label_N, particles)
 
     def frames(self, latents_NZ: np.ndarray, label: Label = None) -> tuple[np.ndarray, np.ndarray]:
         """How a model that paints in T steps decodes the latents: mean images, uint8
@@ -269,7 +258,8 @@ class TrainedRun:
                 "rnnae.data.binarisation.binarise_once(images, seed) makes binary images of them"
             )
 
-    def _apply(self, method: str, *inputs_N: np.ndarray, **options) -> np.ndarray:
+    def apply(self, method: str | Callable, *inputs_N: np.ndarray, **options) -> Any:
+        """The results of a method of the model for every example; see `batched.apply`."""
         return batched.apply(
             self.model, self.params, method, inputs_N, most=self.config.devices, **options
         )

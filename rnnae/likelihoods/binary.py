@@ -75,6 +75,18 @@ class Categorical(Likelihood):
         index = jax.vmap(jax.random.categorical)(key_B, self._logits(params_BHWP))
         return self._to_image(self._bits()[index])
 
+    def sample_given(self, params_BHWP, key_B, x_BHWC, given_BHWC):
+        """Among the patterns that have the given pixels; their total probability is that of the
+        given pixels."""
+        log_p = jax.nn.log_softmax(self._logits(params_BHWP))
+        pixel, given = (self._to_blocks(x)[..., None, :] for x in (x_BHWC, given_BHWC))
+        bits = jnp.expand_dims(self._bits(), (0, 1, 2, 3))
+        has_them = jnp.all(~given | (pixel == bits), axis=-1)
+        log_p = jnp.where(has_them, log_p, -jnp.inf)
+        index = jax.vmap(jax.random.categorical)(key_B, log_p)
+        log_prob_B = jnp.sum(jax.nn.logsumexp(log_p, axis=-1), axis=(1, 2, 3))
+        return self._to_image(self._bits()[index]), log_prob_B
+
     def _logits(self, params_BHWP):
         """(B, H, W, C, patterns)."""
         return params_BHWP.reshape(*params_BHWP.shape[:3], self.channels, self._patterns)

@@ -56,6 +56,18 @@ class Likelihood:
         """An image x_BHWC sampled from p. Example i depends on key i alone."""
         raise NotImplementedError
 
+    def sample_given(
+        self, params_BHWP: jax.Array, key_B: jax.Array, x_BHWC: jax.Array, given_BHWC: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """(x_BHWC, log_prob_B): pixels drawn from p given those of x_BHWC where the mask is true,
+        which are kept, and log p of the given ones, in nats. All channels of a pixel are given, or
+        none. Correct if pixels are independent given the parameters."""
+        drawn_BHWC = self.sample(params_BHWP, key_B)
+        log_prob_BHWC = self.log_prob_by_block(params_BHWP, x_BHWC)
+        given_log_prob = jnp.where(given_BHWC[..., : log_prob_BHWC.shape[-1]], log_prob_BHWC, 0.0)
+        x_BHWC = jnp.where(given_BHWC, x_BHWC, drawn_BHWC)
+        return x_BHWC, jnp.sum(given_log_prob, axis=(1, 2, 3))
+
     def temper(self, params_BHWP: jax.Array, temperature: float) -> jax.Array:
         """The parameters of a sharper distribution if `temperature` is below 1, and of a flatter
         one if it is above. With logits, it is p^(1 / temperature), normalised."""

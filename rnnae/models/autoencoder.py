@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from rnnae import rng
 from rnnae.latents import Latent
 from rnnae.likelihoods import Likelihood
 from rnnae.models.sampling import MODEL_DISTRIBUTION, Sampling
@@ -43,9 +44,8 @@ class Autoencoder(nn.Module):
     needs_latent: ClassVar[bool] = True  # False: it can model images without a latent
     generative: ClassVar[bool] = True  # False: a classifier, which makes no images
     # What the model can do beyond this interface:
-    #   "complete": it has `complete(z_BZ, key_B, x_BHWC, rows, label_B, order=)`,
-    #       `log_prob_of_rows(z_BZ, x_BHWC, rows, label_B, order=)` and `token_height`, the number
-    #       of pixel rows in one row of tokens.
+    #   "complete": the functions of `completion.py` take it; it has `token_height`, the number of
+    #       pixel rows in one row of tokens.
     #   "augment": `__call__` takes the parameters told_BA of transformed images, see
     #       `data/augmentation.py`.
     #   "frames": it has `frames(z_BZ, label_B)`.
@@ -217,3 +217,19 @@ class Autoencoder(nn.Module):
         """An image x_BHWC sampled from p(x | z)."""
         params_BHWP = self.decode_free_running(z_BZ, key_B, label_B, sampling=sampling)
         return self.likelihood.sample(params_BHWP, key_B)
+
+    def reconstruct_random(
+        self,
+        x_BHWC: jax.Array,
+        key_B: jax.Array,
+        label_B: jax.Array | None = None,
+        *,
+        take_mean: bool,
+    ) -> jax.Array:
+        """An image x_BHWC drawn from p(x | z) at a sample z of q(z | x), or its mean: a step of
+        pseudo-Gibbs sampling. Densities add no noise, which is none of the images."""
+        latent_key_B, pixel_key_B = rng.split(key_B)
+        z_BZ = self.sample_posterior(self.posterior(x_BHWC), latent_key_B, label_B)
+        take_mean = self.has_mean and (take_mean or not self.likelihood.discrete)
+        decode = self.decode_mean if take_mean else self.decode_sample
+        return decode(z_BZ, pixel_key_B, label_B)

@@ -2,8 +2,8 @@
 
 Its decoder is autoregressive over the tokens in raster order (`sweep_decoder.py`). So its
 log-likelihood given the latent is exact, and it also works without a latent. It samples an image
-token by token, at about the cost of one pass over all tokens, and it can complete an image whose
-first rows are given.
+token by token, at about the cost of one pass over all tokens, and it can complete an image of which
+any pixels are given.
 
 With several scan orders (`config.model.orders`, see `symmetries.py`), one set of weights is told
 the order beside the latent. The model is then the mixture of its orders with equal weights: the
@@ -20,10 +20,11 @@ from rnnae.config import CHOICES
 from rnnae.errors import ConfigError, check_choice
 from rnnae.models import symmetries
 from rnnae.models.autoencoder import Autoencoder
+from rnnae.models.particles import Particles
 from rnnae.models.sampling import MODEL_DISTRIBUTION, Sampling
 from rnnae.models.sweep_blocks import EncoderBlock, SweepOptions
 from rnnae.models.sweep_decoder import SweepDecoder
-from rnnae.models.token_chain import parts_of_token
+from rnnae.models.token_chain import Known, parts_of_token
 from rnnae.nn.matmul import Dense
 from rnnae.scan_order import ScanOrder
 from rnnae.types import Terms
@@ -175,15 +176,15 @@ class Sweep(Autoencoder):
         nats. H and W are those of the grid of blocks, which lies as the image does."""
         examples_N = symmetries.in_each_order(z_BZ, x_BHWC, label_B, self.orders)
         z_NZ, x_NHWC, label_N, order_N = examples_N
-        params_NHWP, x_NHWC = self._scan(z_NZ, x_NHWC, label_N, order_N)
+        params_NHWP, x_NHWC = self.scan(z_NZ, x_NHWC, label_N, order_N)
         map_NHWC = self.likelihood.log_prob_by_block(params_NHWP, x_NHWC)
         map_NHWC = symmetries.restore(map_NHWC, order_N, self.orders)
         return map_NHWC.sum(axis=-1).reshape(self.orders, -1, *map_NHWC.shape[1:3]).swapaxes(0, 1)
 
     def _log_likelihood_in_order(self, z_BZ, x_BHWC, label_B, order_B, told_BA=None):
-        return self.likelihood.log_prob(*self._scan(z_BZ, x_BHWC, label_B, order_B, told_BA))
+        return self.likelihood.log_prob(*self.scan(z_BZ, x_BHWC, label_B, order_B, told_BA))
 
-    def _scan(self, z_BZ, x_BHWC, label_B, order_B, told_BA=None):
+    def scan(self, z_BZ, x_BHWC, label_B, order_B, told_BA=None):
         """(params_BHWP, x_BHWC) of images turned to their order."""
         x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
         return self._decode_in_order(z_BZ, x_BHWC, label_B, order_B, told_BA), x_BHWC
@@ -196,7 +197,7 @@ class Sweep(Autoencoder):
         *,
         sampling: Sampling = MODEL_DISTRIBUTION,
     ) -> jax.Array:
-        return self.sample_tokens(z_BZ, key_B, None, 0, label_B, sampling=sampling)[0]
+        return self.sample_tokens(z_BZ, key_B, label_B, sampling=sampling)[0]
 
     def decode_sample(
         self,
@@ -206,88 +207,68 @@ class Sweep(Autoencoder):
         *,
         sampling: Sampling = MODEL_DISTRIBUTION,
     ) -> jax.Array:
-        return self.complete(z_BZ, key_B, None, 0, label_B, sampling=sampling)
-
-    def complete(
-        self,
-        z_BZ: jax.Array,
-        key_B: jax.Array,
-        x_BHWC: jax.Array | None,
-        rows: int,
-        label_B: jax.Array | None = None,
-        *,
-        order: int = 0,
-        sampling: Sampling = MODEL_DISTRIBUTION,
-    ) -> jax.Array:
-        """An image sampled given the latent and the first `rows` rows of tokens of x_BHWC as
-        `order` scans it. Without x_BHWC the whole image is sampled, in a random order if there are
-        several."""
-        return self.sample_tokens(
-            z_BZ, key_B, x_BHWC, rows, label_B, order=order, sampling=sampling
-        )[1]
-
-    def log_prob_of_rows(
-        self,
-        z_BZ: jax.Array,
-        x_BHWC: jax.Array,
-        rows: int,
-        label_B: jax.Array | None = None,
-        *,
-        order: int = 0,
-    ) -> jax.Array:
-        """log p of the first `rows` rows of tokens of x_BHWC as `order` scans it, given the latent,
-        (B,), nats."""
-        height = rows * self.token_height
-        order_B = jnp.full(x_BHWC.shape[0], order)
-        params_BHWP, x_BHWC = self._scan(z_BZ, x_BHWC, label_B, order_B)
-        params_BHWP = params_BHWP[:, : height // self.likelihood.block]
-        return self.likelihood.log_prob(params_BHWP, x_BHWC[:, :height])
+        """With several orders, in a random one for each image."""
+        return self.sample_tokens(z_BZ, key_B, label_B, sampling=sampling)[1]
 
     def sample_tokens(
         self,
         z_BZ: jax.Array,
         key_B: jax.Array,
-        x_BHWC: jax.Array | None,
-        rows: int,
         label_B: jax.Array | None = None,
+        known: Known | None = None,
+        order_B: jax.Array | None = None,
         *,
-        order: int = 0,
         sampling: Sampling = MODEL_DISTRIBUTION,
-    ) -> tuple[jax.Array, jax.Array]:
-        """(params_BHWP, x_BHWC): an image whose tokens are sampled one after another, and the
-        likelihood parameters that they were sampled from. Its first `rows` rows of tokens are those
-        of the given x_BHWC; see `complete`. The parameters are those of the transformed image."""
+        particles: Particles | None = None,
+        resample_key_N: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array, Particles | None]:
+        """(params_BHWP, x_BHWC, particles): an image whose tokens are drawn one after another, and
+        the likelihood parameters that they were drawn from, which are those of the image as its
+        order scans it. Without order_B the orders are random. What is `known` is kept; see
+        `known_tokens`, and `SweepDecoder.decode_free_running` for `particles`, which cannot be
+        guided."""
         sampling.check(self.classes, self.likelihood)
-        batch = key_B.shape[0]
-        order_B = jnp.full(batch, order)
-        if x_BHWC is None:
-            x_BHWC = jnp.zeros((batch, *self.image_shape))
+        if order_B is None:
             order_B = symmetries.random(key_B, self.orders)
-        x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
-        known_RQ = jnp.broadcast_to(
-            jnp.arange(self.tokens.grid[0])[:, None] < rows, self.tokens.grid
-        )
-
         chain = self.options.chain
         likelihood = self.likelihood.element if chain else self.likelihood
 
-        def sample_part(p_NP, key_B):
+        def draw(p_NP, key_B, known):
             params_NHWP = p_NP[:, None, None] if chain else self.params_order.token_to_image(p_NP)
             params_BHWP = sampling.combine(params_NHWP, likelihood)
-            part_BHWC = likelihood.to_inputs(likelihood.sample(params_BHWP, key_B))
-            return sampling.repeat(part_BHWC.reshape(batch, -1))  # all streams read the same
+            if known is None:
+                part_BHWC, log_prob_B = likelihood.sample(params_BHWP, key_B), None
+            else:
+                side = (*(likelihood.block * n for n in params_BHWP.shape[1:3]), -1)
+                input_BHWK, given_BHWK = (x_BI.reshape(len(x_BI), *side) for x_BI in known)
+                part_BHWC, log_prob_B = likelihood.sample_given(
+                    params_BHWP,
+                    key_B,
+                    likelihood.from_inputs(input_BHWK),
+                    given_BHWK[..., : likelihood.channels],
+                )
+            part_BI = likelihood.to_inputs(part_BHWC).reshape(len(part_BHWC), -1)
+            return sampling.repeat(part_BI), log_prob_B  # all streams read the same
 
         condition_NZ = self.condition(
             sampling.repeat(z_BZ), sampling.labels(label_B), sampling.repeat(order_B)
         )
-        known_RQNI = self.token_grid(sampling.repeat(x_BHWC))
-        p_RQNP, x_RQNI = self.decoder.decode_free_running(
-            condition_NZ, key_B, sample_part, known_RQNI, known_RQ
+        p_RQNP, x_RQNI, particles = self.decoder.decode_free_running(
+            condition_NZ, key_B, draw, known, particles, resample_key_N
         )
         params_BHWP = sampling.combine(self.params_image(p_RQNP), self.likelihood)
         inputs_NHWK = self.tokens.to_image(x_RQNI.reshape(-1, *x_RQNI.shape[2:]))
-        x_BHWC = self.likelihood.from_inputs(inputs_NHWK)[:batch]
-        return params_BHWP, symmetries.restore(x_BHWC, order_B, self.orders)
+        x_BHWC = self.likelihood.from_inputs(inputs_NHWK)[: key_B.shape[0]]
+        return params_BHWP, symmetries.restore(x_BHWC, order_B, self.orders), particles
+
+    def known_tokens(self, x_BHWC: jax.Array, given_BHW: jax.Array, order_B: jax.Array) -> Known:
+        """The pixels of x_BHWC where the mask is true, as the orders scan them: (R, Q, B, I)."""
+        x_BHWC = symmetries.transform(x_BHWC, order_B, self.orders)
+        mask_BHWC = symmetries.transform(given_BHW[..., None], order_B, self.orders)
+        input_RQBI = self.token_grid(x_BHWC)
+        inputs = input_RQBI.shape[-1] // (self.tokens.token_height * self.tokens.token_width)
+        mask_TBI = self.tokens.to_tokens(jnp.repeat(mask_BHWC, inputs, axis=-1))
+        return Known(input_RQBI, mask_TBI.reshape(input_RQBI.shape))
 
     def token_grid(self, x_BHWC: jax.Array) -> jax.Array:
         """The tokens of an image, x_RQBI, with values in [-1, 1]: what `Likelihood.to_inputs` makes

@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from rnnae.models.particles import Particles, reweigh, trace_back
 from rnnae.models.sweep_blocks import HorizontalBlock, SweepOptions, VerticalBlock, dense
-from rnnae.models.token_chain import TokenChain
+from rnnae.models.token_chain import Draw, Known, TokenChain
 from rnnae.nn.recurrence import zero_carries
 
 # The tokens that a position of each stream starts from, as (rows up, columns to the left). Those
@@ -83,15 +84,24 @@ class SweepDecoder(nn.Module):
         return self.chain(y_RQBD, x_RQBI) if self.options.chain else self.head(y_RQBD)
 
     def decode_free_running(
-        self, condition_BZ: jax.Array, key_B: jax.Array, sample_part, known_RQBI, known_RQ
-    ):
-        """(p_RQBP, x_RQBI), token by token in raster order.
+        self,
+        condition_BZ: jax.Array,
+        key_B: jax.Array,
+        draw: Draw,
+        known: Known | None = None,
+        particles: Particles | None = None,
+        resample_key_N: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array, Particles | None]:
+        """(p_RQBP, x_RQBI, particles), token by token in raster order.
 
-        `sample_part(p_BP, key_B)`, the only reader of the keys, samples the inputs of a token, or
-        with a chain those of a part of it. Where the mask known_RQ is true, the token of known_RQBI
-        is taken instead. A scan over rows carries the vertical states of all columns and the last N
-        rows, those of the window. Within a row, a scan over columns carries the horizontal states
-        and the last M tokens.
+        `draw`, the only reader of the keys, draws the inputs of a token, or with a chain those of a
+        part of it. Given `particles`, the examples are their states, which the probabilities of
+        known inputs weigh; they are resampled after each row by the keys of the images, and x_RQBI
+        are their whole paths. p_RQBP is then not that of the paths.
+
+        A scan over rows carries the vertical states of all columns and the last N rows, those of
+        the window. Within a row, a scan over columns carries the horizontal states and the last M
+        tokens.
         """
         rows, columns = self.grid
         batch = condition_BZ.shape[0]
@@ -104,21 +114,25 @@ class SweepDecoder(nn.Module):
         )
 
         def row_step(decoder, carry, inputs):
-            carries, rows_NQBI = carry  # the row above first
-            row, position_QBD, keys_QB, known_QBI, known_Q = inputs
+            carries, rows_NQBI, particles = carry  # the row above first
+            row, position_QBD, keys_QB, known_Q = inputs
+            row_condition_BZ = condition_BZ
+            if particles is not None:
+                row_condition_BZ = condition_BZ[particles.first_B]
+                position_QBD = position_QBD[:, particles.first_B]
             above_QBJ = jnp.concatenate(
                 [_shift(rows_NQBI, 0, left)[up - 1] for up, left in decoder.window_above], axis=-1
             )
             x_QBD = decoder.embed_above(above_QBJ) + position_QBD
             vertical_QBD, new_carries = [], []  # the vertical stream after each block
             for block, block_carry in zip(decoder.vertical, carries, strict=True):
-                block_carry, x_QBD = block.step(block_carry, x_QBD, condition_BZ, row)
+                block_carry, x_QBD = block.step(block_carry, x_QBD, row_condition_BZ, row)
                 new_carries.append(block_carry)
                 vertical_QBD.append(x_QBD)
 
             def column_step(decoder, carry, inputs):
                 carries, tokens_MBI = carry  # the nearest token first
-                column, position_BD, key_B, known_BI, known, vertical_BD = inputs
+                column, position_BD, key_B, known, vertical_BD = inputs
                 left_BJ = jnp.concatenate(
                     [tokens_MBI[left - 1] for _, left in decoder.window_left], axis=-1
                 )
@@ -126,30 +140,47 @@ class SweepDecoder(nn.Module):
                 new_carries = []
                 blocks = zip(decoder.horizontal, carries, vertical_BD, strict=True)
                 for block, block_carry, x_BD in blocks:
-                    block_carry, y_BD = block.step(block_carry, y_BD, x_BD, condition_BZ, column)
+                    block_carry, y_BD = block.step(
+                        block_carry, y_BD, x_BD, row_condition_BZ, column
+                    )
                     new_carries.append(block_carry)
                 y_BD = decoder.norm(y_BD)
                 if decoder.options.chain:
-                    p_BP, token_BI = decoder.chain.sample(y_BD, key_B, sample_part)
+                    p_BP, token_BI, log_p_B = decoder.chain.sample(y_BD, key_B, draw, known)
                 else:
                     p_BP = decoder.head(y_BD)
-                    token_BI = sample_part(p_BP, key_B)
-                token_BI = jnp.where(known, known_BI, token_BI)
-                return (tuple(new_carries), _push(token_BI, tokens_MBI)), (p_BP, token_BI)
+                    token_BI, log_p_B = draw(p_BP, key_B, known)
+                return (tuple(new_carries), _push(token_BI, tokens_MBI)), (p_BP, token_BI, log_p_B)
 
-            none_MBI = jnp.zeros((len(decoder.window_left), *known_QBI.shape[1:]))
+            none_MBI = jnp.zeros((len(decoder.window_left), batch, inputs_of_token))
             start = (decoder._zero_carries(batch), none_MBI)
-            by_column = (jnp.arange(columns), position_QBD, keys_QB, known_QBI, known_Q)
-            _, (p_QBP, token_QBI) = nn_scan(column_step)(
+            by_column = (jnp.arange(columns), position_QBD, keys_QB, known_Q)
+            _, (p_QBP, token_QBI, log_p_QB) = nn_scan(column_step)(
                 decoder, start, (*by_column, tuple(vertical_QBD))
             )
-            return (tuple(new_carries), _push(token_QBI, rows_NQBI)), (p_QBP, token_QBI)
+            carries, rows_NQBI, parent_B = tuple(new_carries), _push(token_QBI, rows_NQBI), None
+            if particles is not None:
+                particles, parent_B = reweigh(
+                    particles, jnp.sum(log_p_QB, axis=0), resample_key_N, row
+                )
+                rows_NQBI = rows_NQBI[:, :, parent_B]
+                line_X = (batch * jnp.arange(columns)[:, None] + parent_B[None]).ravel()
+                carries = jax.tree.map(lambda carry_XD: carry_XD[line_X], carries)
+            return (carries, rows_NQBI, particles), (p_QBP, token_QBI, parent_B)
 
-        none_NQBI = jnp.zeros((max(up for up, _ in self.window_above), *known_RQBI.shape[1:]))
-        start = (self._zero_carries(columns * batch), none_NQBI)
+        inputs_of_token = sum(map(len, self.parts))
+        none_NQBI = jnp.zeros(
+            (max(up for up, _ in self.window_above), columns, batch, inputs_of_token)
+        )
+        start = (self._zero_carries(columns * batch), none_NQBI, particles)
         position_RQBD = self.position_embedding(condition_BZ)
-        by_row = (jnp.arange(rows), position_RQBD, key_RQB, known_RQBI, known_RQ)
-        return nn_scan(row_step)(self, start, by_row)[1]
+        by_row = (jnp.arange(rows), position_RQBD, key_RQB, known)
+        (*_, particles), (p_RQBP, x_RQBI, parent_RB) = nn_scan(row_step)(self, start, by_row)
+        if parent_RB is not None:
+            x_RQBI = jax.vmap(lambda x_QBI, index_B: x_QBI[:, index_B])(
+                x_RQBI, trace_back(parent_RB)
+            )
+        return p_RQBP, x_RQBI, particles
 
     def position_embedding(self, condition_BZ: jax.Array) -> jax.Array:
         """(R, Q, B, D): the embedding of a token's row and column, plus that of its projection of

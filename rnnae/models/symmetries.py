@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from rnnae import rng
-from rnnae.errors import ConfigError, check_choice
 
 # Transposed, then turned upside down, then mirrored left to right.
 _SYMMETRIES = (
@@ -27,23 +26,6 @@ _SYMMETRIES = (
     (True, True, False),
 )
 _STREAM = 0x6F72  # names the random numbers that choose an order
-# The side of the image whose pixels come first in each of the first four orders.
-_FIRST_SIDES = ("top", "left", "bottom", "right")
-
-
-def order_of(side: str, orders: int) -> int:
-    """The order in which the rows or columns at a side of the image come first.
-
-    Raises ConfigError for an unknown side, and if it is not among the first `orders`.
-    """
-    check_choice(_FIRST_SIDES, "side", side)
-    order = _FIRST_SIDES.index(side)
-    if order >= orders:
-        raise ConfigError(
-            f"side={side} needs a run with config.model.orders={2 if order == 1 else 4}; this one "
-            f"has {orders}"
-        )
-    return order
 
 
 def random(key_B: jax.Array, orders: int) -> jax.Array:
@@ -71,7 +53,7 @@ def mixture(log_prob_BO: jax.Array) -> jax.Array:
 
 def transform(x_BHWC: jax.Array, order_B: jax.Array, orders: int) -> jax.Array:
     """Each image as its order scans it, for the first `orders` orders."""
-    return _by_order(_transform, x_BHWC, order_B, orders)
+    return _by_order(transform_one, x_BHWC, order_B, orders)
 
 
 def restore(x_BHWC: jax.Array, order_B: jax.Array, orders: int) -> jax.Array:
@@ -87,10 +69,11 @@ def _by_order(function, x_BHWC, order_B, orders):
     return jax.vmap(lambda x_HWC, order: jax.lax.switch(order, every, x_HWC))(x_BHWC, order_B)
 
 
-def _transform(x_HWC: jax.Array, order: int) -> jax.Array:
+def transform_one(x_HWC: jax.Array, order: int) -> jax.Array:
+    """An image as `order` scans it. A numpy array stays one."""
     transposed, *flipped = _SYMMETRIES[order]
     x_HWC = x_HWC.swapaxes(0, 1) if transposed else x_HWC
-    return jnp.flip(x_HWC, [axis for axis in (0, 1) if flipped[axis]])
+    return x_HWC[tuple(slice(None, None, -1 if flip else None) for flip in flipped)]
 
 
 def _restore(x_HWC: jax.Array, order: int) -> jax.Array:

@@ -7,6 +7,7 @@ The recurrent sweeps then run over fewer positions than there are pixels.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,21 @@ from flax import linen as nn
 from rnnae.likelihoods import Likelihood
 from rnnae.nn.matmul import Dense
 from rnnae.scan_order import ScanOrder
+
+
+class Known(NamedTuple):
+    """Inputs of tokens, or of a part of a token, of which some are given; axes may stand before."""
+
+    input_BI: jax.Array
+    given_BI: jax.Array  # bool
+
+
+# (parameters p_BP of a token or of a part of it, keys, its known inputs or None) -> (its inputs,
+# log p of those that were given, (B,), or None). A given input is kept.
+Draw = Callable[
+    [jax.Array, jax.Array, Known | None],
+    tuple[jax.Array, jax.Array | None],
+]
 
 
 def parts_of_token(tokens: ScanOrder, likelihood: Likelihood) -> tuple[tuple[int, ...], ...]:
@@ -60,16 +76,21 @@ class TokenChain(nn.Module):
         self,
         h_BD: jax.Array,
         key_B: jax.Array,
-        sample_part: Callable[[jax.Array, jax.Array], jax.Array],
-    ) -> tuple[jax.Array, jax.Array]:
-        """(p_BP, x_BJ): the parts of a token, each sampled by `sample_part(parameters, key_B)`."""
-        hidden, parameters = self._hidden(h_BD), []
+        draw: Draw,
+        known: Known | None = None,
+    ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """(p_BP, x_BJ, log p of the given inputs): the parts of a token, drawn in turn."""
+        hidden, parameters, log_probs = self._hidden(h_BD), [], []
         key_EB = jax.vmap(lambda key: jax.random.split(key, len(self.parts)), out_axes=1)(key_B)
         x_BJ = jnp.zeros((h_BD.shape[0], sum(map(len, self.parts))))
         for i, inputs in enumerate(self.parts):
+            index = jnp.array(inputs)
             parameters.append(self._part(i, hidden, x_BJ))
-            x_BJ = x_BJ.at[:, jnp.array(inputs)].set(sample_part(parameters[-1], key_EB[i]))
-        return jnp.concatenate(parameters, axis=-1), x_BJ
+            part = None if known is None else Known(*(values_BJ[:, index] for values_BJ in known))
+            part_BI, log_prob_B = draw(parameters[-1], key_EB[i], part)
+            x_BJ = x_BJ.at[:, index].set(part_BI)
+            log_probs.append(log_prob_B)
+        return jnp.concatenate(parameters, axis=-1), x_BJ, None if known is None else sum(log_probs)
 
     def _hidden(self, h_XD):
         """What the hidden units of all parts read of h_XD, a list by part."""
