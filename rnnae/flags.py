@@ -13,9 +13,11 @@ from rnnae import files
 from rnnae.config import config_file, reference, saved_config, shipped
 from rnnae.errors import ConfigError, did_you_mean, one_line
 
-_MODES = ("train", "evaluate", "sample", "encode", "describe")
-_OF_A_RUN = ("evaluate", "sample", "encode")  # modes that need a trained run, or weights
-_ENDINGS = {"sample": (".png", ".npy"), "encode": files.TABLE_ENDINGS}  # of --out
+_MODES = ("train", "evaluate", "sample", "encode", "describe", "report")
+_OF_WEIGHTS = ("evaluate", "sample", "encode")  # modes that need a trained run, or weights
+_OF_A_RUN = (*_OF_WEIGHTS, "report")
+# Endings of --out.
+_ENDINGS = {"sample": (".png", ".npy"), "encode": files.TABLE_ENDINGS, "report": (".html",)}
 
 FLAGS = absl_flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file(
@@ -39,7 +41,8 @@ OUT = absl_flags.DEFINE_string(
     None,
     "File for the numbers of --mode evaluate (default: WORKDIR/evaluation.json); .png or .npy file "
     "for the new images of --mode sample (default: WORKDIR/samples, with all figures); .npz or "
-    ".parquet file for the latents of --mode encode (default: WORKDIR/codes.npz).",
+    ".parquet file for the latents of --mode encode (default: WORKDIR/codes.npz); .html file of "
+    "--mode report (default: WORKDIR/report.html).",
 )
 LABEL = absl_flags.DEFINE_string(
     "label", None, "Class of the new images of --mode sample, by name or by number. Default: any."
@@ -98,6 +101,8 @@ def parse(argv: list[str], introduction: str = "") -> tuple[str, ConfigDict, Pat
     if {"--help", "-h", "-help"} & set(argv):
         print(help_text(introduction))
         raise SystemExit(0)
+    if _value(argv, "mode") == "report":
+        _check_report(argv)
     argv = _with_config(argv)
     file = _value(argv, "config")
     if not file:
@@ -135,9 +140,9 @@ def parse(argv: list[str], introduction: str = "") -> tuple[str, ConfigDict, Pat
 
 def _check_mode_flags(mode: str) -> None:
     """ConfigError for a flag that the mode has no use for."""
-    for flag in (WEIGHTS, OUT):
-        if flag.value and mode not in _OF_A_RUN:
-            raise ConfigError(f"--{flag.name} is for --mode {', '.join(_OF_A_RUN)}")
+    for flag, modes in ((WEIGHTS, _OF_WEIGHTS), (OUT, _OF_A_RUN)):
+        if flag.value and mode not in modes:
+            raise ConfigError(f"--{flag.name} is for --mode {', '.join(modes)}")
     if INIT_FROM.value and mode != "train":
         raise ConfigError("--init_from is for training")
     endings = _ENDINGS.get(mode)
@@ -147,6 +152,14 @@ def _check_mode_flags(mode: str) -> None:
         for flag in OF_SAMPLE:
             if flag.value != flag.default:
                 raise ConfigError(f"--{flag.name} is for --mode sample, which draws new images")
+
+
+def _check_report(argv: list[str]) -> None:
+    """ConfigError unless the flags name a run and leave its config as it is."""
+    if not _value(argv, "workdir"):
+        raise ConfigError("--mode report needs --workdir, the directory of a run")
+    if any(word.lstrip("-").startswith("config") for word in argv if word.startswith("-")):
+        raise ConfigError("--mode report shows the config of the run: --config is not for it")
 
 
 def _check_seeds(mode: str, seeds: list[str] | None) -> None:
