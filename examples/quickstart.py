@@ -40,7 +40,9 @@ binary = binarise_once(digits, seed=0)
 given = np.ones((28, 28), bool)
 given[8:20, 8:20] = False
 completed = sweeps.complete(binary, given, seed=1).images_NHWC
-show(np.concatenate([np.where(given[..., None], binary, np.uint8(128)), completed]), "completed.png")
+show(
+    np.concatenate([np.where(given[..., None], binary, np.uint8(128)), completed]), "completed.png"
+)
 print("nats of eight test digits:", np.round(-sweeps.log_prob(binary), 1))
 
 # %% [markdown]

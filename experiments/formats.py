@@ -41,7 +41,7 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
             f"{size.get('parameters', 0):,}" if size else "",
             f"{size.get('training_flop_per_image', 0) / 1e6:,.1f}" if size else "",
             "" if math.isnan(speed := statistics.median(result.speeds)) else f"{speed:,.0f}",
-            _minutes(statistics.mean(result.seconds)),
+            minutes(statistics.mean(result.seconds)),
             str(len(result.by_seed)),
             *[result.machines] * several,
         ]
@@ -58,7 +58,7 @@ def caption(table: Table, results: list[Result]) -> str:
     commits = ", ".join(sorted({start["commit"] or "unknown" for start in starts}))
     dates = sorted(start["date"][:10] for start in starts)
     when = dates[0] if dates and dates[0] == dates[-1] else " to ".join(dates[:1] + dates[-1:])
-    minutes = _minutes(sum(sum(result.seconds) for result in results))
+    total = minutes(sum(sum(result.seconds) for result in results))
     missing = _missing(table, results)
     protocol = table.protocol[0].upper() + table.protocol[1:]
     provenance = "; ".join(
@@ -67,7 +67,7 @@ def caption(table: Table, results: list[Result]) -> str:
             f"commit {commits}",
             results_lib.format_machines(starts),
             when,
-            f"{minutes} minutes of training and separate evaluation, on a machine that may have "
+            f"{total} minutes of training and separate evaluation, on a machine that may have "
             "run other programs too",
         ]
     )
@@ -100,10 +100,10 @@ def _training_length(results: list[Result]) -> str:
 
 def markdown(table: Table, results: list[Result]) -> str:
     headings, lines = cells(table, results)
-    text = [f"# {table.title}", "", _row(headings), "|---" * len(headings) + "|"]
-    text += [_row(line) for line in lines]
+    text = [f"# {table.title}", "", row(headings), "|---" * len(headings) + "|"]
+    text += [row(line) for line in lines]
     literature = _literature(table, headings)
-    text += [_row([f"*{label}*{source}", *rest]) for label, source, *rest in literature]
+    text += [row([f"*{label}*{source}", *rest]) for label, source, *rest in literature]
     commands = "\n\n".join(f"`{command}`" for command in _commands(table, results))
     return "\n".join([*text, "", caption(table, results), "", commands, ""])
 
@@ -183,7 +183,8 @@ def _literature(table: Table, headings: list[str]) -> list[list[str]]:
     ]
 
 
-def _minutes(seconds: float) -> str:
+def minutes(seconds: float) -> str:
+    """Seconds as minutes, with about three digits."""
     return f"{seconds / 60:.{0 if seconds >= 6000 else 1 if seconds >= 60 else 2}f}"
 
 
@@ -219,7 +220,7 @@ def _best(results: list[Result], names: tuple[str, ...]) -> Result | None:
     return best
 
 
-def _row(texts: list[str]) -> str:
+def row(texts: list[str]) -> str:
     """A row of a Markdown table."""
     cells = (text.replace("|", "\\|") for text in texts)
     return f"| {' | '.join(cells)} |"

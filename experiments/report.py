@@ -2,12 +2,17 @@
 
     python -m experiments.report cells [--size cpu] [--root runs/tables] [--out experiments/results]
                                        [--forget ROW ...]
+    python -m experiments.report --html [--out experiments/results]
 
 Writes NAME.md, .csv, .tex and .png for the small size, and NAME-full.md and so on for the full
 size. All numbers are read from the runs, and the same runs give the same files byte for byte. The
 records of the runs are stored in OUT/records. Runs that are not below the root are read from there.
 So a table can be made again without its runs. It can also grow by rows and seeds that are trained
 later or elsewhere. `--forget` drops the stored records of a row that the table no longer has.
+
+Then it writes the index of all tables in OUT, README.md: the question, the answer and the time of
+each. `--index` writes the index only. `--html` writes index.html: one page with all tables and
+their plots, which needs no other file.
 
 A number is the mean over seeds with its standard error. With a single seed it is marked *, and the
 error is over test images. The best number of a column is bold if it is better than every other row
@@ -22,7 +27,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from experiments import formats, plots, run, tables
+from experiments import formats, index, plots, run, tables
 from experiments import results as results_lib
 from experiments.records import TableFile
 from experiments.tables import Table
@@ -33,15 +38,23 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = tables.argument_parser("report", __doc__)
+    parser = tables.argument_parser("report", __doc__, needs_table=False)
     root_help = "directory of all runs (default: %(default)s)"
     parser.add_argument("--root", type=files.expand, default=run.ROOT, help=root_help)
     out_help = "directory of the table's files (default: %(default)s)"
     parser.add_argument("--out", type=files.expand, default=RESULTS, help=out_help)
     forget_help = "drop the stored records of this row; may be repeated"
     parser.add_argument("--forget", action="append", default=[], metavar="ROW", help=forget_help)
+    index_help = "write the index of all tables only: OUT/README.md"
+    parser.add_argument("--index", action="store_true", help=index_help)
+    html_help = "write one HTML page of all tables: OUT/index.html"
+    parser.add_argument("--html", action="store_true", help=html_help)
     arguments = parser.parse_args(argv)
+    if bool(arguments.table) == (arguments.index or arguments.html):
+        parser.error("name one table, or give --index or --html")
     try:
+        if not arguments.table:
+            return write_all(arguments.out, arguments.index, arguments.html)
         table = tables.load(arguments.table, arguments.size)
         stored = TableFile(arguments.out / "records", table)
         for label in arguments.forget:
@@ -76,7 +89,22 @@ def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
     }.items():
         files.replace_text(out / f"{table.stem}.{suffix}", make(table, results))
     plots.draw(table, results, out / f"{table.stem}.png")
+    index.write_index(out)
     print(formats.markdown(table, results))
+    return 0
+
+
+def write_all(out: Path, of_index: bool, of_page: bool) -> int:
+    """Writes the index or the page of all tables in `out`, or both, and returns the exit code."""
+    if not index.with_results(out):
+        print(f"experiments.report: no table has results in {out}", file=sys.stderr)
+        return 1
+    if of_index:
+        index.write_index(out)
+        print(f"index in {out / index.INDEX}")
+    if of_page:
+        index.write_page(out)
+        print(f"page in {out / index.PAGE}")
     return 0
 
 

@@ -95,6 +95,7 @@ The order below is the import order: a file imports only files above it, also wi
     records/provenance       date, commit, versions, machine
     records/weights          weights to publish, as safetensors
     records/model_card       what was trained, on what, how, and what was measured
+    records/html_page        one HTML page: no script, nothing from outside, text that stays text
     evaluation/metrics       metrics of images and of splits
     evaluation/neighbours    nearest training images of new images
     evaluation/sample_metrics  metrics of a set of new images against real ones
@@ -116,6 +117,7 @@ The order below is the import order: a file imports only files above it, also wi
     evaluation/columns       tables of numbers by image: Parquet and .npz
     evaluation/modes         --mode evaluate and --mode sample
     evaluation/encode        --mode encode
+    evaluation/run_report    --mode report
     training/schedule        what happens at which step
     training/progress        what a person sees of a run
     training/step            train_step

@@ -13,15 +13,12 @@ from rnnae import files
 from rnnae.config import config_file, reference, saved_config, shipped
 from rnnae.errors import ConfigError, did_you_mean, one_line
 
-_MODES = ("train", "evaluate", "sample", "complete", "encode", "describe")
-_OF_A_RUN = (
-    "evaluate",
-    "sample",
-    "complete",
-    "encode",
-)  # modes that need a trained run, or weights
-_ENDINGS = dict.fromkeys(("sample", "complete"), (".png", ".npy"))  # of --out
-_ENDINGS["encode"] = files.TABLE_ENDINGS
+_MODES = ("train", "evaluate", "sample", "complete", "encode", "describe", "report")
+_OF_WEIGHTS = ("evaluate", "sample", "complete", "encode")  # they need a trained run, or weights
+_OF_A_RUN = (*_OF_WEIGHTS, "report")
+# Endings of --out.
+_ENDINGS = dict.fromkeys(("sample", "complete"), (".png", ".npy"))
+_ENDINGS |= {"encode": files.TABLE_ENDINGS, "report": (".html",)}
 
 FLAGS = absl_flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file(
@@ -46,7 +43,8 @@ OUT = absl_flags.DEFINE_string(
     "File for the numbers of --mode evaluate (default: WORKDIR/evaluation.json); .png or .npy file "
     "for the new images of --mode sample (default: WORKDIR/samples, with all figures) or of --mode "
     "complete (default: WORKDIR/completed.png); .npz or .parquet file for the latents of --mode "
-    "encode (default: WORKDIR/codes.npz).",
+    "encode (default: WORKDIR/codes.npz); .html file of --mode report (default: "
+    "WORKDIR/report.html).",
 )
 IMAGE = absl_flags.DEFINE_string("image", None, "Image file that --mode complete completes.")
 MASK = absl_flags.DEFINE_string(
@@ -115,6 +113,8 @@ def parse(argv: list[str], introduction: str = "") -> tuple[str, ConfigDict, Pat
     if {"--help", "-h", "-help"} & set(argv):
         print(help_text(introduction))
         raise SystemExit(0)
+    if _value(argv, "mode") == "report":
+        _check_report(argv)
     argv = _with_config(argv)
     file = _value(argv, "config")
     if not file:
@@ -152,9 +152,9 @@ def parse(argv: list[str], introduction: str = "") -> tuple[str, ConfigDict, Pat
 
 def _check_mode_flags(mode: str) -> None:
     """ConfigError for a flag that the mode has no use for."""
-    for flag in (WEIGHTS, OUT):
-        if flag.value and mode not in _OF_A_RUN:
-            raise ConfigError(f"--{flag.name} is for --mode {', '.join(_OF_A_RUN)}")
+    for flag, modes in ((WEIGHTS, _OF_WEIGHTS), (OUT, _OF_A_RUN)):
+        if flag.value and mode not in modes:
+            raise ConfigError(f"--{flag.name} is for --mode {', '.join(modes)}")
     if INIT_FROM.value and mode != "train":
         raise ConfigError("--init_from is for training")
     endings = _ENDINGS.get(mode)
@@ -167,6 +167,14 @@ def _check_mode_flags(mode: str) -> None:
                 raise ConfigError(f"--{flag.name} is for --mode {user}, which draws images")
     if mode == "complete" and not (IMAGE.value and MASK.value):
         raise ConfigError("--mode complete needs --image and --mask, two image files of one size")
+
+
+def _check_report(argv: list[str]) -> None:
+    """ConfigError unless the flags name a run and leave its config as it is."""
+    if not _value(argv, "workdir"):
+        raise ConfigError("--mode report needs --workdir, the directory of a run")
+    if any(word.lstrip("-").startswith("config") for word in argv if word.startswith("-")):
+        raise ConfigError("--mode report shows the config of the run: --config is not for it")
 
 
 def _check_seeds(mode: str, seeds: list[str] | None) -> None:

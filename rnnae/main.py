@@ -1,4 +1,4 @@
-"""Trains a recurrent autoencoder; evaluates, samples, completes, encodes with or describes one.
+"""Trains a recurrent autoencoder; evaluates, samples, completes, encodes, describes, reports.
 
     rnnae --config mnist                                train, or continue
     rnnae --config mnist --config.model.width=256 --workdir runs/wide
@@ -9,13 +9,14 @@
     rnnae --mode complete --workdir runs/mnist --image half.png --mask mask.png --out new.png
     rnnae --mode evaluate --weights NAME                weights that come with rnnae
     rnnae --mode encode --workdir runs/mnist --out codes.parquet
+    rnnae --mode report --workdir runs/mnist            one HTML page of the run
     rnnae --config mnist --mode describe                sizes and costs, without training
     rnnae --config mnist_vae --seeds=0,1,2              a run for each seed
 
 `python -m rnnae.main` is the same command. A config without a path is one that comes with rnnae.
 
 The same command in the same workdir continues a stopped run. Without --config, the modes evaluate,
-sample, complete and encode use the config that the run saved.
+sample, complete and encode use the config that the run saved. The mode report always does.
 
 Several processes train one model if SLURM, Open MPI or GKE starts them together, on a TPU pod with
 --distributed, and otherwise with --coordinator, --processes and --process_id in each of them.
@@ -55,6 +56,11 @@ from rnnae.errors import ConfigError
 
 def run(mode: str, config: ConfigDict, workdir: Path) -> None:
     """Runs a mode. Its imports are slow, and come only after the flags have been checked."""
+    if mode == "report":
+        from rnnae.evaluation import run_report
+
+        run_report.write(workdir, flags.OUT.value)
+        return
     command.check_address_space()
     from rnnae.devices import distributed, runtime
 

@@ -54,7 +54,7 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--config.model.name=draw"), "model draw has no autoregressive"),
         ((MNIST, '--config.eval.seeds=("a",)'), "config.eval.seeds must be one or more integers"),
         ((MNIST, "--config.eval.seeds=(1.5,)"), "config.eval.seeds must be one or more integers"),
-        ((MNIST, "--mode=sampel"), "train|evaluate|sample|complete|encode|describe"),
+        ((MNIST, "--mode=sampel"), "train|evaluate|sample|complete|encode|describe|report"),
         ((MNIST, "--wrkdir=x"), "did you mean --workdir"),
         ((MNIST, "epochs=3"), "unexpected argument 'epochs=3'"),
         ((MNIST, "--seeds=0,0"), "--seeds=0,0 must be different integers"),
@@ -73,6 +73,9 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--mode=evaluate", "--temperature=0.5"), "--temperature is for --mode sample"),
         ((MNIST, "--mode=sample", "--out=x.jpg"), "--out=x.jpg must end in .png or .npy"),
         ((MNIST, "--mode=sample", "--count=0"), "count"),
+        (("--mode=report",), "--mode report needs --workdir"),
+        (("--mode=report", "--workdir=x", MNIST), "--config is not for it"),
+        (("--mode=report", "--workdir=x", "--config.seed=3"), "--config is not for it"),
         ((MNIST, "--config.data.label_dropout=1.5"), "must be from 0 to 1, not 1.5"),
     ],
     ids=str,
@@ -107,7 +110,7 @@ def test_a_file_for_numbers_is_checked_before_the_evaluation(name, code, words, 
 
 
 def test_no_run_is_one_line_and_exit_3(tmp_path):
-    for wrong in [("--mode=sample",), ("--mode=evaluate", MNIST)]:
+    for wrong in [("--mode=sample",), ("--mode=report",), ("--mode=evaluate", MNIST)]:
         code, _, err = run(*wrong, f"--workdir={tmp_path / 'none'}")
         assert code == 3 and err.count("\n") == 1 and "has no run (no config.json): train" in err
     (tmp_path / "seed1").mkdir()
@@ -129,7 +132,7 @@ def test_help_is_quick_and_complete():
         code, out, _ = run(flag)
         assert time.monotonic() - begin < 2 and code == 0
         for word in (
-            "train|evaluate|sample|complete|encode|describe",
+            "train|evaluate|sample|complete|encode|describe|report",
             "--seeds",
             "--together",
             "143",

@@ -20,6 +20,7 @@ and which published table it follows; the report prints it as the caption.
                 line of the y axis per row
     BOLD        headings whose best number is printed bold (optional; all headings by default)
     LITERATURE  label -> ({heading: value}, source): published numbers (optional)
+    ANSWER      what the results say, in one sentence; CPU_ANSWER those at `--size cpu` (optional)
 """
 
 import argparse
@@ -143,6 +144,7 @@ class Table:
     swept: str
     bold: tuple[str, ...]
     literature: dict[str, tuple[dict[str, str], str]]
+    answer: str
 
     @property
     def directory(self) -> str:
@@ -166,14 +168,14 @@ def choose_by_metric(choices: Mapping[str, T], metric: str) -> T | None:
     return next((choice for prefix, choice in choices.items() if last.startswith(prefix)), None)
 
 
-def argument_parser(module: str, doc: str) -> argparse.ArgumentParser:
+def argument_parser(module: str, doc: str, *, needs_table: bool = True) -> argparse.ArgumentParser:
     """The common part of the command line of `experiments.<module>`, whose docstring is `doc`."""
     parser = argparse.ArgumentParser(
         prog=f"python -m experiments.{module}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("table", choices=TABLES, nargs=None if needs_table else "?")
     sizes = "full, for an accelerator (the default), or cpu, for two cores"
     parser.add_argument("--size", choices=SIZES, default=SIZES[0], help=sizes)
     return parser
@@ -233,4 +235,5 @@ def load(name: str, size: str) -> Table:
         getattr(data, "SWEPT", ""),
         getattr(data, "BOLD", tuple(metrics)),
         getattr(data, "LITERATURE", {}),
+        getattr(data, "CPU_ANSWER" if small else "ANSWER", ""),
     )

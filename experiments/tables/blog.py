@@ -37,3 +37,8 @@ ROWS = {
 }
 CPU = {"train.epochs": 5}
 CPU_ROWS = {"DRAW, 16 glimpses of 4 dimensions": {"train.epochs": 5}}
+CPU_ANSWER = (
+    "Not every one: after 5 epochs the test MSE is 0.0050 ± 0.0002 for a simple recurrence, "
+    "0.0052 ± 0.0001 for two layers of LSTM both ways, 0.0072 ± 0.0001 for one, 0.0076 ± 0.0001 "
+    "for the MLP, and 0.0100 ± 0.0002 for an LSTM one way."
+)

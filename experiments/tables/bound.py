@@ -29,3 +29,7 @@ BOLD = ()  # a larger K is always better
 SWEPT = "eval.importance_samples"
 CPU = {"train.epochs": 6, "model.width": 64, "eval.seeds": (0,)}
 CPU_SEEDS = (0,)
+CPU_ANSWER = (
+    "With K = 1,024 it is 92.28 ± 0.22 nats and still falling, after 92.99 ± 0.23 with K = 128, "
+    "94.89 ± 0.23 with K = 8 and the bound of 98.52 ± 0.24."
+)

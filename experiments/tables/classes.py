@@ -60,3 +60,7 @@ CPU_ROWS = {
     "classes, label dropout 0.5": _FEWER,
 }
 CPU_SEEDS = (0,)
+CPU_ANSWER = (
+    "After 600 steps the NLL is 81.93 ± 0.20 nats with classes and 82.30 ± 0.20 without; given "
+    "the class it is 79.72 ± 0.20, and Bayes' rule has an accuracy of 0.973 ± 0.002."
+)

@@ -32,3 +32,8 @@ CPU_ROWS = {
     "annealing and free bits": {"objective.anneal_steps": 60},
 }
 CPU_SEEDS = (0,)
+CPU_ANSWER = (
+    "Free bits keep a mutual information of 5.1 nats at a bound of 83.54 ± 0.21, with annealing "
+    "5.0 at 83.37 ± 0.21, and beta 0.5 keeps 5.5 at 83.59 ± 0.21, where the bound only keeps "
+    "1.8 at 83.22 ± 0.21."
+)

@@ -27,3 +27,7 @@ ROWS = {
 }
 ROWS = {label: {"latent.name": "none", **changes} for label, changes in ROWS.items()}
 CPU = {"train.max_steps": 600, "eval.seeds": (0,)}
+CPU_ANSWER = (
+    "All of them, which give 82.33 ± 0.02 nats: without the pixels up and to the right it is "
+    "92.05 ± 0.01, and with a sweep down alone 98.71 ± 0.02."
+)

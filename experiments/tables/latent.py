@@ -37,3 +37,7 @@ CPU_ROWS = {
     "16 dimensions, no free bits": _SHORT_ANNEALING,
 }
 CPU_SEEDS = (0,)
+CPU_ANSWER = (
+    "After short training the NLL without a latent is 82.28 ± 0.20 nats, and the bounds with 4, "
+    "16 and 64 dimensions are 83.33, 84.16 and 85.44, all ± 0.20; 16 without free bits have 83.66."
+)

@@ -73,3 +73,8 @@ CPU_ROWS = {
     "dynamic: sweeps, classes": _SHORT,
 }
 CPU_SEEDS = (0,)
+CPU_ANSWER = (
+    "After short training, the Fréchet distance of 2,000 binarised images is 0.40 for sweeps "
+    "with classes, 2.0 for sweeps, 12.3 for DRAW, 14.7 for the row LSTM VAE and 0.23 for "
+    "training images, and that of grey images of the main job 0.97, of training images 0.21."
+)

@@ -27,3 +27,7 @@ ROWS = {
 }
 CPU = {"train.epochs": 3, "eval.importance_samples": 0, "eval.seeds": (0,), "model.width": 64}
 CPU_SEEDS = (0,)
+CPU_ANSWER = (
+    "Rows both ways have the best bound, 103.14 ± 0.33 nats, rows one way 105.22 ± 0.09, "
+    "patches of 2x2 104.10 ± 0.24, and pixels 104.15 ± 0.24 at 24 times the arithmetic of rows."
+)

@@ -4,16 +4,27 @@ In the installed package both are folders of it. In a checkout the configs lie b
 """
 
 import runpy
+import shlex
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from rnnae import files
+from rnnae.config.resume import flat
+from rnnae.config.saved_config import MACHINE_PATHS
 from rnnae.errors import ConfigError, did_you_mean
 
 _PACKAGE = Path(__file__).parents[1]
 WEIGHTS = _PACKAGE / "weights"
 _CONFIGS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
+FILLED_IN = ("data.shape", "data.fingerprint", "data.class_names")  # by a run, from its images
+# What a run fills in itself, and what changes no number.
+_NOT_SETTINGS = (
+    *MACHINE_PATHS,
+    *FILLED_IN,
+    *("compilation_cache", "keep_memory", "devices", "cpu_microbatch"),
+    *("train.checkpoint_every_seconds", "train.tensorboard"),
+)
 
 
 def configs() -> dict[str, Path]:
@@ -40,6 +51,29 @@ def get_config(name: str) -> ConfigDict:
     """The config of the config file `name`; see `find_config`. It can be changed and passed to
     `rnnae.train`."""
     return runpy.run_path(str(find_config(name)))["get_config"]()
+
+
+def training_command(config: ConfigDict) -> str:
+    """The command that trains the config: that config file of its model with the fewest changes."""
+    wanted = flat(config.to_dict())
+    found = []
+    for name, path in configs().items():
+        own = flat(get_config(name).to_dict())
+        if own["model.name"] == wanted["model.name"]:
+            changed = [
+                f"--config.{key}={_as_flag(value)}"
+                for key, value in wanted.items()
+                if key not in _NOT_SETTINGS and value != own.get(key)
+            ]
+            found.append((len(changed), f"configs/{path.name}", changed))
+    _, file, changed = min(found)
+    return " ".join([f"python -m rnnae.main --config {file}", *changed])
+
+
+def _as_flag(value: object) -> str:
+    """A value as a word of a shell, such as '("train", "test")'."""
+    text = str(tuple(value)).replace("'", '"') if isinstance(value, list) else str(value)
+    return shlex.quote(text)
 
 
 def weights() -> tuple[str, ...]:

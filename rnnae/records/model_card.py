@@ -4,6 +4,8 @@ Mitchell et al. (2019), "Model Cards for Model Reporting": what was trained, on 
 command, and what was measured. Nothing in it is typed by hand.
 """
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -14,6 +16,7 @@ from rnnae.data.datasets import DATASETS
 from rnnae.errors import CheckpointError
 from rnnae.records.writer import read_metrics, read_starts, read_timings
 
+_SEED = re.compile(r"(.+)_seed(\d+)")  # the name of a metric of one seed of config.eval.seeds
 _SECTIONS = ("model", "latent", "likelihood", "objective", "optim", "train")
 
 
@@ -38,9 +41,12 @@ def text(name: str, workdir: str | Path, command: str) -> str:
             "",
             f'    run = rnnae.load("{name}")',
             "",
-            *_data(config),
-            *_measured(metrics),
-            *_training(workdir, starts, command),
+            *data_section(config),
+            "## Metrics on the test images",
+            "",
+            *metrics_table(metrics),
+            "",
+            *training_section(workdir, starts, command),
             *_settings(config),
         ]
     )
@@ -60,7 +66,8 @@ def _metrics(workdir: Path) -> dict[str, float]:
     }
 
 
-def _data(config: ConfigDict) -> list[str]:
+def data_section(config: ConfigDict) -> list[str]:
+    """The data set and the rights in its images."""
     data = config.data
     known = DATASETS.get(data.name)
     rights = known.rights if known else "Not known to rnnae: ask those who published the images."
@@ -78,18 +85,28 @@ def _data(config: ConfigDict) -> list[str]:
     return [*lines, ""]
 
 
-def _measured(metrics: dict[str, float]) -> list[str]:
-    """A table. The protocol is in the names; a value with a standard error has it beside it."""
-    lines = ["## Metrics on the test images", "", "| metric | value | standard error |"]
-    lines.append("|---|---|---|")
+def metrics_table(metrics: Mapping[str, float]) -> list[str]:
+    """A table. The protocol is in the names. A value has its standard error beside it, and the
+    values of single seeds where there are several."""
+    seeds = sorted({int(match[2]) for match in map(_SEED.fullmatch, metrics) if match})
+    headings = ["metric", "value", "standard error", *(f"seed {seed}" for seed in seeds)]
+    lines = [_row(headings), "|---" * len(headings) + "|"]
     for key, value in metrics.items():
-        if not key.endswith("_se"):
-            error = metrics.get(f"{key}_se")
-            lines.append(f"| {key} | {value:.5g} | {'' if error is None else f'{error:.2g}'} |")
-    return [*lines, ""]
+        if key.endswith("_se") or _SEED.fullmatch(key):
+            continue
+        error = metrics.get(f"{key}_se")
+        cells = [key, f"{value:.5g}", "" if error is None else f"{error:.2g}"]
+        by_seed = [metrics.get(f"{key}_seed{seed}") for seed in seeds]
+        lines.append(_row([*cells, *("" if x is None else f"{x:.5g}" for x in by_seed)]))
+    return lines
 
 
-def _training(workdir: Path, starts: list[dict], command: str) -> list[str]:
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def training_section(workdir: Path, starts: list[dict], command: str) -> list[str]:
+    """The command, the time, and each of the starts: commit, machine and versions."""
     seconds = max((record["seconds"] for record in read_timings(workdir)), default=0.0)
     time = f"{seconds / 60:.1f} min"
     if len(cores := {start["cores"] for start in starts if "cpu" in start["devices"]}) == 1:
