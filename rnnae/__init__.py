@@ -120,12 +120,14 @@ The order below is the import order: a file imports only files above it, also wi
     evaluation/run_report    --mode report
     training/schedule        what happens at which step
     training/progress        what a person sees of a run
+    training/profile         --profile: a trace of program calls
     training/step            train_step
     training/loop            program calls, one after another
     training/milestones      describe, save, validate, finish
     training/initial         a run that starts from other weights
     training/train           train(config, workdir)
     training/describe        --mode describe
+    training/debug           --mode debug
     training/seeds           several seeds as one program, or one by one
     flags                    the flags of the command
     main                     the command, as `python -m rnnae.main`

@@ -41,6 +41,7 @@ TENSORBOARD = "tensorboard"
 FIGURES = "pictures"
 LAST_FIGURE = "curves.png"  # in FIGURES, written last: when it is there, all figures are
 SAMPLES = "samples"
+PROFILE = "profile"
 REPORT = "report.html"
 
 STALE_SECONDS = 86_400.0  # temporary files older than this were left by a process that was killed

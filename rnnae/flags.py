@@ -13,9 +13,10 @@ from rnnae import files
 from rnnae.config import config_file, reference, saved_config, shipped
 from rnnae.errors import ConfigError, did_you_mean, one_line
 
-_MODES = ("train", "evaluate", "sample", "complete", "encode", "describe", "report")
+_MODES = ("train", "evaluate", "sample", "complete", "encode", "describe", "report", "debug")
 _OF_WEIGHTS = ("evaluate", "sample", "complete", "encode")  # they need a trained run, or weights
-_OF_A_RUN = (*_OF_WEIGHTS, "report")
+_WITH_OUT = (*_OF_WEIGHTS, "report")
+_OF_A_RUN = (*_WITH_OUT, "debug")
 # Endings of --out.
 _ENDINGS = dict.fromkeys(("sample", "complete"), (".png", ".npy"))
 _ENDINGS |= {"encode": files.TABLE_ENDINGS, "report": (".html",)}
@@ -72,6 +73,12 @@ OF_MODE = {
 }
 INIT_FROM = absl_flags.DEFINE_string(
     "init_from", None, "Start training from the weights of this run, directory or name."
+)
+PROFILE = absl_flags.DEFINE_integer(
+    "profile",
+    0,
+    "Trace this many program calls of a training run with jax.profiler, in WORKDIR/profile.",
+    lower_bound=0,
 )
 SEEDS = absl_flags.DEFINE_list(
     "seeds", None, "Seeds, as 0,1,2: train a run with each, in WORKDIR/seed0 and so on."
@@ -152,11 +159,13 @@ def parse(argv: list[str], introduction: str = "") -> tuple[str, ConfigDict, Pat
 
 def _check_mode_flags(mode: str) -> None:
     """ConfigError for a flag that the mode has no use for."""
-    for flag, modes in ((WEIGHTS, _OF_WEIGHTS), (OUT, _OF_A_RUN)):
+    for flag, modes in ((WEIGHTS, _OF_WEIGHTS), (OUT, _WITH_OUT)):
         if flag.value and mode not in modes:
             raise ConfigError(f"--{flag.name} is for --mode {', '.join(modes)}")
     if INIT_FROM.value and mode != "train":
         raise ConfigError("--init_from is for training")
+    if PROFILE.value and (mode != "train" or SEEDS.value):
+        raise ConfigError("--profile is for training one run, without --seeds")
     endings = _ENDINGS.get(mode)
     if OUT.value and endings and Path(OUT.value).suffix not in endings:
         raise ConfigError(f"--out={OUT.value} must end in {' or '.join(endings)}")

@@ -1,4 +1,4 @@
-"""Trains a recurrent autoencoder; evaluates, samples, completes, encodes, describes, reports.
+"""Trains a recurrent autoencoder, or does something else with one (--mode).
 
     rnnae --config mnist                                train, or continue
     rnnae --config mnist --config.model.width=256 --workdir runs/wide
@@ -10,6 +10,7 @@
     rnnae --mode evaluate --weights NAME                weights that come with rnnae
     rnnae --mode encode --workdir runs/mnist --out codes.parquet
     rnnae --mode report --workdir runs/mnist            one HTML page of the run
+    rnnae --mode debug --workdir runs/mnist             what made a run not finite
     rnnae --config mnist --mode describe                sizes and costs, without training
     rnnae --config mnist_vae --seeds=0,1,2              a run for each seed
 
@@ -85,7 +86,7 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
 
         with distributed.report_lost_contact():
             if flags.SEEDS.value is None:
-                train(config, workdir)
+                train(config, workdir, flags.PROFILE.value)
             else:
                 seeds = [int(seed) for seed in flags.SEEDS.value]
                 train_seeds(config, workdir, seeds, together=flags.TOGETHER.value)
@@ -93,6 +94,10 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
         from rnnae.training.describe import describe
 
         describe(config)
+    elif mode == "debug":
+        from rnnae.training.debug import debug
+
+        debug(config, workdir)
     elif mode == "encode":
         from rnnae.evaluation.encode import encode
 

@@ -129,7 +129,7 @@ def _permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
 
 
-def _batch_indices(n: int, *, seed: int, step: int, batch_size: int) -> np.ndarray:
+def batch_indices(n: int, *, seed: int, step: int, batch_size: int) -> np.ndarray:
     """The indices (B,) of the images of `step`, out of n.
 
     The permutations of all epochs follow each other without a gap, and step s has the indices from
@@ -151,7 +151,7 @@ def batch(
     Every epoch has every image once. A batch may have the last images of one epoch and the first of
     the next. Without `label_N`, all labels are -1.
     """
-    indices = _batch_indices(len(images), seed=seed, step=step, batch_size=batch_size)
+    indices = batch_indices(len(images), seed=seed, step=step, batch_size=batch_size)
     return Batch(images[indices], _labels_at(label_N, indices))
 
 
@@ -192,7 +192,7 @@ def stream(
     def load_call(first_step: int, count: int) -> Batch:
         steps = range(first_step, first_step + count)
         indices = [
-            _batch_indices(len(images), seed=seed, step=step, batch_size=batch_size)[local_slice]
+            batch_indices(len(images), seed=seed, step=step, batch_size=batch_size)[local_slice]
             for step in steps
         ]
         indices_KB = np.stack(indices)

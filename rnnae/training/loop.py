@@ -17,6 +17,7 @@ from rnnae.devices import distributed, memory, parallel, signals
 from rnnae.errors import TRAIN_ANEW, NonFiniteError
 from rnnae.records.writer import Writer
 from rnnae.state import TrainState
+from rnnae.training.profile import Profiler
 from rnnae.training.progress import Progress, Reading
 from rnnae.training.schedule import Schedule
 from rnnae.types import Batch
@@ -46,6 +47,7 @@ def updates(
     sync: "SyncPolicy",
     meter: "ThroughputMeter",
     progress: Progress,
+    profiler: Profiler | None = None,
 ) -> Iterator[tuple[int, TrainState]]:
     """Trains from `step` on, one program call per item of `batches`; yields (step, state) whenever
     `sync` asks for a pause.
@@ -73,7 +75,11 @@ def updates(
             if len(programs) == 1:
                 progress.log(f"compiled in {seconds:.1f} s")
             meter.exclude(seconds)
+        if profiler:
+            profiler.before(count)
         train_state, metrics = programs[count](train_state, shards)
+        if profiler:
+            profiler.after(metrics)
         step += count
         unread.append((step, metrics))
         pause = sync.pause_after(step)

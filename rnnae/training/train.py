@@ -36,15 +36,19 @@ from rnnae.records.writer import Writer
 from rnnae.state import TrainState
 from rnnae.training import initial, milestones
 from rnnae.training.loop import SyncPolicy, ThroughputMeter, batches, updates
+from rnnae.training.profile import Profiler
 from rnnae.training.progress import Progress, loss_text
 from rnnae.training.schedule import Schedule
 from rnnae.training.step import make_train_step
 
 
-def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, float]:
+def train(
+    config: ml_collections.ConfigDict, workdir: str | Path, profile: int = 0
+) -> dict[str, float]:
     """Trains the config's model in `workdir`, or continues the run there; returns test metrics.
 
-    Raises a subclass of RnnaeError, each with its exit code, for whatever a user can correct.
+    With `profile`, that many program calls are traced, see `profile.py`; no metric changes. Raises
+    a subclass of RnnaeError, each with its exit code, for whatever a user can correct.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(signals.handled())
@@ -60,6 +64,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
             milestones.validate(run, step, train_state)
         optimizer, learning_rate = build.build_optimizer(config, schedule.total)
         train_step = make_train_step(config, optimizer, learning_rate, devices[0])
+        profiler = Profiler(workdir / files.PROFILE, profile, progress.log)
+        stack.callback(profiler.stop)  # also of a run that stops
         signals.defer()
         steps = updates(
             step,
@@ -70,12 +76,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, f
             SyncPolicy(schedule, config.train.checkpoint_every_seconds),
             ThroughputMeter(schedule, run.writer),
             progress,
+            profiler,
         )
         for step, train_state in steps:
             milestones.save(run, step, train_state)
             signals.check(f"at step {step}")
             if schedule.validation_due(step):
                 milestones.validate(run, step, train_state)
+        profiler.stop(train_state)
         signals.stop_immediately("after the last step")
         return milestones.finish(run, step, train_state)
 
