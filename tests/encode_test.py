@@ -1,6 +1,7 @@
 """Latents and scores in files, a run that starts from another, and what a config would train."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ def config(directory, **changes):
 def directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("encode")
     train(config(directory), directory / "run")
+    shutil.copy(directory / "run" / "scores.parquet", directory / "trained.parquet")
     return directory
 
 
@@ -101,6 +103,13 @@ def test_the_scores_of_single_images_have_the_reported_means(directory):
     modes.evaluate(config(directory), directory / "run", directory / "own.json")
     own = (directory / "own.parquet").read_bytes()
     assert own == (directory / "run" / "scores.parquet").read_bytes()
+    trained = parquet.read_table(
+        directory / "trained.parquet"
+    ).to_pydict()  # at the end of training
+    evaluated = {name: np.array(x)[split == "test"].tolist() for name, x in table.items()}
+    assert trained.pop("split") == evaluated.pop("split") and trained.keys() == evaluated.keys()
+    for name, values in trained.items():
+        np.testing.assert_allclose(values, evaluated[name], rtol=1e-6)
 
 
 def test_a_run_starts_from_the_weights_of_another(directory, tmp_path, capsys):

@@ -18,6 +18,19 @@ def of_images(split: str, label_N: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def of_scores(
+    split: str, label_N: np.ndarray, by_seed: dict[int, dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The metrics of each image of a split: split, index in the split, label, seed of binarisation
+    and latent samples, and the metrics. `by_seed` is that of `evaluate.Report`."""
+    parts = []
+    for seed, values in by_seed.items():
+        count = len(next(iter(values.values())))
+        images = of_images(split, label_N[:count])
+        parts.append(images | {"seed": np.full(count, seed, np.int32)} | values)
+    return join(parts)
+
+
 def join(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Tables one below the other. A column that a part does not have is NaN there."""
     names = list(dict.fromkeys(name for part in parts for name in part))

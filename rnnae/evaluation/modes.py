@@ -11,7 +11,6 @@ import numpy as np
 from rnnae import files, models
 from rnnae.data import binarisation
 from rnnae.data.images import ReadOptions, image_size, read_image
-from rnnae.data.splits import Labels
 from rnnae.devices import parallel
 from rnnae.errors import ConfigError, one_line
 from rnnae.evaluation import (
@@ -73,7 +72,7 @@ def evaluate(
             continue
         images, label_N = splits.to_measure(split, run.model.classes)
         means, kl_T, by_seed = evaluator(run.params, images, label_N, full=True)
-        scores.append(score_columns(split, splits.labels, by_seed))
+        scores.append(columns.of_scores(split, getattr(splits.labels, split), by_seed))
         metrics = format_metrics(means)
         print(f"{split} ({len(images):,} images, weights of step {run.step:,}): {metrics}")
         result |= {f"{split}/{name}": value for name, value in means.items()}
@@ -96,20 +95,6 @@ def evaluate(
         reason = error.strerror or one_line(error)
         print(f"these numbers were not saved in {path} ({reason}); --out FILE saves them elsewhere")
     return result
-
-
-def score_columns(
-    split: str, labels: Labels, by_seed: dict[int, dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """The metrics of each image of a split as columns: split, index in the split, label, seed of
-    binarisation and latent samples, and the metrics."""
-    label_N = getattr(labels, split)
-    parts = []
-    for seed, values in by_seed.items():
-        count = len(next(iter(values.values())))
-        images = columns.of_images(split, label_N[:count])
-        parts.append(images | {"seed": np.full(count, seed, np.int32)} | values)
-    return columns.join(parts)
 
 
 class NewImages(NamedTuple):

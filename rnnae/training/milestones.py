@@ -15,8 +15,8 @@ from rnnae import files, state
 from rnnae.data.splits import Splits
 from rnnae.devices import distributed, signals
 from rnnae.errors import TRAIN_ANEW, NonFiniteError, one_line
-from rnnae.evaluation import figures, flops, sample_report
-from rnnae.evaluation.evaluate import Evaluator
+from rnnae.evaluation import columns, figures, flops, sample_report
+from rnnae.evaluation.evaluate import Evaluator, Report
 from rnnae.evaluation.loading import with_saved_mixtures
 from rnnae.evaluation.metrics import format_metrics
 from rnnae.evaluation.trained_run import TrainedRun
@@ -99,7 +99,7 @@ def validate(run: TrainingRun, step: int, train_state: TrainState) -> None:
     done = {r["step"]: r["valid/loss"] for r in run.writer.metrics() if "valid/loss" in r}
     if distributed.on_primary(lambda: step in done):
         return
-    means = _measure(run, train_state, "valid")
+    means = _measure(run, train_state, "valid").means
     if distributed.on_primary(lambda: means["loss"] < min(done.values(), default=math.inf)):
         run.writer.sync()
         run.checkpoints.save("best", step, train_state)
@@ -130,14 +130,15 @@ def finish(run: TrainingRun, step: int, train_state: TrainState) -> dict[str, fl
         means = {name.removeprefix("test/"): value for name, value in result.items()}
         run.log(f"already trained; test: {format_metrics(means)}")
     else:
-        trained_on = _training_images(run, train_state)
-        means = _measure(run, train_state, "test", full=True)
+        reports = _final_reports(run, train_state)
+        trained_on, means = _likelihoods_of_training(reports), reports["test"].means
         if run.config.eval.samples:
             means |= distributed.on_primary(lambda: _measure_new_images(run, step, train_state))
         tested = {f"test/{name}": value for name, value in means.items()}
         if distributed.is_primary():
             with contextlib.suppress(NotADirectoryError):
                 last.unlink(missing_ok=True)  # marks the last figures as not drawn yet
+            _write_scores(run, reports)
         _record(run, step, trained_on | tested)
         result = tested
     if distributed.is_primary():
@@ -191,22 +192,34 @@ def _measure_new_images(run: TrainingRun, step: int, train_state: TrainState) ->
         return sample_report.report(trained, run.splits, run.config, directory)
 
 
-def _measure(
-    run: TrainingRun, train_state: TrainState, split: str, full: bool = False
-) -> dict[str, float]:
+def _measure(run: TrainingRun, train_state: TrainState, split: str, full: bool = False) -> Report:
     """The metrics of the averaged weights on a split."""
     images, label_N = run.splits.to_measure(split, run.config.model.classes)
-    return run.evaluator(train_state.ema, images, label_N, full=full).means
+    return run.evaluator(train_state.ema, images, label_N, full=full)
 
 
-def _training_images(run: TrainingRun, train_state: TrainState) -> dict[str, float]:
-    """The likelihoods of training images, if `config.eval.splits` asks for them: how far they are
-    above those of test images shows overfitting."""
-    if "train" not in run.config.eval.splits:
-        return {}
-    means = _measure(run, train_state, "train", full=True)
-    # The other metrics have names of the training loss.
+def _final_reports(run: TrainingRun, train_state: TrainState) -> dict[str, Report]:
+    """Those of the test images, and of training images if `config.eval.splits` asks for them: how
+    far their likelihoods are apart shows overfitting."""
+    splits = ["train", "test"] if "train" in run.config.eval.splits else ["test"]
+    return {split: _measure(run, train_state, split, full=True) for split in splits}
+
+
+def _likelihoods_of_training(reports: dict[str, Report]) -> dict[str, float]:
+    """Those of training images, by name. Their other metrics have names of the training loss."""
+    means = reports["train"].means if "train" in reports else {}
     return {f"train/{name}": v for name, v in means.items() if name.startswith(_LIKELIHOODS)}
+
+
+def _write_scores(run: TrainingRun, reports: dict[str, Report]) -> None:
+    """The metrics of each image, as `--mode evaluate` writes them."""
+    path = run.workdir / files.SCORES
+    parts = [
+        columns.of_scores(split, getattr(run.splits.labels, split), report.by_seed)
+        for split, report in reports.items()
+    ]
+    with files.writing("record", path):
+        columns.write(path, columns.join(parts))
 
 
 def _record(run: TrainingRun, step: int, metrics: dict[str, float]) -> None:
