@@ -44,7 +44,7 @@ class RunRecords:
     starts: list[dict] = dataclasses.field(default_factory=list)  # one per start: commit, machine
     timing: dict[str, float] = dataclasses.field(default_factory=dict)  # seconds in all, images/s
     metrics: list[dict] = dataclasses.field(default_factory=list)  # losses; last: test metrics
-    evaluation: dict = dataclasses.field(default_factory=dict)  # as `run.save_evaluation` writes it
+    evaluation: dict = dataclasses.field(default_factory=dict)  # as `jobs.save_evaluation` wrote it
 
     @property
     def test_metrics(self) -> dict[str, float]:

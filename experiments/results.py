@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import run, tables
+from experiments import jobs, tables
 from experiments.records import RunRecords, TableFile, read_picture
 from experiments.tables import Row, Table
 from rnnae.errors import ConfigError
@@ -139,14 +139,14 @@ def find(table: Table, root: Path, stored: TableFile) -> tuple[Table, list[Finis
     seeds = {int(number) for number in numbers if number.isdecimal()}
     seeds |= {seed for _, seed in stored.runs}
     every_seed = dataclasses.replace(table, seeds=tuple(sorted(seeds)))
-    candidates = [_choose(planned, stored) for planned in run.plan(every_seed, root)]
+    candidates = [_choose(planned, stored) for planned in jobs.plan(every_seed, root)]
     finished = [r for r in candidates if r.records.test_metrics]
     _check_images(finished)
     seeds = tuple(sorted({r.seed for r in finished})) or table.seeds
     return dataclasses.replace(table, seeds=seeds), finished
 
 
-def _choose(planned: run.Run, stored: TableFile) -> FinishedRun:
+def _choose(planned: jobs.Run, stored: TableFile) -> FinishedRun:
     """The run in its directory or its stored records; ConfigError if of another table."""
     row, seed = planned.row, planned.seed
     key = tables.slug(row.label), seed

@@ -218,11 +218,14 @@ def remove_stale(directory: Path, *patterns: str) -> None:
 
 
 @contextlib.contextmanager
-def exclusive_lock(directory: Path, log: Callable[[str], None] = print) -> Iterator[None]:
+def exclusive_lock(directory: Path, log: Callable[[str], None] = print) -> Iterator[int]:
     """Creates `directory` and holds its lock; ConfigError if another process holds it.
 
     The operating system releases the lock of a process that is killed. Some file systems have no
     locks. There nothing is locked, and `log` gets a line that says so.
+
+    Yields:
+      The file descriptor of the lock. A process that inherits it holds the lock, too.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / ".lock"
@@ -240,4 +243,4 @@ def exclusive_lock(directory: Path, log: Callable[[str], None] = print) -> Itera
                 f"{directory} cannot be locked ({error.strerror}): make sure that no other process "
                 "trains in it"
             )
-        yield  # closing the file releases the lock
+        yield file.fileno()  # closing the file releases the lock

@@ -9,24 +9,24 @@ import threading
 
 import pytest
 
-from experiments import report, run, tables
+from experiments import jobs, report, run, tables
 from tests import fake_tables, runs
 
 
 def test_a_run_has_the_command_that_a_person_would_type(tmp_path, plant):
     plant(ROWS={"a": {}, "b": {"weights_from": "a", "eval.importance_samples": 8}})
-    first, second, *_, last = run.plan(tables.load("widths", "cpu"), tmp_path)
-    words = run.command([first], ["--x=1"])
+    first, second, *_, last = jobs.plan(tables.load("widths", "cpu"), tmp_path)
+    words = jobs.command([first], ["--x=1"])
     assert "--config=configs/mnist.py" in words and "--config.train.epochs=1" in words
     # Later flags win: the config file, then the overrides of the row, then flags of the machine.
     order = ("--config=configs/mnist.py", "--config.train.epochs=1", "--x=1")
     assert sorted(order, key=words.index) == [*order]
     assert "--config.seed=0" in words
     assert f"--workdir={tmp_path / 'widths-cpu' / 'a' / 'seed0'}" in words
-    words = run.command([first, second], [])
+    words = jobs.command([first, second], [])
     assert f"--workdir={tmp_path / 'widths-cpu' / 'a'}" in words and "--seeds=0,1" in words
     assert last.workdir.parts[-3:] == ("widths-cpu", "b", "seed2")
-    words = run.command([last], [])
+    words = jobs.command([last], [])
     assert f"--workdir={tmp_path / 'widths-cpu' / 'a' / 'seed2'}" in words
     assert "--mode=evaluate" in words and "train.epochs" not in str(words)
     assert "data_dir" not in str(words)
@@ -35,8 +35,8 @@ def test_a_run_has_the_command_that_a_person_would_type(tmp_path, plant):
 def test_an_evaluation_finds_the_data_of_the_training(tmp_path, plant):
     """A saved run's own paths are not used, so the command has those of the row that trains."""
     plant(ROWS={"a": {"data.data_dir": "/scratch"}, "b": {"weights_from": "a"}})
-    *_, last = run.plan(tables.load("widths", "cpu"), tmp_path)
-    assert "--config.data.data_dir=/scratch" in run.command([last], [])
+    *_, last = jobs.plan(tables.load("widths", "cpu"), tmp_path)
+    assert "--config.data.data_dir=/scratch" in jobs.command([last], [])
 
 
 @pytest.mark.slow
@@ -47,7 +47,7 @@ def test_real_runs_are_continued_evaluated_and_reported(plant, tmp_path, monkeyp
     evaluation = {"weights_from": "row", "eval.importance_samples": 2, "eval.seeds": (0,)}
     metrics = {"NLL": "test/nll_dynamic_is2", "bound": "test/bound_dynamic"}
     argv = plant(ROWS={"row": row, "of row": evaluation}, METRICS=metrics, SEEDS=(0,))
-    monkeypatch.setattr(run, "command", fake_tables.COMMAND)
+    monkeypatch.setattr(jobs, "command", fake_tables.COMMAND)
     assert run.main(argv) == 0, (tmp_path / "root/widths-full/row/seed0/log.txt").read_text()
     capsys.readouterr()
     assert run.main(argv) == 0
@@ -95,8 +95,6 @@ def test_finished_rows_are_skipped_and_failed_ones_tried_again(plant, tmp_path, 
         with pytest.raises(SystemExit):
             run.main([*argv, *flags])
         assert words in capsys.readouterr().err
-    assert run.main([*argv, "--shard", "6/7"]) == 0
-    assert "shard 6/7 has no rows" in capsys.readouterr().out
 
 
 def test_a_run_of_another_version_of_the_table_is_refused(plant, tmp_path, capsys):
@@ -168,18 +166,6 @@ def test_seeds_that_the_table_does_not_have_are_run_and_reported(plant, tmp_path
     assert "'all' is not a list of seeds" in capsys.readouterr().err
 
 
-def test_the_shards_together_are_all_runs(plant, capsys):
-    rows = {name: {"model.width": width} for width, name in enumerate("abc")}
-    argv = plant(ROWS=rows | {"of a": {"weights_from": "a", "eval.importance_samples": 8}})
-    for index in range(4):
-        assert run.main([*argv, "--shard", f"{index}/4"]) == 0
-    assert "already finished" not in capsys.readouterr().out
-    assert run.main(argv) == 0
-    assert capsys.readouterr().out.count("already finished") == 4
-    with pytest.raises(SystemExit):
-        run.main([*argv, "--shard", "4/4"])
-
-
 @pytest.mark.parametrize(
     "number, code",
     [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)],
@@ -188,7 +174,7 @@ def test_a_signal_stops_the_row_and_all_later_rows(plant, monkeypatch, capsys, n
     """Even if the process has no signal handler yet, and is killed by the signal."""
     argv = plant()
     sleeping = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
-    monkeypatch.setattr(run, "command", lambda job, extra: sleeping)
+    monkeypatch.setattr(jobs, "command", lambda job, extra: sleeping)
     # Where the tests run under nohup, SIGHUP would be ignored.
     before = signal.signal(number, signal.default_int_handler)
     thread = threading.Timer(1, os.kill, (os.getpid(), number))
@@ -207,7 +193,7 @@ def test_a_signal_stops_the_row_and_all_later_rows(plant, monkeypatch, capsys, n
 def test_a_closed_terminal_does_not_stop_a_run_under_nohup(plant, monkeypatch, capsys):
     argv = plant(SEEDS=(0,))
     waiting = "import time; print('up', flush=True); time.sleep(2)"
-    monkeypatch.setattr(run, "command", lambda job, extra: [sys.executable, "-c", waiting])
+    monkeypatch.setattr(jobs, "command", lambda job, extra: [sys.executable, "-c", waiting])
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     thread = threading.Timer(1, os.kill, (os.getpid(), signal.SIGHUP))
     thread.start()

@@ -3,9 +3,9 @@
 import sys
 import types
 
-from experiments import run, tables
+from experiments import jobs, queue, tables
 
-COMMAND = run.command  # the command of real runs
+COMMAND = jobs.command  # the command of real runs
 
 SCRIPT = """
 import ast, json, os, pathlib, runpy, sys
@@ -75,18 +75,19 @@ def planted(**changes):
     return data
 
 
-def install(monkeypatch, tmp_path, **changes) -> list[str]:
-    """Makes `widths` the only table, and SCRIPT the program of its runs.
+def install(monkeypatch, tmp_path, program: str = SCRIPT, **changes) -> list[str]:
+    """Makes `widths` the only table, and `program` that of its runs, in the order of the table.
 
     Returns:
       The first arguments of experiments.run and experiments.report: table and root.
     """
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(program)
 
     def command(job, extra):
         return [sys.executable, str(script), *COMMAND(job, extra)[3:]]
 
     monkeypatch.setattr(tables, "TABLES", {"widths": planted(**changes)})
-    monkeypatch.setattr(run, "command", command)
+    monkeypatch.setattr(jobs, "command", command)
+    monkeypatch.setattr(queue, "cost", lambda row: 0.0)  # tracing models takes time
     return ["widths", "--root", str(tmp_path / "root")]

@@ -27,6 +27,7 @@ import argparse
 import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Mapping
 from types import ModuleType
 from typing import TypeVar
@@ -190,12 +191,30 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(seed) for seed in text.split(",")}))
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """(I, N) of a flag such as --shard 0/4."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not int(match[1]) < int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 0 to N - 1")
-    return int(match[1]), int(match[2])
+def parse_count(text: str) -> int:
+    """The number of a flag such as --jobs 2."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return int(text)
+
+
+def parse_arguments(
+    parser: argparse.ArgumentParser, argv: list[str] | None
+) -> tuple[argparse.Namespace, list[str]]:
+    """(arguments, flags after `--`, which go to every run and may only set `MACHINE_KEYS`)."""
+    argv = sys.argv[1:] if argv is None else argv
+    split = argv.index("--") if "--" in argv else len(argv)
+    if settings := [word for word in argv[:split] if word.startswith("--config")]:
+        parser.error(f"{settings[0]}: flags that go to every run come last, after --")
+    arguments, extra = parser.parse_args(argv[:split]), argv[split + 1 :]
+    for word in extra:
+        key, equals, _ = word.removeprefix("--config.").partition("=")
+        if not (word.startswith("--config.") and equals and key in MACHINE_KEYS):
+            keys = ", ".join(MACHINE_KEYS)
+            parser.error(
+                f"{word} would make another row; after -- use --config.KEY=VALUE of {keys}"
+            )
+    return arguments, extra
 
 
 def load(name: str, size: str) -> Table:
