@@ -7,8 +7,8 @@ import statistics
 
 import scipy.stats
 
+from experiments import paired, tables
 from experiments import results as results_lib
-from experiments import tables
 from experiments.results import Result
 from experiments.tables import Table
 from rnnae.evaluation.sample_metrics import SAMPLE_METRICS
@@ -33,6 +33,7 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
     several = len({result.machines for result in results}) > 1  # a single one is in the caption
     headings += ["on"] * several
     bold = {heading: _best(results, table.metrics[heading]) for heading in table.bold}
+    compared, differences = _differences(table, results)
     lines = []
     for result in results:
         size = result.model_size
@@ -48,8 +49,31 @@ def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str
         for heading, names in table.metrics.items():
             text = _number(result, names)
             line.append(f"**{text}**" if text and bold.get(heading) is result else text)
-        lines.append(line)
-    return [*headings, *table.metrics], lines
+        lines.append(line + differences.get(result.row.label, [""] * len(compared)))
+    return [*headings, *table.metrics, *compared], lines
+
+
+def _differences(table: Table, results: list[Result]) -> tuple[list[str], dict[str, list[str]]]:
+    """(headings, label of a row -> its cells): the differences from the first row, and whether they
+    are beyond two standard errors. No headings if there are no differences."""
+    heading = paired.heading(table)
+    if heading is None:
+        return [], {}
+    names, first = table.metrics[heading], results[0]
+    digits = tables.choose_by_metric(_DIGITS, names[0]) or 2
+    found = {}
+    for result in results[1:]:
+        both = (result.values(names), result.scores, first.values(names), first.scores)
+        if _same_images(result, first) and (difference := paired.difference(*both)):
+            text = f"{difference.mean:+.{digits}f} ± {difference.error:.{digits}f}"
+            found[result.row.label] = [text, "yes" if difference.is_significant else "no"]
+    return [f"{heading} - {first.row.label}", "beyond 2 s.e."] if found else [], found
+
+
+def _same_images(result: Result, other: Result) -> bool:
+    """Whether two rows are tested on the same images, by their configs."""
+    one, two = (r.row.config().data for r in (result, other))
+    return (one.name, one.binarise) == (two.name, two.binarise)
 
 
 def caption(table: Table, results: list[Result]) -> str:
@@ -71,9 +95,12 @@ def caption(table: Table, results: list[Result]) -> str:
             "run other programs too",
         ]
     )
+    of_pairs = "Differences are paired by test image and seed. " * bool(
+        _differences(table, results)[0]
+    )
     return (
         f"{table.question} {protocol}. {_training_length(results)} ± is the standard error over "
-        f"seeds, or over test images where marked *. {provenance}."
+        f"seeds, or over test images where marked *. {of_pairs}{provenance}."
         + f" Not run: {'; '.join(missing)}."
         * bool(missing)
     )

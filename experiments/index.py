@@ -7,7 +7,7 @@ typed here, and the same files give the same bytes.
 from pathlib import Path
 
 from experiments import formats, tables
-from experiments.records import TableFile
+from experiments.table_file import TableFile
 from experiments.tables import Table
 from rnnae import files
 from rnnae.records import html_page

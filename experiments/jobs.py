@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import tables
+from experiments import paired, tables
 from experiments.records import RunRecords, read_directory
 from experiments.tables import Row, Table
 from rnnae import command as command_line
@@ -96,6 +96,7 @@ def command(job: Sequence[Run], extra: list[str]) -> list[str]:
         config = config_lib.flat(run.trained.config().to_dict())
         usual = config_lib.flat(config_lib.default().to_dict())
         flags = [f"--workdir={run.weights_dir}", "--mode=evaluate"]
+        flags += [f"--out={run.workdir / paired.EVALUATED}"]
         flags += [
             f"--config.{key}={config[key]}"
             for key in saved_config.MACHINE_PATHS
@@ -177,8 +178,8 @@ def execute(job: Sequence[Run], extra: list[str], lock: int | None = None) -> tu
     begin = time.monotonic()
     with Processes() as processes:
         status = processes.start(command(job, extra), log_path(job), lock).wait()
-    if run.row.weights_from and not status and not save_evaluation(run, time.monotonic() - begin):
-        return 1, f"another process evaluated {run.weights_dir} at the same time"
+    if run.row.weights_from and not status:
+        save_evaluation(run, time.monotonic() - begin)
     return 128 + processes.received if processes.received else status, last_line(log_path(job))
 
 
@@ -193,25 +194,15 @@ def log_path(job: Sequence[Run]) -> Path:
     return (job[0].workdir if len(job) == 1 else job[0].workdir.parent) / "log.txt"
 
 
-def save_evaluation(run: Run, seconds: float) -> bool:
-    """Writes evaluation.json of a run that evaluated the weights of another row.
-
-    `rnnae.main --mode=evaluate` leaves its result beside the weights. It is copied to the directory
-    of this run, together with the duration, the settings and the test metrics of the weights.
-
-    Returns:
-      False if the result beside the weights was made with other settings.
-    """
-    result = files.read_json(run.weights_dir / files.EVALUATION)
-    settings, overrides = config_lib.flat({"eval": result["eval"]}), run.row.overrides
-    if any(settings.get(key) != value for key, value in config_lib.flat(overrides).items()):
-        return False
+def save_evaluation(run: Run, seconds: float) -> None:
+    """Writes evaluation.json of a run that evaluated the weights of another row: what the command
+    has left, with the duration, the settings and the test metrics of the weights."""
+    result = files.read_json(run.workdir / paired.EVALUATED)
     evaluation = {
         "metrics": {k: v for k, v in result.items() if isinstance(v, float)},
         "environment": result["environment"],
         "seconds": seconds,
-        "overrides": config_lib.flat(overrides),
+        "overrides": config_lib.flat(run.row.overrides),
         "weights": run.weights_records().test_metrics,
     }
     files.replace_text(run.workdir / files.EVALUATION, json.dumps(evaluation, indent=2) + "\n")
-    return True

@@ -100,7 +100,7 @@ def _free_row(rows: dict[str, list[Run]]) -> Iterator[tuple[str, int | None]]:
                 continue
             with contextlib.ExitStack() as stack:
                 try:
-                    # Evaluations of the same weights write to the same place, one at a time.
+                    # Evaluations of new images write pictures beside the weights, one at a time.
                     lock = stack.enter_context(files.exclusive_lock(runs[0].weights_dir.parent))
                 except ConfigError:
                     continue

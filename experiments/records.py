@@ -1,22 +1,17 @@
-"""The records of a run that a report needs, and the file that stores them for a whole table.
+"""The records of a run that a report needs, in their common form `RunRecords`.
 
-`RunRecords` is the common form. `read_directory` reads it from the directory of a run. `TableFile`
-reads and writes the records of all runs of a table: DIRECTORY/NAME-SIZE.json, one block per run and
-one line per record, and NAME-SIZE.png, the sample images of each row. These two files are under
-version control, so a report can be made again without the runs. They contain no paths and no other
-setting of the machine, and the same runs give the same bytes.
+`read_directory` reads them from the directory of a run, and `table_file.TableFile` from the file
+that stores them for a whole table.
 """
 
 import dataclasses
-import json
 import statistics
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from experiments.tables import MACHINE_KEYS, Row, Table, slug
+from experiments.tables import MACHINE_KEYS, Row
 from rnnae import config as config_lib
 from rnnae import files
 from rnnae.config import saved_config
@@ -27,8 +22,6 @@ from rnnae.records.writer import read_metrics, read_starts, read_timings
 _RESULTS = ("test/", "train/nll", "train/bound", "train/bits_per_dim")
 _LOSSES = ("train/loss", "valid/loss")  # what the learning curves show
 _PICTURE = Path(files.FIGURES) / "generated.png"
-_LAYOUT = "rows"  # name of the text in the PNG that says where each row's image lies
-_WHITE = 255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +118,7 @@ def read_directory(workdir: Path, *, evaluates: bool) -> RunRecords:
     source = str(workdir)
     if evaluates:
         path = workdir / files.EVALUATION
-        return RunRecords(source, evaluation=_read_json(path) if path.exists() else {})
+        return RunRecords(source, evaluation=read_json(path) if path.exists() else {})
     path = workdir / files.CONFIG
     timings = read_timings(workdir)
     timing = {}
@@ -164,117 +157,17 @@ def read_picture(workdir: Path) -> np.ndarray | None:
     return np.asarray(Image.open(path).convert("RGB")) if path.exists() else None
 
 
-class TableFile:
-    """The stored records of a table.
-
-    Attributes:
-      runs: (slug of the row's label, seed) -> its records.
-      labels: slug -> label, of the rows that have records.
-      pictures: (slug, seed) -> sample images of the run, see `read_picture`.
-    """
-
-    def __init__(self, directory: Path, table: Table):
-        """Reads the files of the table in `directory`, if there are any; ConfigError if damaged."""
-        self.path = directory / f"{table.directory}.json"
-        self._table = table
-        self.runs: dict[tuple[str, int], RunRecords] = {}
-        self.labels: dict[str, str] = {}
-        self.pictures: dict[tuple[str, int], np.ndarray] = {}
-        if self.path.exists():
-            self._read_runs()
-        if self._png.exists():
-            self._read_pictures()
-
-    @property
-    def _png(self) -> Path:
-        return self.path.with_suffix(".png")
-
-    def _read_runs(self) -> None:
-        try:
-            for block in _read_json(self.path)["runs"]:
-                label, seed = block.pop("row"), block.pop("seed")
-                source = f"row {label!r}, seed {seed}, in {self.path}"
-                self.labels[slug(label)] = label
-                self.runs[slug(label), seed] = RunRecords(source, **block)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise _damaged(self.path) from error
-
-    def _read_pictures(self) -> None:
-        with Image.open(self._png) as image:
-            sheet, layout = np.asarray(image.convert("RGB")), image.text.get(_LAYOUT, "[]")
-        for place in files.parse_json(layout):
-            bottom = place["top"] + place["height"]
-            picture = sheet[place["top"] : bottom, : place["width"]]
-            self.pictures[slug(place["row"]), place["seed"]] = picture
-
-    def forget(self, label: str) -> None:
-        """Drops the records of a row; ConfigError if there are none."""
-        if slug(label) not in self.labels:
-            rows = ", ".join(map(repr, self.labels.values()))
-            raise ConfigError(f"{self.path} has no row {label!r}; its rows: {rows}")
-        del self.labels[slug(label)]
-        self.runs = {key: records for key, records in self.runs.items() if key[0] in self.labels}
-
-    def replace(
-        self,
-        runs: dict[tuple[str, int], RunRecords],
-        pictures: dict[tuple[str, int], np.ndarray],
-    ) -> None:
-        """Writes these runs and pictures, by label and seed, in place of the present ones. Each of
-        the two files is replaced atomically."""
-        blocks = []
-        for (label, seed), records in runs.items():
-            block = {"row": label, "seed": seed}
-            for field in dataclasses.fields(records)[1:]:
-                if value := getattr(records, field.name):
-                    block[field.name] = value
-            blocks.append(block)
-        content = {"table": self._table.name, "size": self._table.size, "runs": blocks}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        files.replace_text(self.path, _to_json(content, levels=4) + "\n")
-        if not pictures:
-            self._png.unlink(missing_ok=True)
-            return
-        width = max(picture.shape[1] for picture in pictures.values())
-        strips, layout, top = [], [], 0
-        for (label, seed), picture in pictures.items():
-            height, own_width = picture.shape[:2]
-            pad = ((0, 0), (0, width - own_width), (0, 0))
-            strips.append(np.pad(picture, pad, constant_values=_WHITE))
-            place = {"row": label, "seed": seed, "top": top, "height": height, "width": own_width}
-            layout.append(place)
-            top += height
-        text = PngInfo()
-        text.add_text(_LAYOUT, json.dumps(layout))
-        sheet = Image.fromarray(np.concatenate(strips))
-        save = {"format": "PNG", "pnginfo": text, "optimize": True}
-        files.replace_file(self._png, lambda path: sheet.save(path, **save))
-
-
-def _to_json(value, levels: int, indent: str = "") -> str:
-    """JSON whose outer `levels` of objects and lists have a line per item; deeper ones are on the
-    line of the item that contains them."""
-    if not levels or not value or not isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    inner = indent + " "
-    if isinstance(value, dict):
-        items = [f"{json.dumps(k)}: {_to_json(v, levels - 1, inner)}" for k, v in value.items()]
-    else:
-        items = [_to_json(v, levels - 1, inner) for v in value]
-    begin, end = "{}" if isinstance(value, dict) else "[]"
-    lines = ",\n".join(inner + item for item in items)
-    return f"{begin}\n{lines}\n{indent}{end}"
-
-
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict:
+    """The object of a JSON file; ConfigError if it is damaged."""
     try:
         content = files.read_json(path)
     except ValueError as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
     if not isinstance(content, dict):
-        raise _damaged(path)
+        raise damaged(path)
     return content
 
 
-def _damaged(path: Path) -> ConfigError:
+def damaged(path: Path) -> ConfigError:
+    """The error for a file that cannot be read."""
     return ConfigError(f"{path} is damaged: restore it from a copy, or remove it")

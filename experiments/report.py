@@ -29,7 +29,7 @@ from pathlib import Path
 
 from experiments import formats, index, plots, run, tables
 from experiments import results as results_lib
-from experiments.records import TableFile
+from experiments.table_file import TableFile
 from experiments.tables import Table
 from rnnae import command, files
 from rnnae.errors import ConfigError

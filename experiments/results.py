@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import jobs, tables
-from experiments.records import RunRecords, TableFile, read_picture
+from experiments import jobs, paired, tables
+from experiments.records import RunRecords, read_picture
+from experiments.table_file import TableFile
 from experiments.tables import Row, Table
 from rnnae.errors import ConfigError
 
@@ -31,6 +32,7 @@ class FinishedRun:
     records: RunRecords
     weights: RunRecords  # of the training whose weights were evaluated; often `records` itself
     picture: np.ndarray | None  # sample images, uint8, height x width x 3
+    scores_N: np.ndarray | None  # the value of each test image, see `paired.read`
 
     @property
     def key(self) -> tuple[str, int]:
@@ -49,6 +51,7 @@ class Result:
     speeds: list[float]  # per seed: median images/s in training; nan if the row trains nothing
     losses: list[dict]  # of the first seed: step, epoch, train/loss, valid/loss
     picture: np.ndarray | None  # sample images of the first seed
+    scores: dict[int, np.ndarray]  # seed -> the value of each test image, where it is known
 
     @property
     def machines(self) -> str:
@@ -116,6 +119,7 @@ def collect(table: Table, finished: Sequence[FinishedRun]) -> list[Result]:
                 speeds,
                 runs[0].records.metrics,
                 runs[0].picture,
+                {r.seed: r.scores_N for r in runs if r.scores_N is not None and not row.shows},
             )
         )
     return results
@@ -139,14 +143,15 @@ def find(table: Table, root: Path, stored: TableFile) -> tuple[Table, list[Finis
     seeds = {int(number) for number in numbers if number.isdecimal()}
     seeds |= {seed for _, seed in stored.runs}
     every_seed = dataclasses.replace(table, seeds=tuple(sorted(seeds)))
-    candidates = [_choose(planned, stored) for planned in jobs.plan(every_seed, root)]
+    names = table.metrics.get(paired.heading(table), ())
+    candidates = [_choose(planned, stored, names) for planned in jobs.plan(every_seed, root)]
     finished = [r for r in candidates if r.records.test_metrics]
     _check_images(finished)
     seeds = tuple(sorted({r.seed for r in finished})) or table.seeds
     return dataclasses.replace(table, seeds=seeds), finished
 
 
-def _choose(planned: jobs.Run, stored: TableFile) -> FinishedRun:
+def _choose(planned: jobs.Run, stored: TableFile, paired_names: tuple[str, ...]) -> FinishedRun:
     """The run in its directory or its stored records; ConfigError if of another table."""
     row, seed = planned.row, planned.seed
     key = tables.slug(row.label), seed
@@ -167,8 +172,12 @@ def _choose(planned: jobs.Run, stored: TableFile) -> FinishedRun:
                 raise ConfigError(f"{records.source} is of another run ({differences}): {hint}")
         else:
             planned.check()
-    picture = read_picture(planned.workdir) if records is local else stored.pictures.get(key)
-    return FinishedRun(row, seed, records, weights, picture)
+    if records is local:
+        picture = read_picture(planned.workdir)
+        scores_N = paired.read(planned.workdir, records.test_metrics, paired_names)
+    else:
+        picture, scores_N = stored.pictures.get(key), stored.scores.get(key)
+    return FinishedRun(row, seed, records, weights, picture, scores_N)
 
 
 def _forget(labels: list[str]) -> str:
@@ -217,5 +226,6 @@ def store(finished: Sequence[FinishedRun], stored: TableFile) -> list[str]:
             for r in finished
             if r.picture is not None and first[r.key[0]] is r
         },
+        {(r.row.label, r.seed): r.scores_N for r in finished if r.scores_N is not None},
     )
     return changes

@@ -18,13 +18,12 @@ start = {"step": 0, "date": "2026-01-02T03:04:05+00:00", "commit": "abc", "devic
          "machine": "A & B_1"}
 if "--mode=evaluate" in sys.argv:
     k = float(flags["config.eval.importance_samples"])
-    settings = {"importance_samples": int(os.environ.get("OTHER_K", k))}
-    result = {"environment": start, "eval": settings}
+    result = {"environment": start, "eval": {"importance_samples": int(k)}}
     result |= {"test/nll_dynamic": 80 - k, "test/nll_dynamic_se": 0.1}
     result |= {"test/kid_f_2k": 9.0, "test/kid_f_2k_se": 0.5, "test/class_accuracy_f_2k": 0.9}
     result |= {"test/kid_f_2k_floor": 1.0, "test/kid_f_2k_floor_se": 0.25}
     result |= {"test/kid_given_class_f_2k": 5.0}
-    (directory / "evaluation.json").write_text(json.dumps(result))
+    pathlib.Path(flags["out"]).write_text(json.dumps(result))
     sys.exit()
 config = runpy.run_path(flags["config"])["get_config"]()
 for key, value in flags.items():

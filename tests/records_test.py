@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from experiments import index, plots, report, run, tables
-from experiments.records import TableFile, read_directory, read_picture
+from experiments.records import read_directory, read_picture
+from experiments.table_file import TableFile
 from rnnae.config import saved_config
 
 _COMMITTED = sorted((report.RESULTS / "records").glob("*.json"))

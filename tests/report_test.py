@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments import formats, plots, report, results, run, tables
-from experiments.records import TableFile
+from experiments.table_file import TableFile
 from rnnae.evaluation.sample_metrics import SAMPLE_METRICS
 
 
