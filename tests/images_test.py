@@ -219,3 +219,17 @@ def test_encode_png_round_trip(shape, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     (tmp_path / "a.png").write_bytes(images.encode_png(image))
     np.testing.assert_array_equal(images.read_image(tmp_path / "a.png", shape), image)
+
+
+def test_a_colour_image_of_grey_pixels_is_read_as_grey(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    Image.fromarray(grey).convert("RGB").save(tmp_path / "rgb.png")
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    for name in ("rgb", "grey"):
+        read = images.read_grey(tmp_path / f"{name}.png", (8, 8))
+        assert np.array_equal(read[..., 0], grey)
+    Image.merge("RGB", [Image.fromarray(grey), *2 * [Image.fromarray(255 - grey)]]).save(
+        tmp_path / "colour.png"
+    )
+    with pytest.raises(DataError, match="has 3 channels"):
+        images.read_grey(tmp_path / "colour.png", (8, 8))

@@ -4,6 +4,7 @@ Nothing is guessed: an image that is damaged, enormous or has the wrong number o
 DataError, which names the image and says what to do.
 """
 
+import contextlib
 import copy
 import io
 import struct
@@ -178,6 +179,23 @@ def _no_image(name: str, error: Exception) -> DataError:
         f"{name} is not a complete PNG, JPEG, WebP or BMP image ({_problem(error)}): replace or "
         "remove it"
     )
+
+
+def read_grey(
+    path: Path,
+    shape: tuple[int, int],
+    options: ReadOptions = ReadOptions(),  # noqa: B008
+) -> np.ndarray:
+    """`read_image` as uint8 (H, W, 1); also of a colour image whose pixels are all grey, because
+    many programs save grey images so."""
+    try:
+        return read_image(path, (*shape, 1), options)
+    except DataError:
+        with contextlib.suppress(DataError):
+            image_HWC = read_image(path, (*shape, 3), options)
+            if (image_HWC == image_HWC[..., :1]).all():
+                return image_HWC[..., :1]
+        raise
 
 
 def _problem(error: Exception) -> str:

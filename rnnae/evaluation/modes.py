@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnae import files, models
 from rnnae.data import binarisation
-from rnnae.data.images import ReadOptions, image_size, read_image
+from rnnae.data.images import ReadOptions, image_size, read_grey, read_image
 from rnnae.devices import parallel
 from rnnae.errors import ConfigError, one_line
 from rnnae.evaluation import (
@@ -242,12 +242,14 @@ def _read_given(
             f"--mask={wanted.mask} has {of_mask} pixels, and --image={wanted.image} {of_image}: "
             "both must have the same size"
         )
-    mask_HW = read_image(mask, (*shape[:2], 1), options)[..., 0] >= 128
+    mask_HW = read_grey(mask, shape[:2], options)[..., 0] >= 128
     if mask_HW.all():
         raise ConfigError(
             f"--mask={wanted.mask} is white everywhere, so nothing is missing: make the pixels "
             "black that are to be drawn"
         )
+    if shape[2] == 1:
+        return read_grey(image, shape[:2], options), mask_HW
     return read_image(image, shape, options), mask_HW
 
 
