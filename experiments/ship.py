@@ -12,9 +12,8 @@ from pathlib import Path
 
 import rnnae
 from rnnae import command as command_line
-from rnnae import files
 from rnnae.config import shipped
-from rnnae.evaluation.mixture import digest
+from rnnae.evaluation import loading
 from rnnae.records import model_card, weights
 
 
@@ -23,12 +22,7 @@ def ship(workdir: str, name: str, out: str | None = None) -> Path:
     run = rnnae.load(workdir)
     card = model_card.text(name, workdir, shipped.training_command(run.config))
     directory = Path(out) if out else shipped.WEIGHTS / name
-    mixtures = {files.MIXTURE: run.mixture, files.CLASS_MIXTURE: run.class_mixture}
-    more = {
-        file: mixture.to_bytes(run.step, digest(run.params))
-        for file, mixture in mixtures.items()
-        if mixture is not None
-    }
+    more = loading.mixture_files(run)
     weights.save(directory, run.params, run.config, card, step=run.step, more=more)
     rnnae.load(directory)  # it must fit its model
     return directory

@@ -117,6 +117,7 @@ The order below is the import order: a file imports only files above it, also wi
     evaluation/columns       tables of numbers by image: Parquet and .npz
     evaluation/modes         --mode evaluate and --mode sample
     evaluation/encode        --mode encode
+    evaluation/export        --mode export
     evaluation/run_report    --mode report
     training/schedule        what happens at which step
     training/progress        what a person sees of a run

@@ -65,7 +65,7 @@ def replace_file(path: str | Path, write: Callable[[Path], None]) -> None:
     """Creates or replaces `path` atomically: `write` fills a temporary file in the same directory,
     which is then flushed to disk and renamed. Nothing is left behind if `write` fails."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = _temporary(path)
     try:
         write(temporary)
         with temporary.open("rb+") as file:
@@ -78,6 +78,34 @@ def replace_file(path: str | Path, write: Callable[[Path], None]) -> None:
             number, reason = error.errno or errno.EIO, error.strerror or one_line(error)
             raise OSError(number, reason, str(path)) from error
         raise
+
+
+@contextlib.contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Creates the directory `path` atomically: the body fills a temporary directory beside it,
+    which is then renamed. Nothing is left behind if the body fails.
+
+    ConfigError if there is something at `path`, unless it is an empty directory.
+    """
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(f"{path} is there already: name a new directory")
+    if path.name in ("", ".."):  # the shell would stay in the directory that is replaced
+        raise ConfigError(f"{path} is not the name of a new directory: name one")
+    temporary = _temporary(path)
+    try:
+        temporary.mkdir()
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        if not str(error.filename).startswith(str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # it is there only if something failed
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
 def _is_special(path: Path) -> bool:

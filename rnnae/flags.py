@@ -13,10 +13,10 @@ from rnnae import files
 from rnnae.config import config_file, reference, saved_config, shipped
 from rnnae.errors import ConfigError, did_you_mean, one_line
 
-_MODES = ("train", "evaluate", "sample", "complete", "encode", "describe", "report", "debug")
-_OF_WEIGHTS = ("evaluate", "sample", "complete", "encode")  # they need a trained run, or weights
+_OF_WEIGHTS = ("evaluate", "sample", "complete", "encode", "export")  # of a run, or of weights
 _WITH_OUT = (*_OF_WEIGHTS, "report")
 _OF_A_RUN = (*_WITH_OUT, "debug")
+_MODES = ("train", *_OF_WEIGHTS, "describe", "report", "debug")
 # Endings of --out.
 _ENDINGS = dict.fromkeys(("sample", "complete"), (".png", ".npy"))
 _ENDINGS |= {"encode": files.TABLE_ENDINGS, "report": (".html",)}
@@ -44,8 +44,8 @@ OUT = absl_flags.DEFINE_string(
     "File for the numbers of --mode evaluate (default: WORKDIR/evaluation.json); .png or .npy file "
     "for the new images of --mode sample (default: WORKDIR/samples, with all figures) or of --mode "
     "complete (default: WORKDIR/completed.png); .npz or .parquet file for the latents of --mode "
-    "encode (default: WORKDIR/codes.npz); .html file of --mode report (default: "
-    "WORKDIR/report.html).",
+    "encode (default: WORKDIR/codes.npz); new directory of --mode export; .html file of --mode "
+    "report (default: WORKDIR/report.html).",
 )
 IMAGE = absl_flags.DEFINE_string("image", None, "Image file that --mode complete completes.")
 MASK = absl_flags.DEFINE_string(
@@ -174,6 +174,8 @@ def _check_mode_flags(mode: str) -> None:
         for flag in its_flags:
             if flag.value != flag.default and flag.name not in own:
                 raise ConfigError(f"--{flag.name} is for --mode {user}, which draws images")
+    if mode == "export" and not OUT.value:
+        raise ConfigError("--mode export needs --out, a new directory")
     if mode == "complete" and not (IMAGE.value and MASK.value):
         raise ConfigError("--mode complete needs --image and --mask, two image files of one size")
 

@@ -9,6 +9,7 @@
     rnnae --mode complete --workdir runs/mnist --image half.png --mask mask.png --out new.png
     rnnae --mode evaluate --weights NAME                weights that come with rnnae
     rnnae --mode encode --workdir runs/mnist --out codes.parquet
+    rnnae --mode export --workdir runs/mnist --out DIR  programs that run without rnnae
     rnnae --mode report --workdir runs/mnist            one HTML page of the run
     rnnae --mode debug --workdir runs/mnist             what made a run not finite
     rnnae --config mnist --mode describe                sizes and costs, without training
@@ -17,7 +18,7 @@
 `python -m rnnae.main` is the same command. A config without a path is one that comes with rnnae.
 
 The same command in the same workdir continues a stopped run. Without --config, the modes evaluate,
-sample, complete and encode use the config that the run saved. The mode report always does.
+sample, complete, encode and export use the config that the run saved. The mode report always does.
 
 Several processes train one model if SLURM, Open MPI or GKE starts them together, on a TPU pod with
 --distributed, and otherwise with --coordinator, --processes and --process_id in each of them.
@@ -102,6 +103,10 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
         from rnnae.evaluation.encode import encode
 
         encode(config, workdir, flags.OUT.value, flags.WEIGHTS.value)
+    elif mode == "export":
+        from rnnae.evaluation.export import export
+
+        export(config, workdir, flags.OUT.value, flags.WEIGHTS.value)
     else:
         from rnnae.evaluation import modes
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,28 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         files.replace_file(tmp_path / "a.txt", write)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_new_directory_is_there_when_it_is_whole(tmp_path, monkeypatch):
+    path = tmp_path / "new"
+    for error in (KeyboardInterrupt(), OSError("elsewhere")):
+        with pytest.raises(type(error)), files.new_directory(path) as directory:
+            (directory / "half").touch()
+            raise error
+    assert not list(tmp_path.iterdir())
+    with files.new_directory(path) as directory:
+        (directory / "file").touch()
+        assert not path.exists()
+    assert [p.name for p in path.iterdir()] == ["file"] and list(tmp_path.iterdir()) == [path]
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for name, words in (
+        (".", "not the name"),
+        ("..", "there already"),
+        ("../new", "there already"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            files.new_directory(Path(name)).__enter__()
 
 
 def test_only_a_file_is_replaced_by_output(tmp_path):

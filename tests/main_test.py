@@ -54,7 +54,7 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--config.model.name=draw"), "model draw has no autoregressive"),
         ((MNIST, '--config.eval.seeds=("a",)'), "config.eval.seeds must be one or more integers"),
         ((MNIST, "--config.eval.seeds=(1.5,)"), "config.eval.seeds must be one or more integers"),
-        ((MNIST, "--mode=sampel"), "train|evaluate|sample|complete|encode|describe|report"),
+        ((MNIST, "--mode=sampel"), "|complete|encode|export|describe|report"),
         ((MNIST, "--wrkdir=x"), "did you mean --workdir"),
         ((MNIST, "epochs=3"), "unexpected argument 'epochs=3'"),
         ((MNIST, "--seeds=0,0"), "--seeds=0,0 must be different integers"),
@@ -73,6 +73,7 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--mode=evaluate", "--temperature=0.5"), "--temperature is for --mode sample"),
         ((MNIST, "--mode=sample", "--out=x.jpg"), "--out=x.jpg must end in .png or .npy"),
         ((MNIST, "--mode=sample", "--count=0"), "count"),
+        (("--mode=export", "--weights=mnist"), "--mode export needs --out, a new directory"),
         (("--mode=report",), "--mode report needs --workdir"),
         (("--mode=report", "--workdir=x", MNIST), "--config is not for it"),
         (("--mode=report", "--workdir=x", "--config.seed=3"), "--config is not for it"),
@@ -132,7 +133,7 @@ def test_help_is_quick_and_complete():
         code, out, _ = run(flag)
         assert time.monotonic() - begin < 2 and code == 0
         for word in (
-            "train|evaluate|sample|complete|encode|describe|report",
+            "|complete|encode|export|describe|report",
             "--seeds",
             "--together",
             "143",

@@ -97,17 +97,18 @@ def check_array(what: str, x: np.ndarray, dtype: type, shape: tuple[int, ...]) -
     raise ConfigError(f"{what} must be {np.dtype(dtype)} of shape (N, {sides}), not {has}")
 
 
-def to_uint8(x: np.ndarray) -> np.ndarray:
+def to_uint8(x: np.ndarray | jax.Array) -> Any:
     """Intensities from 0 to 1 as levels from 0 to 255."""
-    return np.round(255 * x).astype(np.uint8)
+    return (255 * x).round().astype(np.uint8)
 
 
 def example_keys(seed: int, count: int, stream: int = 0) -> np.ndarray:
     """The data of one key for each of `count` examples; streams are independent of each other."""
-    return np.asarray(_example_keys(config_lib.check_seed(seed), stream, np.arange(count)))
+    return np.asarray(keys_at(config_lib.check_seed(seed), stream, np.arange(count)))
 
 
 @jax.jit  # operation by operation, compilation takes several times longer
-def _example_keys(seed: jax.Array, stream: jax.Array, position_N: jax.Array) -> jax.Array:
+def keys_at(seed: int | jax.Array, stream: int, position_N: np.ndarray | jax.Array) -> jax.Array:
+    """The data of the keys that `example_keys` gives the examples at these positions."""
     key = jax.random.fold_in(jax.random.key(seed), stream)
     return jax.random.key_data(rng.example_keys(key, position_N))

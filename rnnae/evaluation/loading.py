@@ -84,6 +84,16 @@ def with_saved_mixtures(run: TrainedRun, workdir: Path) -> TrainedRun:
     return dataclasses.replace(run, mixture=mixture, class_mixture=class_mixture)
 
 
+def mixture_files(run: TrainedRun) -> dict[str, bytes]:
+    """The files of the mixtures of the run, by name, as `with_saved_mixtures` reads them."""
+    mixtures = {files.MIXTURE: run.mixture, files.CLASS_MIXTURE: run.class_mixture}
+    return {
+        name: mixture.to_bytes(run.step, digest(run.params))
+        for name, mixture in mixtures.items()
+        if mixture is not None
+    }
+
+
 def load_splits_of(
     run: TrainedRun, config: ml_collections.ConfigDict, workdir: str | Path
 ) -> Splits:

@@ -228,7 +228,7 @@ class Sequence(Autoencoder):
         if not self.options.autoregressive:
             return super().decode_sample(z_BZ, key_B, label_B, sampling=sampling)
         _, x_TNI = self._run_decoder(z_BZ, key_B, label_B, sampling, self.sampled_token)
-        return self.tokens.to_image(x_TNI)[: len(z_BZ)]
+        return self.tokens.to_image(x_TNI)[: z_BZ.shape[0]]
 
     def _run_decoder(self, z_BZ, key_B, label_B, sampling: Sampling, choose_token: Callable):
         """(p_TNP, x_TNI) of all streams of `sampling`, token by token. Every stream reads the same
@@ -247,7 +247,7 @@ class Sequence(Autoencoder):
         """A token x_BI sampled from the likelihood with the parameters p_NP of all streams."""
         params_NHWP = self.params_order.token_to_image(p_NP)
         params_BHWP = sampling.combine(params_NHWP, self.likelihood)
-        return self.likelihood.sample(params_BHWP, key_B).reshape(len(key_B), -1)
+        return self.likelihood.sample(params_BHWP, key_B).reshape(key_B.shape[0], -1)
 
     def mean_token(
         self, p_BP: jax.Array, key_B: jax.Array, sampling: Sampling = MODEL_DISTRIBUTION
@@ -256,4 +256,4 @@ class Sequence(Autoencoder):
         there is one stream."""
         del key_B, sampling
         params_BHWP = self.params_order.token_to_image(p_BP)
-        return self.likelihood.mean(params_BHWP).reshape(len(p_BP), -1)
+        return self.likelihood.mean(params_BHWP).reshape(p_BP.shape[0], -1)

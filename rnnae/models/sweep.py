@@ -240,14 +240,14 @@ class Sweep(Autoencoder):
                 part_BHWC, log_prob_B = likelihood.sample(params_BHWP, key_B), None
             else:
                 side = (*(likelihood.block * n for n in params_BHWP.shape[1:3]), -1)
-                input_BHWK, given_BHWK = (x_BI.reshape(len(x_BI), *side) for x_BI in known)
+                input_BHWK, given_BHWK = (x_BI.reshape(x_BI.shape[0], *side) for x_BI in known)
                 part_BHWC, log_prob_B = likelihood.sample_given(
                     params_BHWP,
                     key_B,
                     likelihood.from_inputs(input_BHWK),
                     given_BHWK[..., : likelihood.channels],
                 )
-            part_BI = likelihood.to_inputs(part_BHWC).reshape(len(part_BHWC), -1)
+            part_BI = likelihood.to_inputs(part_BHWC).reshape(part_BHWC.shape[0], -1)
             return sampling.repeat(part_BI), log_prob_B  # all streams read the same
 
         condition_NZ = self.condition(
