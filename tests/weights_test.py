@@ -161,12 +161,8 @@ socket.socket = socket.create_connection = Closed
 @pytest.mark.parametrize(
     "flags, code, words",
     [
-        (("--weights=mnist", "--label=7"), 0, "64 new images in new.png"),
         (("--weights=mnist_classes", "--guidance=0.1", "--label=3"), 0, "64 new images"),
-        (("--weights=mnist", "--label=10"), 2, "the classes are 0 to 9"),
-        (("--weights=mnits",), 2, "; did you mean mnist?"),
         (("--weights=rows64",), 2, "a classifier makes no images"),
-        (("--weights=mnist", "--out=absent/new.png"), 7, "absent"),
     ],
     ids=str,
 )
