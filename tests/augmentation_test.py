@@ -91,7 +91,7 @@ def test_affine_transformations_of_binary_images_need_dynamic_binarisation():
         tiny.build("mlp", data__augment="shifts")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_in_two_orders_resumes_bit_for_bit_and_equals_two_devices(tmp_path, monkeypatch):
     changes = {
         **DYNAMIC,

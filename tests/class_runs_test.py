@@ -134,7 +134,8 @@ def test_a_finished_run_of_before_gets_its_mixtures_of_classes(directory, tmp_pa
     assert np.array_equal(np.load(tmp_path / "x.npy"), again.sample(2, label=1))
 
 
-@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.exhaustive), 2])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("devices", [1, 2])
 def test_a_conditional_run_resumes_bit_for_bit(directory, tmp_path, monkeypatch, devices):
     settings = config(
         directory,

@@ -35,7 +35,9 @@ def test_error_row_is_the_absolute_difference(tmp_path):
 
 def test_completions_show_what_was_given(tmp_path):
     a, drawn = images(3, (28, 28, 1)), images(6, (28, 28, 1), seed=1).reshape(2, 3, 28, 28, 1)
-    image_grids.completions(tmp_path / "c.png", a, 14, drawn)
+    mask = np.zeros((28, 28), bool)
+    mask[:14] = True
+    image_grids.completions(tmp_path / "c.png", a, mask, drawn)
     picture = np.asarray(Image.open(tmp_path / "c.png"))
     row = 18 + 4 + 84 + 4  # a line of text, a gutter, the images, a gutter
     given = picture[row + 18 + 4 :: 3][:28, 4 : 4 + 84 : 3, 0]

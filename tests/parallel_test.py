@@ -96,7 +96,7 @@ def test_pmap_equals_jit_with_named_sharding():
     assert_close(run(2), comparable(*call(replicated, sharded)))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_eight_devices_equal_one():
     """In a new process, because the number of virtual devices is fixed when jax starts."""
     program = (

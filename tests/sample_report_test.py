@@ -220,7 +220,7 @@ def test_new_images_that_cannot_be_measured_are_refused_before_the_training(made
     assert not (made / "refused" / "metrics.jsonl").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_processes_and_two_seeds_measure_new_images(made, with_samples):
     flags = [f"--config.eval.samples={SAMPLES}", f"--config.eval.features={made / 'tiny4'}"]
     codes, errors = wait_for_exit(start_two(made / "pair", made / "pair" / "run", flags, flags))

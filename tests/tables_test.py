@@ -189,7 +189,7 @@ def test_a_table_has_a_title_a_question_and_a_protocol(name):
     "name, first, tolerance",
     [("cells", "LSTM", 0.02), ("depth", "1 layer", 0.03), ("sweep_cells", "minGRU", 0.03)],
 )
-@pytest.mark.parametrize("size", tables.SIZES)
+@pytest.mark.parametrize("size", [pytest.param("full", marks=pytest.mark.exhaustive), "cpu"])
 def test_rows_are_compared_at_equal_flop(name, first, tolerance, size):
     flop = {}
     for row in tables.load(name, size).rows:

@@ -71,7 +71,7 @@ def test_two_devices_draw_the_same_images_as_one(run, monkeypatch):
     assert np.array_equal(*drawn) and len(np.unique(drawn[0], axis=0)) > 35
     monkeypatch.setattr(batched.parallel, "map_examples", lambda function, devices: len(devices))
     over_devices = batched._over_devices.__wrapped__
-    assert [over_devices(run.model, "decode_mean", (), (), most) for most in (0, 1)] == [2, 1]
+    assert [over_devices(run.model, "decode_mean", (), (), most, 32) for most in (0, 1)] == [2, 1]
 
 
 def test_interpolation_runs_from_one_reconstruction_to_the_other(run):
@@ -202,7 +202,7 @@ def test_draw_samples_its_prior_and_has_frames(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("latent", ["none", "gaussian"])
+@pytest.mark.parametrize("latent", [pytest.param("none", marks=pytest.mark.exhaustive), "gaussian"])
 def test_a_sweep_completes_images_with_and_without_a_latent(tmp_path, latent):
     config = default("sweep")
     config.update_from_flattened_dict(

@@ -107,7 +107,7 @@ def test_every_command_works_from_the_wheel_in_an_empty_directory_without_a_netw
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     (site / "sitecustomize.py").write_text(CLOSED)
-    environment = os.environ | {"PYTHONPATH": str(site)}
+    environment = os.environ | {"PYTHONPATH": str(site), "XLA_FLAGS": ""}
 
     def run(flags):
         data = [] if "report" in flags else ["--config.data.data_dir=d"]
