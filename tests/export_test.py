@@ -120,9 +120,7 @@ def results_without_rnnae(directory, run, tmp_path):
 
 
 # The command exports what comes with rnnae, and a sequence model stands for the others.
-OTHERS = [
-    pytest.param(case, marks=pytest.mark.exhaustive) for case in [*CASES][2:] if case != "sequence"
-]
+OTHERS = [pytest.param(case, marks=pytest.mark.exhaustive) for case in [*CASES][3:]]
 
 
 @pytest.mark.parametrize("case", ["mlp", "sweep", slow("sequence"), *OTHERS])

@@ -206,7 +206,7 @@ def test_other_signals_save_the_state_too(directory, tmp_path, monkeypatch, numb
     [0, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in range(1, 8))],
 )
 def test_every_damage_is_right_or_refused(tmp_path, part):
-    """About five hundred inputs, nearly all of them opened to continue, to evaluate and to sample."""
+    """About five hundred inputs, nearly all opened to continue, to evaluate and to sample."""
     counts, wrong = damage.matrix(tmp_path, part=(part, 8))
     assert not wrong
     assert counts["right"] > 200 and counts["refused"] > 20
