@@ -7,7 +7,7 @@ Three methods, of which a completion uses the first that its model and mask allo
     particles     any other mask of a sweep model: sequential Monte Carlo (`models/particles.py`),
                   exact in the limit of many particles
     pseudo-Gibbs  any other model: latents and missing pixels are drawn in turn, approximate
-                  (Rezende et al. 2014, appendix F)
+                  (Rezende et al. 2014)
 """
 
 import functools
