@@ -63,7 +63,7 @@ class OutOfMemory(RnnaeError):
 # Advice that ends every NonFiniteError. A run cannot continue with another optimizer.
 TRAIN_ANEW = (
     "train again in another --workdir, with a lower config.optim.learning_rate or with clipping "
-    "(config.optim.clip_norm above 0)"
+    "(config.optim.clip_norm above 0); --mode debug finds the cause"
 )
 
 FILE_ERROR = 7  # exit code for an OSError: a file cannot be read or written
