@@ -30,15 +30,15 @@ sevens = sweeps.sample(8, seed=1, label=7)
 show(sevens, "sevens.png")
 
 # %% [markdown]
-# It completes digits of which any pixels are given, here all but a square in the middle, and it
-# knows the probability of an image.
+# It completes digits of which any pixels are given, here their upper halves, and it knows the
+# probability of an image.
 
 # %%
 config = rnnae.get_config("mnist")
 digits = build.load_splits(config).test[:8]
 binary = binarise_once(digits, seed=0)
-given = np.ones((28, 28), bool)
-given[8:20, 8:20] = False
+given = np.zeros((28, 28), bool)
+given[:14] = True
 completed = sweeps.complete(binary, given, seed=1).images_NHWC
 show(
     np.concatenate([np.where(given[..., None], binary, np.uint8(128)), completed]), "completed.png"
