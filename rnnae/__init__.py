@@ -115,7 +115,7 @@ The order below is the import order: a file imports only files above it, also wi
     evaluation/figures       the figures of a run
     evaluation/sample_report  how good new images are
     evaluation/columns       tables of numbers by image: Parquet and .npz
-    evaluation/modes         --mode evaluate and --mode sample
+    evaluation/modes         --mode evaluate, sample and complete
     evaluation/encode        --mode encode
     evaluation/export        --mode export
     evaluation/run_report    --mode report

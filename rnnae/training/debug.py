@@ -24,7 +24,7 @@ from rnnae.errors import one_line
 from rnnae.records.checkpoint import Checkpoints
 from rnnae.state import TrainState
 from rnnae.training import initial
-from rnnae.training.loop import batches
+from rnnae.training.loop import batches, finite_steps
 from rnnae.training.schedule import Schedule
 from rnnae.training.step import make_train_step
 from rnnae.training.train import agree_on_devices, load_data
@@ -97,7 +97,7 @@ def _newest_state(config, workdir, optimizer, devices) -> TrainState:
 def _finite_steps(metrics: dict[str, np.ndarray], after: TrainState) -> np.ndarray:
     """Whether each step of a call is finite, (K,). Parameters that are not, after steps with finite
     losses and gradients, count as those of the last step."""
-    finite_K = np.isfinite(metrics["loss"]) & np.isfinite(metrics["grad_norm"])
+    finite_K = finite_steps(metrics)
     if finite_K.all() and not state.is_finite(after.params):
         finite_K[-1] = False
     return finite_K
@@ -116,7 +116,7 @@ def _bad_images(train_step: Callable, start: TrainState, batch: Batch) -> list[i
     for position in range(len(batch.label_B)):
         image = jax.tree.map(lambda x, i=position: x[i : i + 1], batch)
         _, metrics = step(start, image, jnp.array([position]))
-        if not all(np.isfinite(metrics[name]) for name in ("loss", "grad_norm")):
+        if not finite_steps(metrics):
             bad.append(position)
     return bad
 

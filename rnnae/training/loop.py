@@ -156,9 +156,14 @@ class ThroughputMeter:
         return Reading(step, means, speed, seconds_left)
 
 
+def finite_steps(values: dict[str, np.ndarray]) -> np.ndarray:
+    """Whether the loss and the gradient of each step of a call are finite, (K,)."""
+    return np.isfinite(values["loss"]) & np.isfinite(values["grad_norm"])
+
+
 def _check_finite(values: dict[str, np.ndarray], step: int) -> None:
     """NonFiniteError for the first step after `step` whose loss or gradient is not finite."""
-    finite_K = np.isfinite(values["loss"]) & np.isfinite(values["grad_norm"])
+    finite_K = finite_steps(values)
     if finite_K.all():
         return
     k = int(np.argmin(finite_K))
