@@ -34,10 +34,10 @@ def describe(devices: Sequence[jax.Device]) -> dict:
     }
 
 
-def commit() -> str:
-    """The commit of the checkout that holds this package, with `-dirty` if files were changed; ""
-    if the package is installed elsewhere."""
-    own = Path(__file__)
+def commit(file: str = __file__) -> str:
+    """The commit of the checkout that holds this package (or the package of `file`), with `-dirty`
+    if files were changed; "" if the package is installed elsewhere."""
+    own = Path(file)
     if not _git("ls-files", "--error-unmatch", own.name, cwd=own.parent):  # installed elsewhere
         return ""
     return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*", cwd=own.parent)
