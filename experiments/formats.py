@@ -9,6 +9,7 @@ import scipy.stats
 
 from experiments import paired, tables
 from experiments import results as results_lib
+from experiments.peer_rows import PeerRows
 from experiments.results import Result
 from experiments.tables import Table
 from rnnae.evaluation.sample_metrics import SAMPLE_METRICS
@@ -25,22 +26,27 @@ _TEX = str.maketrans(
 _DIGITS = {"mse": 5, "mae": 4, "ssim": 4, "bits": 3, "active": 1}  # other metrics have 2
 _DIGITS |= {"bayes_accuracy": 4, "class_accuracy": 4}
 _DIGITS |= {name: metric.digits for name, metric in SAMPLE_METRICS.items()}
+_SIZES = ("parameters", "training_flop_per_image")
+_NONE = PeerRows()  # of a table that shows no models of other libraries
 
 
-def cells(table: Table, results: list[Result]) -> tuple[list[str], list[list[str]]]:
-    """(headings, cells of each row). A bold cell is **text**."""
+def cells(
+    table: Table, results: list[Result], peers: PeerRows = _NONE
+) -> tuple[list[str], list[list[str]]]:
+    """(headings, cells of each row, those of peers last). A bold cell is **text**."""
     headings = ["", "parameters", "train MFLOP/image", "images/s", "minutes", "seeds"]
-    several = len({result.machines for result in results}) > 1  # a single one is in the caption
+    rows = [*results, *peers.results]
+    several = len({result.machines for result in rows}) > 1  # a single one is in the caption
     headings += ["on"] * several
     bold = {heading: _best(results, table.metrics[heading]) for heading in table.bold}
     compared, differences = _differences(table, results)
     lines = []
-    for result in results:
-        size = result.model_size
+    for result in rows:
+        parameters, flop = (result.model_size.get(key) for key in _SIZES)
         line = [
             result.row.label,
-            f"{size.get('parameters', 0):,}" if size else "",
-            f"{size.get('training_flop_per_image', 0) / 1e6:,.1f}" if size else "",
+            f"{parameters:,}" if parameters is not None else "",
+            f"{flop / 1e6:,.1f}" if flop is not None else "",
             "" if math.isnan(speed := statistics.median(result.speeds)) else f"{speed:,.0f}",
             minutes(statistics.mean(result.seconds)),
             str(len(result.by_seed)),
@@ -125,43 +131,52 @@ def _training_length(results: list[Result]) -> str:
     return f"Trained for {', '.join(phrases)}."
 
 
-def markdown(table: Table, results: list[Result]) -> str:
-    headings, lines = cells(table, results)
+def markdown(table: Table, results: list[Result], peers: PeerRows = _NONE) -> str:
+    """With the rows of `peers` below an empty one, which is their rule."""
+    headings, lines = cells(table, results, peers)
     text = [f"# {table.title}", "", row(headings), "|---" * len(headings) + "|"]
-    text += [row(line) for line in lines]
+    own, measured = lines[: len(results)], lines[len(results) :]
+    rule = [[""] * len(headings)] * bool(measured)
+    text += [row(line) for line in [*own, *rule, *measured]]
     literature = _literature(table, headings)
     text += [row([f"*{label}*{source}", *rest]) for label, source, *rest in literature]
     commands = "\n\n".join(f"`{command}`" for command in _commands(table, results))
-    return "\n".join([*text, "", caption(table, results), "", commands, ""])
+    captions = [caption(table, results), *[peers.note] * bool(peers.note)]
+    return "\n".join([*text, "", "\n\n".join(captions), "", commands, ""])
 
 
-def latex(table: Table, results: list[Result]) -> str:
+def latex(table: Table, results: list[Result], peers: PeerRows = _NONE) -> str:
     """A booktabs table."""
-    headings, lines = cells(table, results)
+    headings, lines = cells(table, results, peers)
+    own, measured = lines[: len(results)], lines[len(results) :]
 
     def line(texts):
         return " & ".join(_tex(text) for text in texts) + r" \\"
 
-    body = [line(headings), r"\midrule", *map(line, lines)]
+    body = [line(headings), r"\midrule", *map(line, own)]
+    if measured:
+        body += [r"\midrule", *map(line, measured)]
     if table.literature:
         body.append(r"\midrule")
     body += [line([label + source, *rest]) for label, source, *rest in _literature(table, headings)]
     columns = "l" + "r" * (len(headings) - 1)
     title = table.title if table.title.endswith("?") else f"{table.title}."
-    top = [r"\begin{table}", rf"\caption{{{_tex(f'{title} {caption(table, results)}')}}}"]
+    text = " ".join(filter(None, [title, caption(table, results), peers.note]))
+    top = [r"\begin{table}", rf"\caption{{{_tex(text)}}}"]
     top += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
     return "\n".join([*top, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
-def comma_separated(table: Table, results: list[Result]) -> str:
+def comma_separated(table: Table, results: list[Result], peers: PeerRows = _NONE) -> str:
     """One line for each seed of each row, with all of its test metrics."""
-    metrics = sorted({name for r in results for m in r.by_seed.values() for name in m})
-    sizes = ["parameters", "training_flop_per_image"]
+    rows = [*results, *peers.results]
+    metrics = sorted({name for r in rows for m in r.by_seed.values() for name in m})
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["row", "seed", *sizes, "images_per_second", "seconds", *metrics])
-    for result in results:
-        model = [f"{result.model_size.get(k, 0):.0f}" if result.model_size else "" for k in sizes]
+    writer.writerow(["row", "seed", *_SIZES, "images_per_second", "seconds", *metrics])
+    for result in rows:
+        size = result.model_size
+        model = [f"{size[key]:.0f}" if key in size else "" for key in _SIZES]
         seeds = zip(result.by_seed.items(), result.speeds, result.seconds, strict=True)
         for (seed, values), speed, seconds in seeds:
             speed = "" if math.isnan(speed) else f"{speed:.1f}"

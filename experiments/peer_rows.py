@@ -4,7 +4,7 @@ A table names them in CPU_PEERS. They stand below a rule, between its own rows a
 ones. The records are in DIRECTORY/peers.json, one object per model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,17 +16,79 @@ from experiments.tables import Row, Table
 FILE = "peers.json"
 
 
-class PeerRow(NamedTuple):
-    """A model of another library: its record, and the same as a `Result` without a config."""
+class PeerRows(NamedTuple):
+    """The rows of a table that are models of other libraries."""
 
-    record: dict
-    result: Result
+    results: tuple[Result, ...] = ()
+    note: str = ""  # how they were trained and measured; "" if there are none
+
+
+def load(table: Table, directory: Path) -> PeerRows:
+    """The rows of the models that the table names and that have records in `directory`.
+
+    ConfigError if the file is damaged.
+    """
+    found = read(directory) if table.peers else {}
+    records = [found[name] for name in table.peers if name in found]
+    if not records:
+        return PeerRows()
+    missing = [name for name in table.peers if name not in found]
+    try:
+        return PeerRows(tuple(map(_result, records)), _note(records, missing))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise damaged(directory / FILE) from error
 
 
 def read(directory: Path) -> dict[str, dict]:
-    """name -> record of each model; ConfigError if the file is damaged. {} if there is none."""
+    """name -> record of each model; {} if there is no file. ConfigError if it is damaged."""
     path = directory / FILE
-    records = read_json(path) if path.exists() else {}
-    if not all(isinstance(record, dict) for record in records.values()):
-        raise damaged(path)
-    return records
+    return read_json(path) if path.exists() else {}
+
+
+def _result(record: dict) -> Result:
+    return Result(
+        Row(f"{record['label']}, measured here", "", {}),
+        {record["binarisation_seed"]: record["metrics"]},
+        [record["environment"]],
+        {"parameters": record["parameters"]},
+        [record["seconds"]],
+        [record["images_per_second"]],
+        [],
+        None,
+        {},
+    )
+
+
+def _note(records: list[dict], missing: list[str]) -> str:
+    """How the models were trained and measured, and where; then those that were not run."""
+    environments = [record["environment"] for record in records]
+    trained = "; ".join(
+        f"{r['label']}: {r['steps'] * r['batch_size'] / r['train_images']:.2g} epochs"
+        for r in records
+    )
+    packages = {
+        f"{name} {version}" for r in records for name, version in r["packages"].items() if version
+    }
+    minutes = _listed(f"{r['budget_minutes']:g}" for r in records)
+    images = _listed(f"{r['train_images']:,}" for r in records)
+    tested = _listed(f"{r['test_images']:,}" for r in records)
+    seeds = _listed(str(r["binarisation_seed"]) for r in records)
+    provenance = "; ".join(
+        [
+            f"Commit {_listed(e['commit'] or 'unknown' for e in environments)}",
+            results_lib.format_machines(environments),
+            _listed(e["date"][:10] for e in environments),
+            _listed(packages),
+        ]
+    )
+    not_run = f" Not run: {', '.join(missing)}." * bool(missing)
+    return (
+        "Measured here: models of other libraries, with their own losses and the settings of their "
+        f"own examples, trained by `python -m experiments.peers` for {minutes} minutes each on "
+        f"{images} images that are binarised anew at every visit ({trained}). They are measured on "
+        f"the {tested} test images of binarisation seed {seeds} only. {provenance}.{not_run}"
+    )
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return ", ".join(sorted(set(texts)))

@@ -74,7 +74,7 @@ PEERS: dict[str, Entry] = {
     ),
 }
 _HOW = "install the extra `bench`"
-_HOW_TO_INSTALL = {  # those that the extra cannot name
+_HOW_TO_INSTALL = {  # what is on no package index
     "pytorch_generative": "clone github.com/EugenHotaj/pytorch-generative, put the directory on "
     f"PYTHONPATH, and {_HOW}"
 }
@@ -86,8 +86,9 @@ def load(entry: Entry) -> Callable[[int], Peer]:
         try:
             importlib.import_module(package)
         except ImportError as error:
-            how = _HOW_TO_INSTALL.get(package, _HOW)
-            raise ConfigError(f"{package} is not installed ({error.name}): {how}") from error
+            missing = error.name or package  # which may be one that the package imports
+            how = _HOW_TO_INSTALL.get(missing, _HOW)
+            raise ConfigError(f"{missing} is not installed: {how}") from error
     return getattr(
         importlib.import_module(f"experiments.peer_models.{entry.module}"), entry.function
     )
@@ -96,7 +97,7 @@ def load(entry: Entry) -> Callable[[int], Peer]:
 def load_images(data_dir: str, source_dir: str) -> tuple[ImageArray, np.ndarray]:
     """(training images, uint8 (60000, 28, 28, 1); binary test images, float32 (10000, 28, 28, 1)).
 
-    They are those of the config of the table `main`. ConfigError or DataError as `build.load_splits`.
+    They are those of the config of the table `main`. Raises as `build.load_splits`.
     """
     config = shipped.get_config(tables.TABLES["main"].CONFIG)
     config.data.data_dir = data_dir or config.data.data_dir

@@ -8,7 +8,8 @@ Writes NAME.md, .csv, .tex and .png for the small size, and NAME-full.md and so 
 size. All numbers are read from the runs, and the same runs give the same files byte for byte. The
 records of the runs are stored in OUT/records. Runs that are not below the root are read from there.
 So a table can be made again without its runs. It can also grow by rows and seeds that are trained
-later or elsewhere. `--forget` drops the stored records of a row that the table no longer has.
+later or elsewhere. `--forget` drops the stored records of a row that the table no longer has. Rows
+of other libraries' models come from OUT/records, too (`experiments.peers`).
 
 Then it writes the index of all tables in OUT, README.md: the question, the answer and the time of
 each. `--index` writes the index only. `--html` writes index.html: one page with all tables and
@@ -27,7 +28,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from experiments import formats, index, plots, run, tables
+from experiments import formats, index, peer_rows, plots, run, tables
 from experiments import results as results_lib
 from experiments.table_file import TableFile
 from experiments.tables import Table
@@ -72,11 +73,12 @@ def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
     if not results:
         print(f"experiments.report: {_nothing(table, root, stored)}", file=sys.stderr)
         return 1
+    peers = peer_rows.load(table, stored.path.parent)
     published = {heading for values, _ in table.literature.values() for heading in values}
     metrics = {
         heading: names
         for heading, names in table.metrics.items()
-        if heading in published or any(result.values(names) for result in results)
+        if heading in published or any(r.values(names) for r in [*results, *peers.results])
     }
     bold = tuple(heading for heading in table.bold if heading in metrics)
     table = dataclasses.replace(table, metrics=metrics, bold=bold)
@@ -87,10 +89,10 @@ def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
         "csv": formats.comma_separated,
         "tex": formats.latex,
     }.items():
-        files.replace_text(out / f"{table.stem}.{suffix}", make(table, results))
+        files.replace_text(out / f"{table.stem}.{suffix}", make(table, results, peers))
     plots.draw(table, results, out / f"{table.stem}.png")
     index.write_index(out)
-    print(formats.markdown(table, results))
+    print(formats.markdown(table, results, peers))
     return 0
 
 

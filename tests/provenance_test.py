@@ -35,6 +35,8 @@ def test_the_commit_is_marked_dirty_if_files_differ_from_it(tmp_path, monkeypatc
     assert provenance.commit() == commit
     (tmp_path / "another").write_text("two")
     assert provenance.commit() == f"{commit}-dirty"
+    assert provenance.commit(str(tmp_path / "another")) == f"{commit}-dirty"
+    assert provenance.commit(str(tmp_path / "not_there")) == ""
 
 
 def test_without_git_the_commit_is_empty(monkeypatch):

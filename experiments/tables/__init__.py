@@ -20,6 +20,8 @@ and which published table it follows; the report prints it as the caption.
                 line of the y axis per row
     BOLD        headings whose best number is printed bold (optional; all headings by default)
     LITERATURE  label -> ({heading: value}, source): published numbers (optional)
+    CPU_PEERS   models of other libraries that the report shows at `--size cpu`, as rows below a
+                rule: names of `experiments.peers` (optional)
     ANSWER      what the results say, in one sentence; CPU_ANSWER those at `--size cpu` (optional)
 """
 
@@ -146,6 +148,7 @@ class Table:
     bold: tuple[str, ...]
     literature: dict[str, tuple[dict[str, str], str]]
     answer: str
+    peers: tuple[str, ...] = ()
 
     @property
     def directory(self) -> str:
@@ -255,4 +258,5 @@ def load(name: str, size: str) -> Table:
         getattr(data, "BOLD", tuple(metrics)),
         getattr(data, "LITERATURE", {}),
         getattr(data, "CPU_ANSWER" if small else "ANSWER", ""),
+        getattr(data, "CPU_PEERS", ()) if small else (),
     )

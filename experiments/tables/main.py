@@ -61,6 +61,12 @@ CPU_ANSWER = (
     "at width 96; row LSTM VAEs have a bound of 97.06 ± 0.23 after six epochs, DRAW of 102.01 ± "
     "0.28 after two."
 )
+CPU_PEERS = (
+    "flax-vae",
+    "pythae-vae",
+    "pytorch-generative-made",
+    "pytorch-generative-pixelcnn",
+)
 LITERATURE = {
     "NVAE": ({"NLL, dynamic": "78.01"}, "Vahdat & Kautz 2020"),
     "VLAE": ({"NLL, dynamic": "78.53", "NLL, static": "79.03"}, "Chen et al. 2016"),

@@ -34,10 +34,10 @@ def describe(devices: Sequence[jax.Device]) -> dict:
     }
 
 
-def commit(file: str = __file__) -> str:
+def commit(file: str = "") -> str:
     """The commit of the checkout that holds this package (or the package of `file`), with `-dirty`
     if files were changed; "" if the package is installed elsewhere."""
-    own = Path(file)
+    own = Path(file or __file__)
     if not _git("ls-files", "--error-unmatch", own.name, cwd=own.parent):  # installed elsewhere
         return ""
     return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*", cwd=own.parent)
