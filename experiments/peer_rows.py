@@ -69,6 +69,7 @@ def _note(records: list[dict], missing: list[str]) -> str:
     packages = {
         f"{name} {version}" for r in records for name, version in r["packages"].items() if version
     }
+    cores = _listed(str(e["cores"]) for e in environments)
     minutes = _listed(f"{r['budget_minutes']:g}" for r in records)
     images = _listed(f"{r['train_images']:,}" for r in records)
     tested = _listed(f"{r['test_images']:,}" for r in records)
@@ -84,9 +85,10 @@ def _note(records: list[dict], missing: list[str]) -> str:
     not_run = f" Not run: {', '.join(missing)}." * bool(missing)
     return (
         "Measured here: models of other libraries, with their own losses and the settings of their "
-        f"own examples, trained by `python -m experiments.peers` for {minutes} minutes each on "
-        f"{images} images that are binarised anew at every visit ({trained}). They are measured on "
-        f"the {tested} test images of binarisation seed {seeds} only. {provenance}.{not_run}"
+        f"own examples, trained by `python -m experiments.peers` for {minutes} minutes each "
+        f"(cores: {cores}) on {images} images that are binarised anew at every visit ({trained}). "
+        f"They are measured on the {tested} test images of binarisation seed {seeds} only. "
+        f"{provenance}.{not_run}"
     )
 
 

@@ -8,7 +8,7 @@ pytorch-generative is cloned (`peer_models.pytorch_generative_models`). The mode
 settings are those of the library, see `peer_models`. The data and the protocol are those of rnnae:
 all 60,000 MNIST training images, whose pixels are drawn anew at every visit, and the 10,000 test
 images of binarisation seed 0, once. Nothing is chosen by the test images. The time is that of the
-training steps on the cores that this process may use (`taskset -c 0` gives it one), with the
+training steps on the CPU cores that this process may use (`taskset -c 0` gives it one), with the
 compilation of a model in JAX.
 
 The results are written to OUT/peers.json, one model after the other, in place of those that it had
@@ -210,6 +210,7 @@ def main(argv: list[str] | None = None) -> int:
     path = arguments.out / FILE
     records = read(arguments.out)
     files.check_output(path)
+    jax.config.update("jax_platforms", "cpu")  # as the models in PyTorch
     environment = provenance.describe(jax.devices()[:1])  # before a record makes it "-dirty"
     images = load_images(arguments.data_dir, arguments.source_dir)
     for name in names:
