@@ -1,4 +1,4 @@
-"""Trains models of other libraries on the data of the table `main`, for a budget of minutes.
+"""Trains models of other libraries on the data of the table `main`, for a budget of CPU time.
 
     python -m experiments.peers [NAME ...] [--minutes 10] [--out experiments/results/records]
                                 [--data_dir DIR] [--source_dir DIR]
@@ -7,9 +7,10 @@ A NAME is a key of `PEERS`; the default is all of them. They need the extra `ben
 pytorch-generative is cloned (`peer_models.pytorch_generative_models`). The model, its loss and its
 settings are those of the library, see `peer_models`. The data and the protocol are those of rnnae:
 all 60,000 MNIST training images, whose pixels are drawn anew at every visit, and the 10,000 test
-images of binarisation seed 0, once. Nothing is chosen by the test images. The time is that of the
-training steps on the CPU cores that this process may use (`taskset -c 0` gives it one), with the
-compilation of a model in JAX.
+images of binarisation seed 0, once. Nothing is chosen by the test images.
+
+All is done on the CPU. A minute is one of CPU time in the training steps, with the compilation of a
+model in JAX: on one core (`taskset -c 0`) as long as a minute of a machine that does nothing else.
 
 The results are written to OUT/peers.json, one model after the other, in place of those that it had
 before. `experiments.report` shows them below the rows of a table that names them in CPU_PEERS.
@@ -116,11 +117,11 @@ def train(
     peer: Peer,
     images: ImageArray,
     seconds: float,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] = time.process_time,
 ) -> tuple[int, float]:
-    """Trains until `seconds` have passed, at least one step; returns (steps, seconds).
+    """Trains for `seconds` of CPU time, and at least one step; returns (steps, seconds).
 
-    Every epoch has each image once, and the pixels are drawn anew at every visit.
+    Programs that run beside it do not shorten the training by that clock. Every epoch has each image once, and the pixels are drawn anew at every visit.
     """
     generator = np.random.Generator(np.random.Philox(key=[SEED, _PHILOX_STREAM]))
     begin, step, spent = clock(), 0, 0.0
@@ -195,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", help=", ".join(PEERS), metavar="NAME")
-    minutes_help = "of training, for each model (default: %(default)s)"
+    minutes_help = "CPU time of training, for each model (default: %(default)s)"
     parser.add_argument("--minutes", type=_parse_minutes, default=10.0, help=minutes_help)
     out_help = "directory of the records (default: %(default)s)"
     parser.add_argument("--out", type=files.expand, default=OUT, help=out_help)
@@ -214,7 +215,7 @@ def main(argv: list[str] | None = None) -> int:
     environment = provenance.describe(jax.devices()[:1])  # before a record makes it "-dirty"
     images = load_images(arguments.data_dir, arguments.source_dir)
     for name in names:
-        print(f"{name}: training for {arguments.minutes:g} minutes", flush=True)
+        print(f"{name}: training for {arguments.minutes:g} minutes of CPU time", flush=True)
         record = measure(PEERS[name], *images, arguments.minutes)
         records[name] = record | {"environment": environment}
         ordered = {name: records[name] for name in PEERS if name in records}

@@ -102,7 +102,7 @@ def test_a_model_of_another_library_is_a_row_below_the_rule(plant, tmp_path, cap
     # All else is as in a report without it, but for the paragraph that says how it was measured.
     note = next(line for line in lines if line.startswith("Measured here"))
     assert (
-        "10 minutes each (cores: 3)" in note
+        "10 minutes of CPU time each (cores: 3)" in note
         and "2 epochs" in note
         and "alib 1.2" in note
         and "abc" in note
