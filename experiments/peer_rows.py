@@ -86,9 +86,9 @@ def _note(records: list[dict], missing: list[str]) -> str:
     return (
         "Measured here: models of other libraries, with their own losses and the settings of their "
         f"own examples, trained by `python -m experiments.peers` for {minutes} minutes "
-        f"of CPU time each (cores: {cores}) on {images} images that are binarised anew at every visit ({trained}). "
-        f"They are measured on the {tested} test images of binarisation seed {seeds} only. "
-        f"{provenance}.{not_run}"
+        f"of CPU time each (cores: {cores}) on {images} images that are binarised anew at every "
+        f"visit ({trained}). They are measured on the {tested} test images of binarisation seed "
+        f"{seeds} only. {provenance}.{not_run}"
     )
 
 

@@ -121,7 +121,8 @@ def train(
 ) -> tuple[int, float]:
     """Trains for `seconds` of CPU time, and at least one step; returns (steps, seconds).
 
-    Programs that run beside it do not shorten the training by that clock. Every epoch has each image once, and the pixels are drawn anew at every visit.
+    Programs that run beside it do not shorten the training by that clock. Every epoch has each
+    image once, and the pixels are drawn anew at every visit.
     """
     generator = np.random.Generator(np.random.Philox(key=[SEED, _PHILOX_STREAM]))
     begin, step, spent = clock(), 0, 0.0
