@@ -1,8 +1,9 @@
 """Ablation tables: which settings are compared with each other.
 
 A table is one module in this folder that contains only data, and one line in `TABLES`. The first
-line of its docstring is the title. The rest of the docstring says which question the table answers
-and which published table it follows; the report prints it as the caption.
+line of its docstring is the title. The next paragraph, at most two sentences, is the caption: what
+is compared. Further paragraphs are a note on how to read the table, and which published table it
+follows.
 
     CONFIG      the config file that every row starts from
     ROWS        label -> overrides of that config, by dotted key. Three keys are special: "config"
@@ -12,7 +13,7 @@ and which published table it follows; the report prints it as the caption.
     METRICS     heading -> name of a test metric in metrics.jsonl, or several names of which each
                 row has at most one
     SEEDS       values of config.seed; each row is trained once per seed
-    PROTOCOL    data, splits and units of the numbers, for the caption
+    PROTOCOL    data, splits and units of the numbers
     CPU         overrides at `--size cpu`; the overrides of a row take precedence
     CPU_ROWS    label -> further overrides of that row at `--size cpu` (optional)
     CPU_SEEDS   seeds at `--size cpu` (optional)
@@ -137,7 +138,8 @@ class Table:
     name: str
     size: str
     title: str
-    question: str
+    caption: str
+    notes: str
     protocol: str
     rows: tuple[Row, ...]
     metrics: dict[str, tuple[str, ...]]
@@ -161,6 +163,11 @@ class Table:
 def slug(label: str) -> str:
     """The label of a row as the name of a directory."""
     return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+
+
+def paragraphs(module: ModuleType) -> list[str]:
+    """The paragraphs of a module's docstring, each on one line."""
+    return [" ".join(part.split()) for part in inspect.getdoc(module).split("\n\n")]
 
 
 def choose_by_metric(choices: Mapping[str, T], metric: str) -> T | None:
@@ -223,7 +230,7 @@ def load(name: str, size: str) -> Table:
     Raises ConfigError if two labels would give two rows the same directory, or a label none.
     """
     data = TABLES[name]
-    title, _, question = inspect.getdoc(data).partition("\n")
+    title, caption, *notes = paragraphs(data)
     small = size == "cpu"
     cpu = getattr(data, "CPU", {}) if small else {}
     cpu_rows = getattr(data, "CPU_ROWS", {}) if small else {}
@@ -246,7 +253,8 @@ def load(name: str, size: str) -> Table:
         name,
         size,
         title.rstrip("."),
-        " ".join(question.split()),
+        caption,
+        " ".join(notes),
         data.PROTOCOL,
         tuple(rows),
         metrics,
