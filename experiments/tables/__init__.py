@@ -29,7 +29,7 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TypeVar
 
@@ -177,16 +177,25 @@ def choose_by_metric(choices: Mapping[str, T], metric: str) -> T | None:
 
 
 def argument_parser(module: str, doc: str, *, needs_table: bool = True) -> argparse.ArgumentParser:
-    """The common part of the command line of `experiments.<module>`, whose docstring is `doc`."""
+    """The common part of the command line of `experiments.<module>`, whose docstring is `doc`: the
+    names of tables, and their size."""
     parser = argparse.ArgumentParser(
         prog=f"python -m experiments.{module}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("table", choices=TABLES, nargs=None if needs_table else "?")
+    names, number = f"{', '.join(TABLES)}, or all", "+" if needs_table else "*"
+    parser.add_argument("tables", nargs=number, type=parse_name, metavar="TABLE", help=names)
     sizes = "full, for an accelerator (the default), or cpu, for two cores"
     parser.add_argument("--size", choices=SIZES, default=SIZES[0], help=sizes)
     return parser
+
+
+def parse_name(text: str) -> str:
+    """The name of a table, or "all"."""
+    if text != "all" and text not in TABLES:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(TABLES)}, all")
+    return text
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -222,6 +231,11 @@ def parse_arguments(
                 f"{word} would make another row; after -- use --config.KEY=VALUE of {keys}"
             )
     return arguments, extra
+
+
+def load_each(names: Sequence[str], size: str) -> list[Table]:
+    """The tables with these names, or all of them if "all" is among the names."""
+    return [load(name, size) for name in (TABLES if "all" in names else dict.fromkeys(names))]
 
 
 def load(name: str, size: str) -> Table:
