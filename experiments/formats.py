@@ -1,4 +1,4 @@
-"""A table of results as text: Markdown, LaTeX and CSV, with its caption and its commands."""
+"""A table of results as text: Markdown, LaTeX and CSV, with its caption, notes and commands."""
 
 import csv
 import io
@@ -7,8 +7,7 @@ import statistics
 
 import scipy.stats
 
-from experiments import paired, tables
-from experiments import results as results_lib
+from experiments import captions, paired, tables
 from experiments.peer_rows import PeerRows
 from experiments.results import Result
 from experiments.tables import Table
@@ -23,6 +22,7 @@ _TEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"`": r"\textasciigrave{}", "<": "$<$", ">": "$>$", "±": r"$\pm$"}
 )
+_BEYOND = "beyond 2 s.e."
 _DIGITS = {"mse": 5, "mae": 4, "ssim": 4, "bits": 3, "active": 1}  # other metrics have 2
 _DIGITS |= {"bayes_accuracy": 4, "class_accuracy": 4}
 _DIGITS |= {name: metric.digits for name, metric in SAMPLE_METRICS.items()}
@@ -36,7 +36,7 @@ def cells(
     """(headings, cells of each row, those of peers last). A bold cell is **text**."""
     headings = ["", "parameters", "train MFLOP/image", "images/s", "minutes", "seeds"]
     rows = [*results, *peers.results]
-    several = len({result.machines for result in rows}) > 1  # a single one is in the caption
+    several = len({result.machines for result in rows}) > 1  # a single one is in the notes
     headings += ["on"] * several
     bold = {heading: _best(results, table.metrics[heading]) for heading in table.bold}
     compared, differences = _differences(table, results)
@@ -48,7 +48,7 @@ def cells(
             f"{parameters:,}" if parameters is not None else "",
             f"{flop / 1e6:,.1f}" if flop is not None else "",
             "" if math.isnan(speed := statistics.median(result.speeds)) else f"{speed:,.0f}",
-            minutes(statistics.mean(result.seconds)),
+            captions.minutes(statistics.mean(result.seconds)),
             str(len(result.by_seed)),
             *[result.machines] * several,
         ]
@@ -73,62 +73,13 @@ def _differences(table: Table, results: list[Result]) -> tuple[list[str], dict[s
         if _same_images(result, first) and (difference := paired.difference(*both)):
             text = f"{difference.mean:+.{digits}f} ± {difference.error:.{digits}f}"
             found[result.row.label] = [text, "yes" if difference.is_significant else "no"]
-    return [f"{heading} - {first.row.label}", "beyond 2 s.e."] if found else [], found
+    return [f"{heading} - {first.row.label}", _BEYOND] if found else [], found
 
 
 def _same_images(result: Result, other: Result) -> bool:
     """Whether two rows are tested on the same images, by their configs."""
     one, two = (r.row.config().data for r in (result, other))
     return (one.name, one.binarise) == (two.name, two.binarise)
-
-
-def caption(table: Table, results: list[Result]) -> str:
-    """What the table compares and how, then where its numbers come from."""
-    starts = [start for result in results for start in result.starts]
-    commits = ", ".join(sorted({start["commit"] or "unknown" for start in starts}))
-    dates = sorted(start["date"][:10] for start in starts)
-    when = dates[0] if dates and dates[0] == dates[-1] else " to ".join(dates[:1] + dates[-1:])
-    total = minutes(sum(sum(result.seconds) for result in results))
-    missing = _missing(table, results)
-    protocol = table.protocol[0].upper() + table.protocol[1:]
-    provenance = "; ".join(
-        [
-            f"Size {table.size}",
-            f"commit {commits}",
-            results_lib.format_machines(starts),
-            when,
-            f"{total} minutes of training and separate evaluation, on a machine that may have "
-            "run other programs too",
-        ]
-    )
-    of_pairs = "Differences are paired by test image and seed. " * bool(
-        _differences(table, results)[0]
-    )
-    return (
-        f"{table.question} {protocol}. {_training_length(results)} ± is the standard error over "
-        f"seeds, or over test images where marked *. {of_pairs}{provenance}."
-        + f" Not run: {'; '.join(missing)}."
-        * bool(missing)
-    )
-
-
-def _training_length(results: list[Result]) -> str:
-    """How long the rows were trained, and which of them with rounded matrix products."""
-    lengths: dict[str, list[str]] = {}
-    rounded: dict[str, list[str]] = {}
-    for row in (result.row for result in results if not result.row.weights_from):
-        config = row.config()
-        steps, epochs = config.train.max_steps, config.train.epochs
-        length = f"{steps:,} steps" if steps else f"{epochs} epoch{'s' * (epochs != 1)}"
-        lengths.setdefault(length, []).append(row.label)
-        if (precision := config.optim.matmul_precision) != "float32":
-            rounded.setdefault(f"with matrix products in {precision}", []).append(row.label)
-    all_rows = sum(map(len, lengths.values()))
-    phrases = [
-        phrase + f" ({'; '.join(labels)})" * (len(labels) < all_rows)
-        for phrase, labels in [*lengths.items(), *rounded.items()]
-    ]
-    return f"Trained for {', '.join(phrases)}."
 
 
 def markdown(table: Table, results: list[Result], peers: PeerRows = _NONE) -> str:
@@ -140,13 +91,15 @@ def markdown(table: Table, results: list[Result], peers: PeerRows = _NONE) -> st
     text += [row(line) for line in [*own, *rule, *measured]]
     literature = _literature(table, headings)
     text += [row([f"*{label}*{source}", *rest]) for label, source, *rest in literature]
-    commands = "\n\n".join(f"`{command}`" for command in _commands(table, results))
-    captions = [caption(table, results), *[peers.note] * bool(peers.note)]
-    return "\n".join([*text, "", "\n\n".join(captions), "", commands, ""])
+    text += ["", captions.caption(table), ""]
+    notes = _notes(table, results, peers, headings)
+    text += [f"- **{heading}**: {note}" for heading, note in notes]
+    commands = "\n\n".join(f"`{command}`" for command in captions.commands(table, results))
+    return "\n".join([*text, "", commands, ""])
 
 
 def latex(table: Table, results: list[Result], peers: PeerRows = _NONE) -> str:
-    """A booktabs table."""
+    """A booktabs table, with its notes below in small print."""
     headings, lines = cells(table, results, peers)
     own, measured = lines[: len(results)], lines[len(results) :]
 
@@ -161,10 +114,18 @@ def latex(table: Table, results: list[Result], peers: PeerRows = _NONE) -> str:
     body += [line([label + source, *rest]) for label, source, *rest in _literature(table, headings)]
     columns = "l" + "r" * (len(headings) - 1)
     title = table.title if table.title.endswith("?") else f"{table.title}."
-    text = " ".join(filter(None, [title, caption(table, results), peers.note]))
-    top = [r"\begin{table}", rf"\caption{{{_tex(text)}}}"]
+    top = [r"\begin{table}", rf"\caption{{{_tex(f'{title} {captions.caption(table)}')}}}"]
     top += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
-    return "\n".join([*top, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    bottom = [r"\bottomrule", r"\end{tabular}", r"\par\medskip\footnotesize"]
+    for heading, note in _notes(table, results, peers, headings):
+        bottom.append(rf"\textit{{{heading}}}: {_tex(note)}\par")
+    return "\n".join([*top, *body, *bottom, r"\end{table}", ""])
+
+
+def _notes(
+    table: Table, results: list[Result], peers: PeerRows, headings: list[str]
+) -> list[tuple[str, str]]:
+    return [*captions.notes(table, results, paired=_BEYOND in headings), *peers.notes]
 
 
 def comma_separated(table: Table, results: list[Result], peers: PeerRows = _NONE) -> str:
@@ -185,49 +146,12 @@ def comma_separated(table: Table, results: list[Result], peers: PeerRows = _NONE
     return file.getvalue()
 
 
-def _commands(table: Table, results: list[Result]) -> list[str]:
-    """The commands that train the runs, one for all rows with the same seeds."""
-    command = f"python -m experiments.run {table.name} --size {table.size}"
-    planned = tables.load(table.name, table.size)
-    by_seeds: dict[tuple[int, ...], list[str]] = {}
-    for result in results:
-        by_seeds.setdefault(tuple(sorted(result.by_seed)), []).append(result.row.label)
-    lines = []
-    for seeds, labels in by_seeds.items():
-        some = labels != [row.label for row in planned.rows]
-        row_flags = "".join(f' --row "{label}"' for label in labels) * some
-        other_seeds = set(seeds) != set(planned.seeds)
-        seed_flag = f" --seeds {','.join(map(str, seeds))}" * other_seeds
-        lines.append(f"{command}{row_flags}{seed_flag}")
-    return lines
-
-
-def _missing(table: Table, results: list[Result]) -> list[str]:
-    """The rows, and the seeds of rows, of the table that have no finished run."""
-    done = {result.row.label: set(result.by_seed) for result in results}
-    planned, by_seeds = tables.load(table.name, table.size).seeds, {}
-    for row in table.rows:
-        missing = [str(seed) for seed in planned if seed not in done.get(row.label, ())]
-        if row.label in done and missing:
-            noun = "seeds" if len(missing) > 1 else "seed"
-            by_seeds.setdefault(f"{noun} {', '.join(missing)}", []).append(row.label)
-    return [row.label for row in table.rows if row.label not in done] + [
-        f"{seeds} of {'all rows' if len(labels) == len(table.rows) else ', '.join(labels)}"
-        for seeds, labels in by_seeds.items()
-    ]
-
-
 def _literature(table: Table, headings: list[str]) -> list[list[str]]:
     """The rows of published numbers: label, source, and a cell for each further heading."""
     return [
         [label, f" ({source})", *(values.get(heading, "") for heading in headings[1:])]
         for label, (values, source) in table.literature.items()
     ]
-
-
-def minutes(seconds: float) -> str:
-    """Seconds as minutes, with about three digits."""
-    return f"{seconds / 60:.{0 if seconds >= 6000 else 1 if seconds >= 60 else 2}f}"
 
 
 def _number(result: Result, names: tuple[str, ...]) -> str:

@@ -6,7 +6,7 @@ typed here, and the same files give the same bytes.
 
 from pathlib import Path
 
-from experiments import formats, tables
+from experiments import captions, formats, tables
 from experiments.table_file import TableFile
 from experiments.tables import Table
 from rnnae import files
@@ -105,4 +105,4 @@ def _title(table: Table) -> str:
 def _minutes(out: Path, table: Table) -> str:
     runs = TableFile(out / "records", table).runs.values()
     timed = [times.get("seconds", 0.0) for run in runs for times in (run.timing, run.evaluation)]
-    return formats.minutes(sum(timed))
+    return captions.minutes(sum(timed))

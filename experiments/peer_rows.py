@@ -20,7 +20,7 @@ class PeerRows(NamedTuple):
     """The rows of a table that are models of other libraries."""
 
     results: tuple[Result, ...] = ()
-    note: str = ""  # how they were trained and measured; "" if there are none
+    notes: tuple[tuple[str, str], ...] = ()  # (heading, text), as `captions.notes`
 
 
 def load(table: Table, directory: Path) -> PeerRows:
@@ -34,7 +34,8 @@ def load(table: Table, directory: Path) -> PeerRows:
         return PeerRows()
     missing = [name for name in table.peers if name not in found]
     try:
-        return PeerRows(tuple(map(_result, records)), _note(records, missing))
+        note = "Measured here", _note(records, missing)
+        return PeerRows(tuple(map(_result, records)), (note,))
     except (AttributeError, KeyError, TypeError) as error:
         raise damaged(directory / FILE) from error
 
@@ -84,8 +85,8 @@ def _note(records: list[dict], missing: list[str]) -> str:
     )
     not_run = f" Not run: {', '.join(missing)}." * bool(missing)
     return (
-        "Measured here: models of other libraries, with their own losses and the settings of their "
-        f"own examples, trained by `python -m experiments.peers` for {minutes} minutes "
+        "Models of other libraries, with their own losses and the settings of their own examples, "
+        f"trained by `python -m experiments.peers` for {minutes} minutes "
         f"of CPU time each (cores: {cores}) on {images} images that are binarised anew at every "
         f"visit ({trained}). They are measured on the {tested} test images of binarisation seed "
         f"{seeds} only. {provenance}.{not_run}"

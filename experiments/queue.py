@@ -1,4 +1,4 @@
-"""A table as a queue of rows, for any number of workers on one disk.
+"""The rows of tables as a queue, for any number of workers on one disk.
 
 A worker takes the first row that no other process holds. When all that are left are held, it waits
 for them: if their worker dies, it continues them. While a worker executes the jobs of a row, it
@@ -30,14 +30,14 @@ def work(runs: list[Run], extra: list[str]) -> int:
 
     `runs` are in the order of `jobs.plan`; `extra` are flags for every job.
     """
-    rows: dict[str, list[Run]] = {}
+    rows: dict[Path, list[Run]] = {}
     for run in runs:
-        rows.setdefault(run.row.label, []).append(run)
+        rows.setdefault(run.workdir.parent, []).append(run)
     rows, count, failed = longest_first(rows), len(rows), []
     while rows:
-        with _free_row(rows) as (label, lock):
-            row_runs = rows.pop(label)
-            name = f"[{count - len(rows)}/{count}] {label}"
+        with _free_row(rows) as (directory, lock):
+            row_runs = rows.pop(directory)
+            name = f"[{count - len(rows)}/{count}] {row_runs[0].row.label}"
             status, failed_of_row = _execute_row(name, row_runs, extra, lock)
         if status:
             return status
@@ -48,18 +48,18 @@ def work(runs: list[Run], extra: list[str]) -> int:
     return 1 if failed else 0
 
 
-def longest_first(rows: dict[str, list[Run]]) -> dict[str, list[Run]]:
-    """The same rows by label: those that are finished, those to train, the most expensive first,
-    and those that evaluate the weights of other rows."""
+def longest_first(rows: dict[Path, list[Run]]) -> dict[Path, list[Run]]:
+    """The same rows by directory: those that are finished, those to train, the most expensive
+    first, and those that evaluate the weights of other rows."""
     order = {}
-    for label, runs in rows.items():
+    for directory, runs in rows.items():
         if runs[0].row.weights_from:
-            order[label] = math.inf
+            order[directory] = math.inf
         elif all(run.finished for run in runs):
-            order[label] = -math.inf
+            order[directory] = -math.inf
         else:
-            order[label] = -cost(runs[0].row)
-    return {label: rows[label] for label in sorted(rows, key=order.__getitem__)}
+            order[directory] = -cost(runs[0].row)
+    return {directory: rows[directory] for directory in sorted(rows, key=order.__getitem__)}
 
 
 def cost(row: Row) -> float:
@@ -87,29 +87,31 @@ def cost(row: Row) -> float:
 
 
 @contextlib.contextmanager
-def _free_row(rows: dict[str, list[Run]]) -> Iterator[tuple[str, int | None]]:
+def _free_row(rows: dict[Path, list[Run]]) -> Iterator[tuple[Path, int | None]]:
     """Waits for a row that no other process holds, and holds it in the body.
 
     Yields:
-      The label of the row, and the file descriptor of the lock; None if there can be no lock.
+      The directory of the row, and the file descriptor of the lock; None if there can be no lock.
     """
     waiting = False
     while True:
-        for label, runs in rows.items():
-            if runs[0].row.weights_from in rows:  # these weights are not trained yet
+        for directory, runs in rows.items():
+            weights = runs[0].weights_dir.parent
+            if weights != directory and weights in rows:  # these weights are not trained yet
                 continue
             with contextlib.ExitStack() as stack:
                 try:
                     # Evaluations of new images write pictures beside the weights, one at a time.
-                    lock = stack.enter_context(files.exclusive_lock(runs[0].weights_dir.parent))
+                    lock = stack.enter_context(files.exclusive_lock(weights))
                 except ConfigError:
                     continue
                 except OSError:  # the job will fail, and say why
                     lock = None
-                yield label, lock
+                yield directory, lock
                 return
         if not waiting:
-            print(f"waiting for {', '.join(rows)}: other processes hold them", flush=True)
+            labels = ", ".join(runs[0].row.label for runs in rows.values())
+            print(f"waiting for {labels}: other processes hold them", flush=True)
         waiting = True
         time.sleep(WAIT_SECONDS)
 

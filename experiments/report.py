@@ -1,7 +1,8 @@
-"""Writes an ablation table from its finished runs, as Markdown, CSV, LaTeX and a plot.
+"""Writes ablation tables from their finished runs, as Markdown, CSV, LaTeX and a plot.
 
     python -m experiments.report cells [--size cpu] [--root runs/tables] [--out experiments/results]
                                        [--forget ROW ...]
+    python -m experiments.report all --size cpu
     python -m experiments.report --html [--out experiments/results]
 
 Writes NAME.md, .csv, .tex and .png for the small size, and NAME-full.md and so on for the full
@@ -10,6 +11,8 @@ records of the runs are stored in OUT/records. Runs that are not below the root 
 So a table can be made again without its runs. It can also grow by rows and seeds that are trained
 later or elsewhere. `--forget` drops the stored records of a row that the table no longer has. Rows
 of other libraries' models come from OUT/records, too (`experiments.peers`).
+
+`all` are the tables of this size that have finished runs or stored records.
 
 Then it writes the index of all tables in OUT, README.md: the question, the answer and the time of
 each. `--index` writes the index only. `--html` writes index.html: one page with all tables and
@@ -51,16 +54,23 @@ def main(argv: list[str] | None = None) -> int:
     html_help = "write one HTML page of all tables: OUT/index.html"
     parser.add_argument("--html", action="store_true", help=html_help)
     arguments = parser.parse_args(argv)
-    if bool(arguments.table) == (arguments.index or arguments.html):
-        parser.error("name one table, or give --index or --html")
+    if bool(arguments.tables) == (arguments.index or arguments.html):
+        parser.error("name a table, or give --index or --html")
+    if arguments.forget and (len(arguments.tables) > 1 or "all" in arguments.tables):
+        parser.error("--forget goes with one table")
+    out, root = arguments.out, arguments.root
     try:
-        if not arguments.table:
-            return write_all(arguments.out, arguments.index, arguments.html)
-        table = tables.load(arguments.table, arguments.size)
-        stored = TableFile(arguments.out / "records", table)
-        for label in arguments.forget:
-            stored.forget(label)
-        return write(table, arguments.root, arguments.out, stored)
+        if not arguments.tables:
+            return write_all(out, arguments.index, arguments.html)
+        status = 0
+        for table in tables.load_each(arguments.tables, arguments.size):
+            stored = TableFile(out / "records", table)
+            for label in arguments.forget:
+                stored.forget(label)
+            if "all" in arguments.tables and not (stored.runs or (root / table.directory).exists()):
+                continue
+            status = max(status, write(table, root, out, stored))
+        return status
     except (ConfigError, OSError) as error:
         print(f"experiments.report: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 7)

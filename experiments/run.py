@@ -1,7 +1,8 @@
-"""Trains every row of an ablation table with each of its seeds.
+"""Trains every row of ablation tables with each of its seeds.
 
     python -m experiments.run cells [--size cpu] [--row LSTM ...] [--seeds 0,1,2]
                                     [--root runs/tables] [-- --config.data.data_dir=DIR ...]
+    python -m experiments.run all --size cpu
     python -m experiments.run cells --submit --jobs 8 [--partition gpu] [--gpus 1] [--minutes 600]
 
 Finished runs are skipped and stopped runs continue, so the same command can be repeated. One
@@ -37,9 +38,14 @@ ROOT = Path("runs/tables")
 
 def main(argv: list[str] | None = None) -> int:
     parser = tables.argument_parser("run", __doc__)
-    parser.add_argument("--row", action="append", help="only this row; may be repeated")
     parser.add_argument(
-        "--seeds", type=tables.parse_seeds, help="other seeds than the table's", metavar="N,N"
+        "--row", action="append", help="only this row of the table; may be repeated"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=tables.parse_seeds,
+        help="other seeds than those of the tables",
+        metavar="N,N",
     )
     root_help = "directory of all runs (default: %(default)s)"
     parser.add_argument("--root", type=files.expand, default=ROOT, help=root_help)
@@ -56,23 +62,24 @@ def main(argv: list[str] | None = None) -> int:
     ):
         parser.error("--jobs, --gpus, --minutes and --partition go with --submit")
     try:
-        table = tables.load(arguments.table, arguments.size)
+        chosen = tables.load_each(arguments.tables, arguments.size)
     except ConfigError as error:
         parser.error(str(error))
     if arguments.seeds:
-        table = dataclasses.replace(table, seeds=arguments.seeds)
-    labels = [row.label for row in table.rows]
+        chosen = [dataclasses.replace(table, seeds=arguments.seeds) for table in chosen]
+    labels = [row.label for table in chosen for row in table.rows]
     for label in arguments.row or ():
+        if len(chosen) > 1:
+            parser.error("--row goes with one table")
         if label not in labels:
             rows = ", ".join(map(repr, labels))
-            parser.error(f"{table.name} has no row {label!r}; its rows: {rows}")
-    rows = [row for row in table.rows if row.label in (arguments.row or labels)]
-    chosen = {row.label for row in rows}
-    checked = chosen | {row.weights_from for row in rows}
-    runs = jobs.plan(table, arguments.root)
+            parser.error(f"{chosen[0].name} has no row {label!r}; its rows: {rows}")
+    every = [run for table in chosen for run in jobs.plan(table, arguments.root)]
+    runs = [run for run in every if run.row.label in (arguments.row or labels)]
+    weights = {run.weights_dir for run in runs}
     try:
-        for run in runs:
-            if run.row.label in checked:
+        for run in every:
+            if run in runs or run.workdir in weights:
                 run.check()
         if arguments.submit:
             submit(arguments, extra)
@@ -81,12 +88,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f"experiments.run: {error}", file=sys.stderr)
         return error.exit_code
     # A worker of its own, even if SLURM or Open MPI has started several as one program.
-    return queue.work([run for run in runs if run.row.label in chosen], [*extra, "--processes=1"])
+    return queue.work(runs, [*extra, "--processes=1"])
 
 
 def submit(arguments: argparse.Namespace, extra: list[str]) -> list:
     """Starts the same command, without --submit, `arguments.jobs` times; returns the jobs."""
-    words = [arguments.table, f"--size={arguments.size}", f"--root={arguments.root}"]
+    words = [*arguments.tables, f"--size={arguments.size}", f"--root={arguments.root}"]
     words += [f"--row={label}" for label in arguments.row or ()]
     if arguments.seeds:
         words.append("--seeds=" + ",".join(map(str, arguments.seeds)))
@@ -94,7 +101,7 @@ def submit(arguments: argparse.Namespace, extra: list[str]) -> list:
         [*words, "--", *extra],
         arguments.jobs or 1,
         arguments.root / "submitit",
-        name=f"rnnae-{arguments.table}",
+        name="rnnae-" + "-".join(arguments.tables),
         timeout_min=arguments.minutes or 24 * 60,
         gpus_per_node=arguments.gpus,
         slurm_partition=arguments.partition,

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import jobs
-from experiments import results as results_lib
+from experiments import captions, jobs
 from experiments import study as study_lib
 from experiments.spaces import Space
 from rnnae import files
@@ -83,6 +82,7 @@ def markdown(space: Space, trials: list[Trial], importance: dict[str, float]) ->
     row = space.trial(best.number, best.params)
     workdir = Path("runs") / f"{space.name}_best"
     words = jobs.command([jobs.Run(row, 0, workdir, workdir, row)], [])
+    notes = "\n".join(f"- **{heading}**: {text}" for heading, text in _notes(space, trials))
     return f"""# {space.title}
 
 {table}
@@ -91,7 +91,9 @@ Importance for {at[0]}, over all trials (fANOVA): {", ".join(shares) or "unknown
 
 ![Each line is a trial]({space.name}.png)
 
-{_caption(space, trials)}
+{space.caption} The table has the best trials.
+
+{notes}
 
 The best trial: `{shlex.join(["python", *words[1:]])}`
 
@@ -99,26 +101,20 @@ The search: `python -m experiments.search {space.name} --trials {len(trials)}`
 """
 
 
-def _caption(space: Space, trials: list[Trial]) -> str:
-    """What was searched and how, then where the numbers come from."""
+def _notes(space: Space, trials: list[Trial]) -> list[tuple[str, str]]:
+    """(heading, text) of each note: how it was searched, and where the numbers come from."""
     counts = [sum(len(trial.finite) > rung for trial in trials) for rung in range(len(space.rungs))]
     reached = ", ".join(
         f"{count} reached epoch {epochs}" for count, epochs in zip(counts, space.rungs, strict=True)
     )
     starts = [trial.start for trial in trials if trial.start]
-    dates = sorted(start["date"][:10] for start in starts)
-    provenance = [
-        "Commit " + ", ".join(sorted({start["commit"] or "unknown" for start in starts})),
-        results_lib.format_machines(starts),
-        dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}",
-        f"{sum(trial.seconds for trial in trials) / 60:,.1f} minutes of training, on a machine "
-        "that may have run other programs too",
+    origin = captions.origin(starts, sum(trial.seconds for trial in trials))
+    return [
+        *([("Reading", space.notes)] if space.notes else []),
+        ("Data", f"{space.metric} is of the validation images, one seed; lower is better."),
+        ("Search", f"Optuna (TPE) proposed the settings of {len(trials)} trials; {reached}."),
+        ("Origin", f"{origin[0].upper()}{origin[1:]}."),
     ]
-    return (
-        f"{space.question} {space.metric} is of the validation images, one seed; lower is better. "
-        f"Optuna (TPE) proposed the settings of {len(trials)} trials, of which {reached}. "
-        f"The table has the best. {'; '.join(provenance)}."
-    )
 
 
 def _text(value: object) -> str:

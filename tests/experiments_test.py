@@ -231,3 +231,23 @@ def test_a_row_can_evaluate_the_weights_of_another(plant, tmp_path, capsys, monk
     records.write_text(whole[: whole.index('{"step": 5')])
     assert run.main([*argv, "--row", "K = 1"]) == 1
     assert "seed1 is not finished; run the row 'a' first" in capsys.readouterr().out
+
+
+def test_all_tables_are_run_and_reported_by_one_command(plant, tmp_path, monkeypatch, capsys):
+    """Two tables whose rows have the same labels, and a third without runs."""
+    _, *rest = plant(SEEDS=(0,))
+    planted = tables.TABLES["widths"]
+    monkeypatch.setattr(tables, "TABLES", {"widths": planted, "other": planted})
+    assert run.main(["all", *rest]) == 0
+    assert "[4/4]" in capsys.readouterr().out
+    workdirs = {path.relative_to(tmp_path).parts[1] for path in tmp_path.glob("root/*/*/seed0")}
+    assert workdirs == {"widths-full", "other-full"}
+    monkeypatch.setattr(tables, "TABLES", tables.TABLES | {"third": planted})
+    assert report.main(["all", *rest, "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.glob("*-full.md")} == {"widths-full.md", "other-full.md"}
+    for wrong in (["widths", "other", "--row", "narrow"], ["nothing"]):
+        with pytest.raises(SystemExit, match="2"):
+            run.main([*wrong, *rest])
+    with pytest.raises(SystemExit, match="2"):
+        report.main(["all", *rest, "--forget", "narrow"])
+    assert "one table" in capsys.readouterr().err

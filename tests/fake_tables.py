@@ -1,5 +1,6 @@
 """A made-up table for the tests of experiments. A script writes the records of its runs."""
 
+import re
 import sys
 import types
 
@@ -57,6 +58,11 @@ for seed, workdir in workdirs.items():
     start |= {"parameters": 1234, "training_flop_per_image": 5e6}
     (workdir / "environment.jsonl").write_text(json.dumps(start) + "\\n")
 """
+
+
+def sentences(text: str) -> int:
+    """How many sentences a text has."""
+    return len(re.findall(r"[.?!](?= [A-Z±]|$)", text))
 
 
 def planted(**changes):

@@ -100,7 +100,7 @@ def test_a_model_of_another_library_is_a_row_below_the_rule(plant, tmp_path, cap
         "KL": "7.00",
     }
     # All else is as in a report without it, but for the paragraph that says how it was measured.
-    note = next(line for line in lines if line.startswith("Measured here"))
+    note = next(line for line in lines if line.startswith("- **Measured here**"))
     assert (
         "10 minutes of CPU time each (cores: 3)" in note
         and "2 epochs" in note
@@ -231,7 +231,7 @@ def test_a_record_is_written_and_shown_and_others_are_kept(
     plant(CPU_PEERS=tuple(records), METRICS={"bound": "test/bound_dynamic"})
     rows = peer_rows.load(tables.load("widths", "cpu"), tmp_path)
     assert [row.model_size["parameters"] for row in rows.results] == [815_824, 4321]
-    assert "flax 0." in rows.note
+    assert "flax 0." in rows.notes[0][1]
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_an_evaluation_of_other_weights_is_not_stored(plant, tmp_path, capsys):
     metrics = tmp_path / "root" / "widths-full" / "a" / "seed0" / "metrics.jsonl"
     metrics.write_text(metrics.read_text().replace('"test/kl": 3.0', '"test/kl": 3.5'))
     assert report.main([*argv, "--out", str(out)]) == 0
-    assert "Not run: of a." in (out / "widths-full.md").read_text()
+    assert "**Not run**: of a." in (out / "widths-full.md").read_text()
     assert _stored_runs(out) == [("a", 0)]
     first, second = capsys.readouterr().err.splitlines()
     was = "was of commit abc (2026-01-02) and is"

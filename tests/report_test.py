@@ -78,13 +78,13 @@ def test_only_significant_differences_are_bold(plant, tmp_path, capsys):
     assert run.main(argv) == 0
     report.main([*argv, "--out", str(tmp_path)])
     # Differences 0.01, 0.03, 0.05: 2.6 standard errors. Three seeds need 4.3.
-    assert "**" not in capsys.readouterr().out
+    assert "| **" not in capsys.readouterr().out
 
 
 def test_headings_outside_BOLD_are_never_bold(plant, tmp_path, capsys):
     argv = plant(BOLD=())
     assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path)]) == 0
-    assert "86.01 ± 0.01" in (output := capsys.readouterr().out) and "**" not in output
+    assert "86.01 ± 0.01" in (output := capsys.readouterr().out) and "| **" not in output
 
 
 def test_a_swept_setting_is_the_x_axis_of_a_line_for_each_group(plant, tmp_path):
@@ -145,11 +145,14 @@ def test_a_report_lists_what_was_not_run(plant, tmp_path, capsys):
     assert run.main([*argv, "--row", "narrow"]) == 0
     assert report.main([*argv, "--out", str(tmp_path)]) == 0
     output, command = capsys.readouterr().out, "`python -m experiments.run widths --size full"
-    assert "Not run: Wide, very." in output and f'{command} --row "narrow"`' in output
+    assert "**Not run**: Wide, very." in output and f'{command} --row "narrow"`' in output
     assert run.main([*argv, "--seeds", "0"]) == 0
     assert report.main([*argv, "--out", str(tmp_path)]) == 0
     output = capsys.readouterr().out
-    assert "Not run: seeds 1, 2 of Wide, very." in output and f'{command} --row "narrow"`' in output
+    assert (
+        "- **Not run**: seeds 1, 2 of Wide, very." in output
+        and f'{command} --row "narrow"`' in output
+    )
     assert f'{command} --row "Wide, very" --seeds 0`' in output
 
 
@@ -162,13 +165,13 @@ def test_a_caption_has_the_length_and_the_precision_of_training(plant, tmp_path,
     assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path)]) == 0
     output = capsys.readouterr().out
     assert (
-        "Made up. Trained for 1,200 steps (one), 1 epoch (other), with matrix products in "
-        "bfloat16 (other)." in output
+        "- **Data**: Made up.\n- **Training**: 1,200 steps (one), 1 epoch (other), with matrix "
+        "products in bfloat16 (other).\n- **Origin**: Size" in output
     )
     argv = plant(ROWS={"Wide, very": {"optim.matmul_precision": "bfloat16"}}, SEEDS=(0,))
     assert run.main(argv) == 0 and report.main([*argv, "--out", str(tmp_path / "out")]) == 0
     output = capsys.readouterr().out
-    assert "Made up. Trained for 50 epochs, with matrix products in bfloat16. ±" in output
+    assert "- **Training**: 50 epochs, with matrix products in bfloat16.\n" in output
 
 
 def test_a_metric_that_a_model_lacks_is_left_out(plant, tmp_path, capsys):
@@ -217,7 +220,7 @@ def test_a_single_seed_has_its_error_over_images_and_is_never_bold(plant, tmp_pa
     assert run.main(argv) == 0
     report.main([*argv, "--out", str(tmp_path)])
     output = capsys.readouterr().out
-    assert "| 88.00 ± 0.20* | 3.00 |" in output and "**" not in output
+    assert "| 88.00 ± 0.20* | 3.00 |" in output and "| **" not in output
 
 
 def test_a_row_can_show_other_images_than_new_ones(plant, tmp_path, capsys):

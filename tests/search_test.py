@@ -19,6 +19,7 @@ from rnnae import config as config_lib
 from rnnae.evaluation import evaluate
 from rnnae.records.writer import read_metrics, read_starts
 from tests import fake_trials, runs
+from tests.fake_tables import sentences
 from tests.fake_trials import HIGH, LOW, FakeTrial
 
 
@@ -232,7 +233,7 @@ def test_a_space_is_legal_and_its_metric_is_measured(name):
     space = spaces.load(name)
     tree = ast.parse(inspect.getsource(spaces.SPACES[name]))
     assert all(isinstance(node, ast.Assign | ast.Expr) for node in tree.body), "only data"
-    assert space.title and len(space.question) > 80
+    assert space.title and len(space.caption) > 80 and sentences(space.caption) <= 2
     for end in (0, -1):
         values = {
             key: (v["choices"] if "choices" in v else (v["low"], v["high"]))[end]

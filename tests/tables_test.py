@@ -16,6 +16,7 @@ from rnnae.evaluation import evaluate, flops
 from rnnae.evaluation.features import FEATURES
 from rnnae.evaluation.sample_metrics import SAMPLE_METRICS, metric_name
 from rnnae.training.schedule import Schedule
+from tests.fake_tables import sentences
 
 EVERY = [
     pytest.param(table, row, id=f"{name}-{size}-{row.label}")
@@ -173,7 +174,8 @@ def test_a_row_that_shows_other_images_evaluates_the_weights_of_another():
 @pytest.mark.parametrize("name", tables.TABLES)
 def test_a_table_has_a_title_a_question_and_a_protocol(name):
     table = tables.load(name, "full")
-    assert table.title and len(table.question) > 80 and table.protocol
+    assert table.title and len(table.caption) > 80 and table.protocol
+    assert sentences(table.caption) <= 2  # and one more on the errors
     assert len({tables.slug(row.label) for row in table.rows}) == len(table.rows) > 1
     assert set(table.bold) <= set(table.metrics)
     assert {h for values, _ in table.literature.values() for h in values} <= set(table.metrics)

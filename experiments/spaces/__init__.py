@@ -1,8 +1,8 @@
 """Search spaces: which settings a search varies, and which metric it makes small.
 
 A space is one module in this folder that contains only data, and one line in `SPACES`. The first
-line of its docstring is the title. The rest of the docstring says what is searched; the report
-prints it as the caption.
+line of its docstring is the title. The next paragraph, at most two sentences, is the caption: what
+is searched. Further paragraphs are a note.
 
     CONFIG      the config file that every trial starts from
     OVERRIDES   settings of every trial, by dotted key
@@ -14,10 +14,10 @@ prints it as the caption.
 """
 
 import dataclasses
-import inspect
 import json
 from types import ModuleType
 
+from experiments import tables
 from experiments.spaces import main
 from experiments.tables import Row
 from rnnae import config as config_lib
@@ -32,7 +32,8 @@ class Space:
 
     name: str
     title: str
-    question: str
+    caption: str
+    notes: str
     config_file: str
     overrides: dict[str, object]
     parameters: dict[str, dict]
@@ -47,7 +48,7 @@ class Space:
     def to_json(self) -> dict:
         """What makes two searches the same, as JSON has it."""
         fields = dataclasses.asdict(self)
-        for name in ("name", "title", "question"):
+        for name in ("name", "title", "caption", "notes"):
             del fields[name]
         return json.loads(json.dumps(fields))
 
@@ -55,11 +56,12 @@ class Space:
 def load(name: str) -> Space:
     """The space `name` of `SPACES`. ConfigError if its trials could not be run or compared."""
     data = SPACES[name]
-    title, _, question = inspect.getdoc(data).partition("\n")
+    title, caption, *notes = tables.paragraphs(data)
     space = Space(
         name,
         title,
-        " ".join(question.split()),
+        caption,
+        " ".join(notes),
         data.CONFIG,
         data.OVERRIDES,
         data.PARAMETERS,

@@ -2,6 +2,7 @@
 
 The model of configs/mnist.py: an LSTM over the rows in both directions, and a latent without noise.
 Every trial is planned for the same nine epochs, whatever its size, so wide models also cost more.
+
 The learning rate warms up within the first epoch, because the first rung compares trials there.
 """
 

@@ -1,8 +1,9 @@
 """Ablation tables: which settings are compared with each other.
 
 A table is one module in this folder that contains only data, and one line in `TABLES`. The first
-line of its docstring is the title. The rest of the docstring says which question the table answers
-and which published table it follows; the report prints it as the caption.
+line of its docstring is the title. The next paragraph, at most two sentences, is the caption: what
+is compared. Further paragraphs are a note on how to read the table, and which published table it
+follows.
 
     CONFIG      the config file that every row starts from
     ROWS        label -> overrides of that config, by dotted key. Three keys are special: "config"
@@ -12,7 +13,7 @@ and which published table it follows; the report prints it as the caption.
     METRICS     heading -> name of a test metric in metrics.jsonl, or several names of which each
                 row has at most one
     SEEDS       values of config.seed; each row is trained once per seed
-    PROTOCOL    data, splits and units of the numbers, for the caption
+    PROTOCOL    data, splits and units of the numbers
     CPU         overrides at `--size cpu`; the overrides of a row take precedence
     CPU_ROWS    label -> further overrides of that row at `--size cpu` (optional)
     CPU_SEEDS   seeds at `--size cpu` (optional)
@@ -30,7 +31,7 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TypeVar
 
@@ -139,7 +140,8 @@ class Table:
     name: str
     size: str
     title: str
-    question: str
+    caption: str
+    notes: str
     protocol: str
     rows: tuple[Row, ...]
     metrics: dict[str, tuple[str, ...]]
@@ -166,6 +168,11 @@ def slug(label: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
 
 
+def paragraphs(module: ModuleType) -> list[str]:
+    """The paragraphs of a module's docstring, each on one line."""
+    return [" ".join(part.split()) for part in inspect.getdoc(module).split("\n\n")]
+
+
 def choose_by_metric(choices: Mapping[str, T], metric: str) -> T | None:
     """The value whose key is a prefix of the metric's last part: "nll" for `test/nll_dynamic`."""
     last = metric.split("/")[-1]
@@ -173,16 +180,25 @@ def choose_by_metric(choices: Mapping[str, T], metric: str) -> T | None:
 
 
 def argument_parser(module: str, doc: str, *, needs_table: bool = True) -> argparse.ArgumentParser:
-    """The common part of the command line of `experiments.<module>`, whose docstring is `doc`."""
+    """The common part of the command line of `experiments.<module>`, whose docstring is `doc`: the
+    names of tables, and their size."""
     parser = argparse.ArgumentParser(
         prog=f"python -m experiments.{module}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("table", choices=TABLES, nargs=None if needs_table else "?")
+    names, number = f"{', '.join(TABLES)}, or all", "+" if needs_table else "*"
+    parser.add_argument("tables", nargs=number, type=parse_name, metavar="TABLE", help=names)
     sizes = "full, for an accelerator (the default), or cpu, for two cores"
     parser.add_argument("--size", choices=SIZES, default=SIZES[0], help=sizes)
     return parser
+
+
+def parse_name(text: str) -> str:
+    """The name of a table, or "all"."""
+    if text != "all" and text not in TABLES:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(TABLES)}, all")
+    return text
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -220,13 +236,18 @@ def parse_arguments(
     return arguments, extra
 
 
+def load_each(names: Sequence[str], size: str) -> list[Table]:
+    """The tables with these names, or all of them if "all" is among the names."""
+    return [load(name, size) for name in (TABLES if "all" in names else dict.fromkeys(names))]
+
+
 def load(name: str, size: str) -> Table:
     """The table `name` of `TABLES` at a size of `SIZES`.
 
     Raises ConfigError if two labels would give two rows the same directory, or a label none.
     """
     data = TABLES[name]
-    title, _, question = inspect.getdoc(data).partition("\n")
+    title, caption, *notes = paragraphs(data)
     small = size == "cpu"
     cpu = getattr(data, "CPU", {}) if small else {}
     cpu_rows = getattr(data, "CPU_ROWS", {}) if small else {}
@@ -249,7 +270,8 @@ def load(name: str, size: str) -> Table:
         name,
         size,
         title.rstrip("."),
-        " ".join(question.split()),
+        caption,
+        " ".join(notes),
         data.PROTOCOL,
         tuple(rows),
         metrics,

@@ -1,10 +1,12 @@
 """Augment: what are transformed training images worth, of which the model is told?
 
-configs/mnist_sweep.py without a latent, trained on few images, so that it overfits: the last column
-is the NLL of images that it was trained on. Half of the visits show an image that is shifted by up
-to two pixels each way, or also turned, scaled and sheared a little (`config.data.augment`). The
-model is told how (distribution augmentation, Jun et al. 2020), and the NLL is that of images as
-they are.
+configs/mnist_sweep.py without a latent, trained on few images as they are, shifted, or also turned,
+scaled and sheared, with the model told how (distribution augmentation, Jun et al. 2020). The NLL is
+that of images as they are.
+
+Half of the visits show a transformed image (`config.data.augment`); shifts are of up to two pixels
+each way. The training set is small so that the model overfits: the last column is the NLL of images
+that it was trained on.
 """
 
 CONFIG = "configs/mnist_sweep.py"

@@ -1,9 +1,11 @@
 """Reconstruction: does a recurrent network beat a perceptron with a latent of the same size?
 
-All rows minimise the squared error with a latent of 64 dimensions, as tutorials on recurrent
-autoencoders do. Optimizer, schedule, gradient clipping and averaged weights are those of
-configs/mnist.py. At `--size cpu` its warm-up of 500 steps is half of the training. The latent of
-DRAW is random, but its KL costs nothing here (beta 0), so DRAW learns to make it almost exact.
+Autoencoders that minimise the squared error with a latent of 64 dimensions, as tutorials on
+recurrent autoencoders do. The optimizer, the schedule, gradient clipping and averaged weights are
+those of configs/mnist.py.
+
+At `--size cpu` the warm-up of 500 steps is half of the training. The latent of DRAW is random, but
+its KL costs nothing here (beta 0), so DRAW learns to make it almost exact.
 """
 
 CONFIG = "configs/mnist.py"

@@ -1,8 +1,9 @@
 """Bound: how many importance samples does the likelihood of a latent-variable model need?
 
-One trained model is evaluated with K importance samples per test image (Burda et al. 2016). The
-estimate falls towards the negative log-likelihood as K grows, and costs K decodings per image. With
-K = 1 it is the variational bound.
+One trained model, evaluated with K importance samples for each test image (Burda et al. 2016). The
+estimate falls towards the negative log-likelihood as K grows, and costs K decodings of each image.
+
+With K = 1 it is the variational bound.
 """
 
 CONFIG = "configs/mnist_vae.py"

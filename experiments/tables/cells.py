@@ -2,9 +2,11 @@
 
 The recurrent variational autoencoder of configs/mnist_vae.py with each cell in rnnae/nn/cells.
 Widths are chosen so that the training FLOP per image match an LSTM of width 128 (64 at `--size
-cpu`) within 2 %. Cells that are linear in their state have no recurrent matrix, and are much wider.
-minGRU and minLSTM follow Feng et al. (2024), with a tanh on their candidates. Most of these cells
-have no published likelihood on images.
+cpu`) within 2 %.
+
+Cells that are linear in their state have no recurrent matrix, and are much wider. minGRU and
+minLSTM follow Feng et al. (2024), with a tanh on their candidates. Most of these cells have no
+published likelihood on images.
 """
 
 CONFIG = "configs/mnist_vae.py"

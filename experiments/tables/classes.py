@@ -2,13 +2,14 @@
 
 configs/mnist_classes.py with and without classes, with three fractions of training visits whose
 class is unknown (label dropout), and sampled with guidance (Ho and Salimans 2022, equation 6) or at
-another temperature. Every class is asked for equally often; the class accuracy is the share of new
-images that a classifier assigns to the class that was asked for. Metrics of new images compare
-10,000 of them (2,000 at `--size cpu`) with the test images, in the features `rows64_dynamic`.
-Guidance and temperature change what is sampled and not the model. Its likelihoods are therefore in
-the row whose weights are sampled, and a row with guidance or temperature has none. NLL unlabelled
-is that of the model when it is told no class. Without label dropout it has never been trained for
-that.
+another temperature. The class accuracy is the share of new images that a classifier assigns to the
+class that was asked for.
+
+Every class is asked for equally often. Metrics of new images compare 10,000 of them (2,000 at
+`--size cpu`) with the test images, in the features `rows64_dynamic`. Guidance and temperature
+change what is sampled and not the model. Its likelihoods are therefore in the row whose weights are
+sampled, and a row with guidance or temperature has none. NLL unlabelled is that of the model when
+it is told no class. Without label dropout it has never been trained for that.
 """
 
 CONFIG = "configs/mnist_classes.py"

@@ -2,9 +2,10 @@
 
 The decoder of configs/mnist_sweep.py sees all earlier pixels and hardly needs its latent of 4
 dimensions (Bowman et al. 2016). The rows try KL annealing, free bits, both together as in the
-config, and a smaller weight of the KL. In the last row the decoder sees less, because its sweeps
-down and along the row restart every 7 tokens. Mutual information is estimated on 1,000 images and
-cannot exceed 6.9 nats.
+config, a smaller weight of the KL, and a decoder that sees less.
+
+The decoder of the last row sees less because its sweeps down and along the row restart every 7
+tokens. Mutual information is estimated on 1,000 images and cannot exceed 6.9 nats.
 """
 
 CONFIG = "configs/mnist_sweep.py"

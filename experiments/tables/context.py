@@ -1,11 +1,12 @@
 """Context: which sweeps does the decoder need?
 
-configs/mnist_sweep.py without a latent, and without some of its decoder's sweeps. Without the sweep
-down, a token sees one row above it. Without the sweep along its own row, it sees one token to the
-left. If the rows above are swept to the right only, or not at all, it sees nothing to the right of
-its column. That is PixelCNN's blind spot (van den Oord et al. 2016, Conditional Image Generation
-with PixelCNN Decoders, figure 1). In the last row the sweeps down and along the row restart every 7
-tokens, and the sweeps of the rows above remain whole.
+configs/mnist_sweep.py without a latent, and without some of its decoder's sweeps.
+
+Without the sweep down, a token sees one row above it. Without the sweep along its own row, it sees
+one token to the left. If the rows above are swept to the right only, or not at all, it sees nothing
+to the right of its column. That is PixelCNN's blind spot (van den Oord et al. 2016, Conditional
+Image Generation with PixelCNN Decoders, figure 1). In the last row the sweeps down and along the
+row restart every 7 tokens, and the sweeps of the rows above remain whole.
 """
 
 CONFIG = "configs/mnist_sweep.py"

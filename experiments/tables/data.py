@@ -1,9 +1,10 @@
 """Data: the sweep model on other images.
 
 configs/mnist_sweep.py and configs/cifar10_sweep.py without a latent, on binary digits and letters,
-and with a mixture of logistics on 8-bit grey and colour images. Comparable tables are those of
-OMNIGLOT in the variational lossy autoencoder (Chen et al. 2016) and of CIFAR-10 in PixelRNN (van
-den Oord et al. 2016).
+and with a mixture of logistics on 8-bit grey and colour images.
+
+Comparable tables are those of OMNIGLOT in the variational lossy autoencoder (Chen et al. 2016) and
+of CIFAR-10 in PixelRNN (van den Oord et al. 2016).
 """
 
 CONFIG = "configs/mnist_sweep.py"

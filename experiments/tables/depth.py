@@ -2,8 +2,10 @@
 
 The recurrent variational autoencoder of configs/mnist_vae.py with 1 to 8 layers in encoder and
 decoder. Widths are chosen so that the training FLOP per image match one layer of width 128 (64 at
-`--size cpu`) within 3 %. Tables 2 and 3 of PixelRNN (van den Oord et al. 2016) compare depths at
-equal width instead. For two layers, residual and skip connections are the same.
+`--size cpu`) within 3 %.
+
+Tables 2 and 3 of PixelRNN (van den Oord et al. 2016) compare depths at equal width instead. For two
+layers, residual and skip connections are the same.
 """
 
 CONFIG = "configs/mnist_vae.py"

@@ -1,9 +1,10 @@
 """Glimpses: how many does DRAW need, and how much does attention help?
 
 DRAW with 1 to 64 glimpses, each with a latent of 16 dimensions. It reads through an attention
-window, writes through one, does both, or neither: then it reads and writes the whole image. Section
-4 of DRAW (Gregor et al. 2015) reports one setting of each. One glimpse of the whole image is a
-variational autoencoder.
+window, writes through one, does both, or reads and writes the whole image.
+
+Section 4 of DRAW (Gregor et al. 2015) reports one setting of each. One glimpse of the whole image
+is a variational autoencoder.
 """
 
 CONFIG = "configs/mnist_draw.py"

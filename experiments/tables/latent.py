@@ -1,10 +1,12 @@
 """Latent: how do its size and the decoder's context change a recurrent autoencoder?
 
 configs/mnist_sweep.py without a latent, and with latents of several sizes at the same free bits in
-total. In one row the decoder sees less, because its sweeps down and along the row restart every 7
-tokens. Information that the decoder can get from neighbouring pixels is not stored in the latent
-(variational lossy autoencoder, Chen et al. 2016). Without a latent the likelihood is exact. With
-one, the bound is above it by the error of the approximate posterior.
+total. Without a latent the likelihood is exact; with one, the bound is above it by the error of the
+approximate posterior.
+
+In one row the decoder sees less, because its sweeps down and along the row restart every 7 tokens.
+Information that the decoder can get from neighbouring pixels is not stored in the latent
+(variational lossy autoencoder, Chen et al. 2016).
 """
 
 CONFIG = "configs/mnist_sweep.py"

@@ -2,9 +2,10 @@
 
 Each model of this repository at its headline setting (at `--size cpu`, for a few epochs), beside
 published results. Likelihoods are exact, estimated with 128 importance samples (`--size full`
-only), or bounds. Static and dynamic binarisation differ by 0.5 to 1 nat, so each has its own
-columns. Mutual information is estimated on 1,000 images (DRAW: 100), so it cannot exceed 6.9 nats
-(DRAW: 4.6).
+only), or bounds.
+
+Static and dynamic binarisation differ by 0.5 to 1 nat, so each has its own columns. Mutual
+information is estimated on 1,000 images (DRAW: 100), so it cannot exceed 6.9 nats (DRAW: 4.6).
 """
 
 CONFIG = "configs/mnist_sweep.py"

@@ -1,10 +1,12 @@
 """Orders: what is a mixture of scan orders worth?
 
 configs/mnist_sweep.py without a latent, with one, two, four or eight scan orders of one set of
-weights (`config.model.orders`). All rows train for the same number of steps, so each order is
-trained on fewer visits if there are more of them. NLL is that of the mixture, which is the model;
-the other columns are those of single orders. LMConv (Jain et al. 2020) trains a masked convolution
-in 8 orders. The mixture needs members that are trained, so it pays in a long run only.
+weights (`config.model.orders`). NLL is that of the mixture, which is the model; the other columns
+are those of single orders.
+
+All rows train for the same number of steps, so each order is trained on fewer visits if there are
+more of them. LMConv (Jain et al. 2020) trains a masked convolution in 8 orders. The mixture needs
+members that are trained, so it pays in a long run only.
 """
 
 CONFIG = "configs/mnist_sweep.py"

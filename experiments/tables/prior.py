@@ -1,10 +1,11 @@
 """Prior: does a better prior help, and does a better posterior?
 
 The recurrent variational autoencoder of configs/mnist_vae.py with each prior, and with a posterior
-that is diagonal or autoregressive. In theory an autoregressive prior and an autoregressive
-posterior can do the same (variational lossy autoencoder, Chen et al. 2016, section 3.2). The
-VampPrior, a mixture of the posteriors of learned images (Tomczak & Welling 2018), needs the
-diagonal posterior.
+that is diagonal or autoregressive.
+
+In theory an autoregressive prior and an autoregressive posterior can do the same (variational lossy
+autoencoder, Chen et al. 2016, section 3.2). The VampPrior, a mixture of the posteriors of learned
+images (Tomczak & Welling 2018), needs the diagonal posterior.
 """
 
 CONFIG = "configs/mnist_vae.py"

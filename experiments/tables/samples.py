@@ -1,17 +1,18 @@
 """Samples: how good are the new images of each model?
 
-The models of this repository at their headline settings (at `--size cpu`, after short training).
-Their new images are compared with the test images: 10,000 of them, or 2,000 at `--size cpu`. Main
-job is configs/mnist.py, whose latents are drawn from a mixture of Gaussians that is fitted after
-training (Ghosh et al. 2020), or from a mixture fitted to each class. The rows of training images
-are the floor: as many training images in place of new ones have the metrics that a perfect model
-would reach. Grey rows are 8-bit images, in the features `rows64`. Dynamic rows are binarised, in
-the features `rows64_dynamic`. Images and features differ, so grey rows cannot be compared with
-dynamic rows in any column. Fréchet and kernel distance (KID) have the units of the features, so
-each protocol has its own column. Both are better if lower, and all others if higher. Precision and
-recall are those of Kynkäänniemi et al. (2019), density and coverage those of Naeem et al. (2020).
-The standard error of KID is over blocks of images. Class accuracy is the share of new images that
-the classifier assigns to the class that was asked for.
+The new images of the models of this repository at their headline settings (at `--size cpu`, after
+short training), compared with the test images. Training images in place of new ones have the
+metrics that a perfect model would reach.
+
+Metrics are of 10,000 new images, or of 2,000 at `--size cpu`. Main job is configs/mnist.py, whose
+latents are drawn from a mixture of Gaussians that is fitted after training (Ghosh et al. 2020), or
+from a mixture fitted to each class. Grey rows are 8-bit images, in the features `rows64`. Dynamic
+rows are binarised, in the features `rows64_dynamic`. Images and features differ, so grey rows
+cannot be compared with dynamic rows in any column. Fréchet and kernel distance (KID) have the units
+of the features, so each protocol has its own column. Both are better if lower, and all others if
+higher. Precision and recall are those of Kynkäänniemi et al. (2019), density and coverage those of
+Naeem et al. (2020). The standard error of KID is over blocks of images. Class accuracy is the share
+of new images that the classifier assigns to the class that was asked for.
 """
 
 CONFIG = "configs/mnist_sweep.py"

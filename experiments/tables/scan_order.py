@@ -2,8 +2,9 @@
 
 The autoencoder of configs/mnist_vae.py over rows, columns, patches and single pixels, in both
 directions, and over rows in one direction too. Long sequences of small tokens are compared with
-short sequences of large tokens, at equal width. PixelRNN (van den Oord et al. 2016) compares rows
-with diagonals.
+short sequences of large tokens, at equal width.
+
+PixelRNN (van den Oord et al. 2016) compares rows with diagonals.
 """
 
 CONFIG = "configs/mnist_vae.py"

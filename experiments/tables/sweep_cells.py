@@ -1,10 +1,11 @@
 """Sweep cells: which recurrent cell runs along the rows and columns best at equal FLOP?
 
 configs/mnist_sweep.py without a latent, with each cell in rnnae/nn/cells in all of its sweeps.
-Widths are chosen so that the training FLOP per image match minGRU of width 64 within 3 %; the table
-`cells` asks the same of the row LSTM. Cells that are linear in their state (minGRU, minLSTM, LRU,
-RG-LRU) need one matrix product for all tokens of a line, and the others one for each token, so that
-equal FLOP take them several times as long.
+Widths are chosen so that the training FLOP per image match minGRU of width 64 within 3 %.
+
+The table `cells` asks the same of the row LSTM. Cells that are linear in their state (minGRU,
+minLSTM, LRU, RG-LRU) need one matrix product for all tokens of a line, and the others one for each
+token, so that equal FLOP take them several times as long.
 """
 
 CONFIG = "configs/mnist_sweep.py"

@@ -1,9 +1,11 @@
 """Tokens: pixels one by one, or larger tokens whose pixels a small head draws in turn?
 
-The sweeps of configs/mnist_sweep.py on 8-bit digits, without a latent. Tokens of 2x2 or 4x4 pixels
-make the sweeps run over 4 or 16 times fewer positions. A chain (`config.model.chain`) then draws
-the pixels of a token one after another, so that the likelihood stays exact; without it they are
-independent. Rows train for as many steps as make their arithmetic equal. The likelihood of a pixel
+The sweeps of configs/mnist_sweep.py on 8-bit digits, without a latent, over single pixels and over
+tokens of 2x2 or 4x4 pixels, which a chain draws one after another (`config.model.chain`). Rows
+train for as many steps as make their arithmetic equal.
+
+Tokens of 2x2 or 4x4 pixels make the sweeps run over 4 or 16 times fewer positions. With a chain the
+likelihood stays exact; without it the pixels of a token are independent. The likelihood of a pixel
 is a softmax over its 256 levels or a mixture of logistics.
 """
 

@@ -125,6 +125,7 @@ class ThroughputMeter:
     def __init__(self, schedule: Schedule, writer: Writer, seeds_in_program: int = 1):
         self._schedule, self._writer, self._seeds = schedule, writer, seeds_in_program
         self._seconds = max((r["seconds"] for r in writer.timings()), default=0.0)
+        self._seconds_here, self._steps_here = 0.0, 0  # since this process started
         self.start()
 
     def start(self) -> None:
@@ -147,12 +148,15 @@ class ThroughputMeter:
         now = time.monotonic()
         seconds, self._begin = (now - self._begin) / self._seeds, now
         self._seconds += seconds
+        self._seconds_here += seconds
+        self._steps_here += count
         speed = count * self._schedule.batch_size / max(seconds, 1e-9)
         epoch = self._schedule.epoch(step)
         self._writer.write_metrics(step, epoch, {f"train/{k}": v for k, v in means.items()})
         self._writer.write_timing(step, seconds=self._seconds, images_per_second=speed)
-        # At the mean speed so far.
-        seconds_left = self._seconds / step * (self._schedule.total - step) * self._seeds
+        # At the mean speed of this process: a run may continue on another machine.
+        seconds_per_step = self._seconds_here / self._steps_here * self._seeds
+        seconds_left = seconds_per_step * (self._schedule.total - step)
         return Reading(step, means, speed, seconds_left)
 
 
