@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -17,6 +18,9 @@ from rnnae.errors import BROKEN_PIPE, FILE_ERROR, OutOfMemory, RnnaeError, one_l
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A terminal was closed; a scheduler's time limit comes. Windows has neither.
 _UNLESS_IGNORED = (signal.SIGHUP, signal.SIGUSR1) if hasattr(signal, "SIGHUP") else ()
+# A scheduler, or a program that started the command, may send a signal twice, as on Ctrl-C, which a
+# terminal sends to both. Signals so close are one.
+SECONDS_OF_ONE_SIGNAL = 1.0
 # A signal that Python has not handled after so many seconds finds the process in native code, such
 # as a compilation or the wait for other processes, which may take minutes.
 _SECONDS_IN_NATIVE_CODE = 2.0
@@ -135,9 +139,12 @@ def _raise_interrupted(number: int, frame: FrameType | None) -> None:
 
 def _watch(reader: int, watched: frozenset[int]) -> None:
     """Reads the number of each signal as it comes. Python writes it before it runs a handler."""
+    last = -float("inf")
     with os.fdopen(reader, "rb", buffering=0) as numbers:
         while number := numbers.read(1):
-            if number[0] in watched:
+            now = time.monotonic()
+            if number[0] in watched and now - last >= SECONDS_OF_ONE_SIGNAL:
+                last = now
                 _Signals.unanswered += 1
                 for seconds, end in (
                     (_SECONDS_IN_NATIVE_CODE, _end),

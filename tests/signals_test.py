@@ -44,11 +44,15 @@ def test_signals_are_immediate_after_the_last_step():
             send(signal.SIGINT)
 
 
-def test_a_second_signal_is_immediate():
+def test_a_second_signal_is_immediate(monkeypatch):
+    """But a signal that is sent twice, as by a program that passes Ctrl-C on, is one."""
+    seconds = iter([100.0, 100.9, 101.1])
+    monkeypatch.setattr(signals.time, "monotonic", lambda: next(seconds))
     with signals.handled():
         signals.defer()
         send(signal.SIGINT)
-        with pytest.raises(Stopped):
+        send(signal.SIGINT)
+        with pytest.raises(Stopped, match="at once"):
             send(signal.SIGINT)
 
 

@@ -4,9 +4,10 @@ They are those of `command.stopping_signals`.
 
 *Deferred*: the signal is remembered, and `check` raises Stopped where the run can stop without
 losing anything. *Immediate*: the signal raises Stopped at once. Signals are immediate before
-the first step and after the last checkpoint, and deferred between. A second signal is
-always immediate. Where several processes train one model, a signal to one of them stops all at the
-same step, so there signals are always deferred.
+the first step and after the last checkpoint, and deferred between. A second signal is always
+immediate, unless it comes within a second of the first: then both are one. Where several processes
+train one model, a signal to one of them stops all at the same step, so there signals are always
+deferred.
 
 Signal handlers belong to the process, and so does the state of this module: `check` may be called
 anywhere, and does nothing outside `handled`. `command` handles signals before; its thread also ends
@@ -16,6 +17,7 @@ the process where native code, such as a compilation, keeps an immediate signal 
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
@@ -26,6 +28,7 @@ from rnnae.errors import Stopped
 
 class _Signals:
     received: int = 0  # number of the signal that has come; 0 = none
+    came: float = 0.0  # when, in seconds of the monotonic clock
     immediate: bool = True
 
 
@@ -91,7 +94,10 @@ def _set_immediate(value: bool) -> None:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     command.mark_answered()
-    again, _state.received = received(), number
+    now = time.monotonic()
+    again = received() and now - _state.came >= command.SECONDS_OF_ONE_SIGNAL
+    if not received():
+        _state.received, _state.came = number, now
     if again or (_state.immediate and not distributed.several()):
         command.before_raising(number, frame)
         _stop(number, "at once")
