@@ -4,6 +4,7 @@ Both are made from the files that `experiments.report` has written for each tabl
 typed here, and the same files give the same bytes.
 """
 
+import collections
 from pathlib import Path
 
 from experiments import captions, formats, tables
@@ -30,7 +31,7 @@ def write_index(out: Path) -> None:
     """Writes the question, the answer and the time of each table to `out`/README.md."""
     found = with_results(out)
     missing = [name for name in tables.TABLES if name not in {table.name for table in found}]
-    headings = ["table", "question", "answer", "size", "minutes"]
+    headings = ["table", "question", "answer", "size", "seeds", "minutes"]
     lines = [
         f"# {_TITLE}",
         "",
@@ -46,6 +47,7 @@ def write_index(out: Path) -> None:
                     table.title,
                     table.answer,
                     table.size,
+                    _seeds(out, table),
                     _minutes(out, table),
                 ]
             )
@@ -100,6 +102,12 @@ def _report(out: Path, table: Table) -> Path:
 
 def _title(table: Table) -> str:
     return table.title + " (full size)" * (table.size == "full")
+
+
+def _seeds(out: Path, table: Table) -> str:
+    """How many seeds a row has, from the fewest to the most."""
+    rows = collections.Counter(row for row, _ in TableFile(out / "records", table).runs)
+    return " to ".join(map(str, sorted({min(rows.values()), max(rows.values())})))
 
 
 def _minutes(out: Path, table: Table) -> str:
