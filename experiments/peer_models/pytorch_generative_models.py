@@ -20,7 +20,11 @@ def made(seed: int) -> Peer:
 
 
 def pixel_cnn(seed: int) -> Peer:
-    """PixelCNN (van den Oord et al. 2016): 15 residual blocks of 16 channels."""
+    """PixelCNN (van den Oord et al. 2016): 15 residual blocks of 16 channels.
+
+    At that commit each block adds its input twice (`forward` adds x to a block that returns x plus
+    its change), so that the first losses are far above those of chance.
+    """
     torch_peer.use_cores(seed)
     model = models.PixelCNN(
         in_channels=1, out_channels=1, n_residual=15, residual_channels=16, head_channels=32
