@@ -150,6 +150,7 @@ def test_a_run_stopped_during_evaluations_resumes_bit_for_bit(
     runs.assert_same(runs.outcome(tmp_path, config), unbroken)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_while_its_last_figures_are_drawn_is_not_measured_again(
     directory, tmp_path, monkeypatch, unbroken
 ):
@@ -159,8 +160,7 @@ def test_a_run_stopped_while_its_last_figures_are_drawn_is_not_measured_again(
         if "test/loss" in records[-1]:
             raise Stopped("while drawing", 143)
 
-    measured = []
-    evaluate = Evaluator.__call__
+    measured, evaluate = [], Evaluator.__call__
 
     def evaluating(self, *arguments, **kwargs):
         measured.append(kwargs.get("full", False))

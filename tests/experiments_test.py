@@ -190,6 +190,7 @@ def test_a_signal_stops_the_row_and_all_later_rows(plant, monkeypatch, capsys, n
     assert "Wide" not in output
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_does_not_stop_a_run_under_nohup(plant, monkeypatch, capsys):
     argv = plant(SEEDS=(0,))
     waiting = "import time; print('up', flush=True); time.sleep(2)"

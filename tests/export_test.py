@@ -123,7 +123,7 @@ def results_without_rnnae(directory, run, tmp_path):
 OTHERS = [pytest.param(case, marks=pytest.mark.exhaustive) for case in [*CASES][3:]]
 
 
-@pytest.mark.parametrize("case", ["mlp", "sweep", slow("sequence"), *OTHERS])
+@pytest.mark.parametrize("case", ["mlp", slow("sweep"), slow("sequence"), *OTHERS])
 def test_without_rnnae_the_programs_compute_the_same_bits(case, tmp_path):
     run = saved(tmp_path / "saved", case, mixture=case == "sequence")
     model, params = run.model, weights.by_name(run.params)
