@@ -10,8 +10,8 @@ CONFIG = "configs/mnist.py"
 OVERRIDES = {"optim.warmup_steps": 100, "train.eval_every_epochs": 1}
 PARAMETERS = {
     "optim.learning_rate": {"low": 3e-4, "high": 3e-2, "log": True},
-    "model.width": {"low": 32, "high": 192, "step": 16},
-    "model.layers": {"low": 1, "high": 3},
+    "model.width": {"low": 32, "high": 128, "step": 16},
+    "model.layers": {"low": 1, "high": 2},
     "latent.size": {"low": 16, "high": 128, "step": 16},
 }
 METRIC = "valid/mse"
