@@ -1,11 +1,14 @@
 """What stands below a table: its caption, and the notes that say where its numbers come from."""
 
+from collections.abc import Iterable, Sequence
+
 from experiments import results as results_lib
 from experiments import tables
 from experiments.results import Result
 from experiments.tables import Table
 
 _ERRORS = "± is the standard error over seeds, or over test images where marked *."
+BESIDE_OTHERS = "on a machine that may have run other programs too"
 
 
 def caption(table: Table) -> str:
@@ -17,28 +20,38 @@ def notes(table: Table, results: list[Result], paired: bool) -> list[tuple[str, 
     """(heading, text) of each note below the caption; `paired` is whether differences between rows
     are among the columns."""
     starts = [start for result in results for start in result.starts]
-    seconds = sum(sum(result.seconds) for result in results)
+    spent = minutes(sum(sum(result.seconds) for result in results))
+    where = origin(starts, f"{spent} minutes of training and separate evaluation, {BESIDE_OTHERS}")
     of_pairs = "Differences are paired by test image and seed." * paired
     texts = {
         "Reading": " ".join(filter(None, [table.notes, of_pairs])),
-        "Data": f"{table.protocol[0].upper()}{table.protocol[1:]}.",
+        "Data": sentence(table.protocol),
         "Training": _training_length(results),
-        "Origin": f"Size {table.size}; {origin(starts, seconds)}.",
+        "Origin": f"Size {table.size}; {where}.",
         "Not run": "; ".join(missing) + "." if (missing := _missing(table, results)) else "",
     }
     return [(heading, text) for heading, text in texts.items() if text]
 
 
-def origin(starts: list[dict], seconds: float) -> str:
-    """Commit, machines, days and time of these starts of runs."""
+def bullets(notes: Iterable[tuple[str, str]]) -> list[str]:
+    """The lines of notes, (heading, text), in Markdown."""
+    return [f"- **{heading}**: {text}" for heading, text in notes]
+
+
+def sentence(words: str) -> str:
+    """With a capital and a full stop."""
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def origin(starts: Sequence[dict], *more: str) -> str:
+    """The commits, machines and days of these starts of runs, and `more`."""
     commits = ", ".join(sorted({start["commit"] or "unknown" for start in starts}))
     days = sorted({start["date"][:10] for start in starts})
     parts = [
         f"commit {commits}",
         results_lib.format_machines(starts),
         " to ".join([*days[:1], *days[1:][-1:]]),
-        f"{minutes(seconds)} minutes of training and separate evaluation, on a machine that may "
-        "have run other programs too",
+        *more,
     ]
     return "; ".join(parts)
 

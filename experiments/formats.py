@@ -27,11 +27,10 @@ _DIGITS = {"mse": 5, "mae": 4, "ssim": 4, "bits": 3, "active": 1}  # other metri
 _DIGITS |= {"bayes_accuracy": 4, "class_accuracy": 4}
 _DIGITS |= {name: metric.digits for name, metric in SAMPLE_METRICS.items()}
 _SIZES = ("parameters", "training_flop_per_image")
-_NONE = PeerRows()  # of a table that shows no models of other libraries
 
 
 def cells(
-    table: Table, results: list[Result], peers: PeerRows = _NONE
+    table: Table, results: list[Result], peers: PeerRows
 ) -> tuple[list[str], list[list[str]]]:
     """(headings, cells of each row, those of peers last). A bold cell is **text**."""
     headings = ["", "parameters", "train MFLOP/image", "images/s", "minutes", "seeds"]
@@ -82,7 +81,7 @@ def _same_images(result: Result, other: Result) -> bool:
     return (one.name, one.binarise) == (two.name, two.binarise)
 
 
-def markdown(table: Table, results: list[Result], peers: PeerRows = _NONE) -> str:
+def markdown(table: Table, results: list[Result], peers: PeerRows) -> str:
     """With the rows of `peers` below an empty one, which is their rule."""
     headings, lines = cells(table, results, peers)
     text = [f"# {table.title}", "", row(headings), "|---" * len(headings) + "|"]
@@ -92,13 +91,12 @@ def markdown(table: Table, results: list[Result], peers: PeerRows = _NONE) -> st
     literature = _literature(table, headings)
     text += [row([f"*{label}*{source}", *rest]) for label, source, *rest in literature]
     text += ["", captions.caption(table), ""]
-    notes = _notes(table, results, peers, headings)
-    text += [f"- **{heading}**: {note}" for heading, note in notes]
+    text += captions.bullets(_notes(table, results, peers, headings))
     commands = "\n\n".join(f"`{command}`" for command in captions.commands(table, results))
     return "\n".join([*text, "", commands, ""])
 
 
-def latex(table: Table, results: list[Result], peers: PeerRows = _NONE) -> str:
+def latex(table: Table, results: list[Result], peers: PeerRows) -> str:
     """A booktabs table, with its notes below in small print."""
     headings, lines = cells(table, results, peers)
     own, measured = lines[: len(results)], lines[len(results) :]
@@ -128,7 +126,7 @@ def _notes(
     return [*captions.notes(table, results, paired=_BEYOND in headings), *peers.notes]
 
 
-def comma_separated(table: Table, results: list[Result], peers: PeerRows = _NONE) -> str:
+def comma_separated(table: Table, results: list[Result], peers: PeerRows) -> str:
     """One line for each seed of each row, with all of its test metrics."""
     rows = [*results, *peers.results]
     metrics = sorted({name for r in rows for m in r.by_seed.values() for name in m})

@@ -8,6 +8,7 @@ import collections
 from pathlib import Path
 
 from experiments import captions, formats, tables
+from experiments.records import RunRecords
 from experiments.table_file import TableFile
 from experiments.tables import Table
 from rnnae import files
@@ -30,6 +31,7 @@ def with_results(out: Path) -> list[Table]:
 def write_index(out: Path) -> None:
     """Writes the question, the answer and the time of each table to `out`/README.md."""
     found = with_results(out)
+    runs = {table.stem: _runs(out, table) for table in found}
     missing = [name for name in tables.TABLES if name not in {table.name for table in found}]
     headings = ["table", "question", "answer", "size", "seeds", "minutes"]
     lines = [
@@ -47,8 +49,8 @@ def write_index(out: Path) -> None:
                     table.title,
                     table.answer,
                     table.size,
-                    _seeds(out, table),
-                    _minutes(out, table),
+                    _seeds(runs[table.stem]),
+                    _minutes(runs[table.stem]),
                 ]
             )
             for table in found
@@ -67,7 +69,7 @@ def write_page(out: Path) -> Path:
     contents = [
         f'<li><a href="#{table.stem}">{html_page.text(_title(table))}</a>'
         f"<br>{html_page.text(table.answer)}"
-        f'<br><span class="small">{_minutes(out, table)} minutes</span></li>'
+        f'<br><span class="small">{_minutes(_runs(out, table))} minutes</span></li>'
         for table in found
     ]
     body = [
@@ -104,13 +106,17 @@ def _title(table: Table) -> str:
     return table.title + " (full size)" * (table.size == "full")
 
 
-def _seeds(out: Path, table: Table) -> str:
+def _runs(out: Path, table: Table) -> dict[tuple[str, int], RunRecords]:
+    """The stored records of a table's runs."""
+    return TableFile(out / "records", table).runs
+
+
+def _seeds(runs: dict[tuple[str, int], RunRecords]) -> str:
     """How many seeds a row has, from the fewest to the most."""
-    rows = collections.Counter(row for row, _ in TableFile(out / "records", table).runs)
+    rows = collections.Counter(row for row, _ in runs)
     return " to ".join(map(str, sorted({min(rows.values()), max(rows.values())})))
 
 
-def _minutes(out: Path, table: Table) -> str:
-    runs = TableFile(out / "records", table).runs.values()
-    timed = [times.get("seconds", 0.0) for run in runs for times in (run.timing, run.evaluation)]
-    return captions.minutes(sum(timed))
+def _minutes(runs: dict[tuple[str, int], RunRecords]) -> str:
+    times = [part for run in runs.values() for part in (run.timing, run.evaluation)]
+    return captions.minutes(sum(part.get("seconds", 0.0) for part in times))

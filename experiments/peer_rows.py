@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments import results as results_lib
+from experiments import captions
 from experiments.records import damaged, read_json
 from experiments.results import Result
 from experiments.tables import Row, Table
@@ -75,21 +75,14 @@ def _note(records: list[dict], missing: list[str]) -> str:
     images = _listed(f"{r['train_images']:,}" for r in records)
     tested = _listed(f"{r['test_images']:,}" for r in records)
     seeds = _listed(str(r["binarisation_seed"]) for r in records)
-    provenance = "; ".join(
-        [
-            f"Commit {_listed(e['commit'] or 'unknown' for e in environments)}",
-            results_lib.format_machines(environments),
-            _listed(e["date"][:10] for e in environments),
-            _listed(packages),
-        ]
-    )
+    origin = captions.sentence(captions.origin(environments, _listed(packages)))
     not_run = f" Not run: {', '.join(missing)}." * bool(missing)
     return (
         "Models of other libraries, with their own losses and the settings of their own examples, "
         f"trained by `python -m experiments.peers` for {minutes} minutes "
         f"of CPU time each (cores: {cores}) on {images} images that are binarised anew at every "
         f"visit ({trained}). They are measured on the {tested} test images of binarisation seed "
-        f"{seeds} only. {provenance}.{not_run}"
+        f"{seeds} only. {origin}{not_run}"
     )
 
 

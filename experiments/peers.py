@@ -191,11 +191,7 @@ def _parse_minutes(text: str) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.peers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tables.command_parser("peers", __doc__)
     parser.add_argument("names", nargs="*", help=", ".join(PEERS), metavar="NAME")
     minutes_help = "CPU time of training, for each model (default: %(default)s)"
     parser.add_argument("--minutes", type=_parse_minutes, default=10.0, help=minutes_help)

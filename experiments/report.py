@@ -94,15 +94,16 @@ def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
     table = dataclasses.replace(table, metrics=metrics, bold=bold)
     for line in results_lib.store(finished, stored):
         print(line, file=sys.stderr)
-    for suffix, make in {
-        "md": formats.markdown,
-        "csv": formats.comma_separated,
-        "tex": formats.latex,
-    }.items():
-        files.replace_text(out / f"{table.stem}.{suffix}", make(table, results, peers))
+    texts = {
+        "md": formats.markdown(table, results, peers),
+        "csv": formats.comma_separated(table, results, peers),
+        "tex": formats.latex(table, results, peers),
+    }
+    for suffix, text in texts.items():
+        files.replace_text(out / f"{table.stem}.{suffix}", text)
     plots.draw(table, results, out / f"{table.stem}.png")
     index.write_index(out)
-    print(formats.markdown(table, results, peers))
+    print(texts["md"])
     return 0
 
 

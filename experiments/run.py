@@ -76,10 +76,10 @@ def main(argv: list[str] | None = None) -> int:
             parser.error(f"{chosen[0].name} has no row {label!r}; its rows: {rows}")
     every = [run for table in chosen for run in jobs.plan(table, arguments.root)]
     runs = [run for run in every if run.row.label in (arguments.row or labels)]
-    weights = {run.weights_dir for run in runs}
+    needed = {directory for run in runs for directory in (run.workdir, run.weights_dir)}
     try:
         for run in every:
-            if run in runs or run.workdir in weights:
+            if run.workdir in needed:
                 run.check()
         if arguments.submit:
             submit(arguments, extra)

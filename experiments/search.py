@@ -21,7 +21,6 @@ Exit codes: 0 the search is finished, 1 a trial failed, 2 a flag or the space is
 search belongs to another version of the space, 128 + the number of a signal that stopped it.
 """
 
-import argparse
 import contextlib
 import itertools
 import math
@@ -177,11 +176,7 @@ def _lock(directory: Path) -> Iterator[int]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.search",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tables.command_parser("search", __doc__)
     parser.add_argument("space", choices=spaces.SPACES)
     count = {"type": tables.parse_count, "metavar": "N"}
     parser.add_argument("--trials", **count, default=40, help="in all (default: %(default)s)")

@@ -82,7 +82,7 @@ def markdown(space: Space, trials: list[Trial], importance: dict[str, float]) ->
     row = space.trial(best.number, best.params)
     workdir = Path("runs") / f"{space.name}_best"
     words = jobs.command([jobs.Run(row, 0, workdir, workdir, row)], [])
-    notes = "\n".join(f"- **{heading}**: {text}" for heading, text in _notes(space, trials))
+    notes = "\n".join(captions.bullets(_notes(space, trials)))
     return f"""# {space.title}
 
 {table}
@@ -108,12 +108,13 @@ def _notes(space: Space, trials: list[Trial]) -> list[tuple[str, str]]:
         f"{count} reached epoch {epochs}" for count, epochs in zip(counts, space.rungs, strict=True)
     )
     starts = [trial.start for trial in trials if trial.start]
-    origin = captions.origin(starts, sum(trial.seconds for trial in trials))
+    spent = captions.minutes(sum(trial.seconds for trial in trials))
+    origin = captions.origin(starts, f"{spent} minutes of training, {captions.BESIDE_OTHERS}")
     return [
         *([("Reading", space.notes)] if space.notes else []),
         ("Data", f"{space.metric} is of the validation images, one seed; lower is better."),
         ("Search", f"Optuna (TPE) proposed the settings of {len(trials)} trials; {reached}."),
-        ("Origin", f"{origin[0].upper()}{origin[1:]}."),
+        ("Origin", captions.sentence(origin)),
     ]
 
 

@@ -179,14 +179,19 @@ def choose_by_metric(choices: Mapping[str, T], metric: str) -> T | None:
     return next((choice for prefix, choice in choices.items() if last.startswith(prefix)), None)
 
 
-def argument_parser(module: str, doc: str, *, needs_table: bool = True) -> argparse.ArgumentParser:
-    """The common part of the command line of `experiments.<module>`, whose docstring is `doc`: the
-    names of tables, and their size."""
-    parser = argparse.ArgumentParser(
+def command_parser(module: str, doc: str) -> argparse.ArgumentParser:
+    """The parser of `python -m experiments.<module>`, whose help is its docstring `doc`."""
+    return argparse.ArgumentParser(
         prog=f"python -m experiments.{module}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def argument_parser(module: str, doc: str, *, needs_table: bool = True) -> argparse.ArgumentParser:
+    """The common part of the command line of `experiments.<module>`, whose docstring is `doc`: the
+    names of tables, and their size."""
+    parser = command_parser(module, doc)
     names, number = f"{', '.join(TABLES)}, or all", "+" if needs_table else "*"
     parser.add_argument("tables", nargs=number, type=parse_name, metavar="TABLE", help=names)
     sizes = "full, for an accelerator (the default), or cpu, for two cores"
