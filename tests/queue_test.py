@@ -185,6 +185,7 @@ def test_submitit_starts_workers_on_a_machine_without_slurm(tmp_path, monkeypatc
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f"job {job.job_id}: {job.paths.stdout}" for job in submitted]
     for job in submitted:
-        assert "Trains every row of an ablation table" in job.result()
-        assert "Trains every row of an ablation table" in job.paths.stdout.read_text()
-        job._process.wait()
+        job._process.wait()  # before any assertion: a process that is left fails a later test too
+    for job in submitted:
+        assert "Trains every row of ablation tables" in job.result()
+        assert "Trains every row of ablation tables" in job.paths.stdout.read_text()
