@@ -125,7 +125,7 @@ The order below is the import order: a file imports only files above it, also wi
     training/step            train_step
     training/loop            program calls, one after another
     training/milestones      describe, save, validate, finish
-    training/initial         a run that starts from other weights
+    training/initial         the state that a run begins with
     training/train           train(config, workdir)
     training/describe        --mode describe
     training/debug           --mode debug

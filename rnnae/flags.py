@@ -16,6 +16,7 @@ from rnnae.errors import ConfigError, did_you_mean, one_line
 _OF_WEIGHTS = ("evaluate", "sample", "complete", "encode", "export")  # of a run, or of weights
 _WITH_OUT = (*_OF_WEIGHTS, "report")
 _OF_A_RUN = (*_WITH_OUT, "debug")
+_WITH_SAVED_CONFIG = (*_OF_A_RUN, "describe")  # if --config is not given
 _MODES = ("train", *_OF_WEIGHTS, "describe", "report", "debug")
 # Endings of --out.
 _ENDINGS = dict.fromkeys(("sample", "complete"), (".png", ".npy"))
@@ -159,7 +160,7 @@ def parse(argv: list[str], introduction: str = "") -> tuple[str, ConfigDict, Pat
 
 def _check_mode_flags(mode: str) -> None:
     """ConfigError for a flag that the mode has no use for."""
-    for flag, modes in ((WEIGHTS, _OF_WEIGHTS), (OUT, _WITH_OUT)):
+    for flag, modes in ((WEIGHTS, (*_OF_WEIGHTS, "describe")), (OUT, _WITH_OUT)):
         if flag.value and mode not in modes:
             raise ConfigError(f"--{flag.name} is for --mode {', '.join(modes)}")
     if INIT_FROM.value and mode != "train":
@@ -212,7 +213,7 @@ def _with_config(argv: list[str]) -> list[str]:
         after = index + 1 if "=" in argv[index] else index + 2
         return [*argv[:index], f"--config={path}", *argv[after:]]
     weights, workdir = _value(argv, "weights"), _value(argv, "workdir")
-    if _value(argv, "mode") not in _OF_A_RUN or not (weights or workdir):
+    if _value(argv, "mode") not in _WITH_SAVED_CONFIG or not (weights or workdir):
         return argv
     directory = shipped.find_weights(weights) if weights else files.expand(workdir)
     saved = saved_config.find(directory)

@@ -18,7 +18,8 @@
 `python -m rnnae.main` is the same command. A config without a path is one that comes with rnnae.
 
 The same command in the same workdir continues a stopped run. Without --config, the modes evaluate,
-sample, complete, encode and export use the config that the run saved. The mode report always does.
+sample, complete, encode, export and describe use the config that the run saved. The mode report
+always does.
 
 Several processes train one model if SLURM, Open MPI or GKE starts them together, on a TPU pod with
 --distributed, and otherwise with --coordinator, --processes and --process_id in each of them.

@@ -83,7 +83,7 @@ COMMANDS = {  # what a user types, and what it leaves in an empty directory
     "--mode sample --weights mnist --count 4 --out new.png": "new.png",
     "--mode sample --weights mnist_classes --label 7 --count 4 --out sevens.npy": "sevens.npy",
     "--mode complete --weights mnist --image new.png --mask mask.png --out done.png": "done.png",
-    "--config mnist --mode describe": "d/mnist",
+    "--mode describe --weights mnist_classes": "d/mnist",
     TRAIN: "runs/mnist/pictures/generated.png",
     "--mode report --workdir runs/mnist": "runs/mnist/report.html",
     "--mode encode --workdir runs/mnist --out codes.parquet": "codes.parquet",

@@ -45,7 +45,8 @@ def debug(config: ml_collections.ConfigDict, workdir: str | Path) -> int | None:
     schedule = Schedule.from_config(config, len(splits.train))
     optimizer, learning_rate = build.build_optimizer(config, schedule.total)
     train_step = make_train_step(config, optimizer, learning_rate, devices[0])
-    train_state = _newest_state(config, workdir, optimizer, devices)
+    with Checkpoints(workdir, config.to_dict()) as checkpoints:
+        train_state, _, _ = initial.newest_state(config, optimizer, devices, checkpoints, print)
     step = int(train_state.step)
     print(f"replaying {workdir} from step {step:,} of {schedule.total:,}", flush=True)
     call = parallel.train_call(train_step, devices)
@@ -80,18 +81,6 @@ def debug(config: ml_collections.ConfigDict, workdir: str | Path) -> int | None:
     _print_images(indices[bad], len(indices))
     print(_find_operation(train_step, start, batch, bad))
     return step + first + 1
-
-
-def _newest_state(config, workdir, optimizer, devices) -> TrainState:
-    model = build.build_model(config)
-    train_state = state.create(model, optimizer, model.image_shape, config.seed)
-    train_state = parallel.replicate(train_state, devices)
-    with Checkpoints(workdir, config.to_dict()) as checkpoints:
-        restored = checkpoints.restore(train_state)
-    if restored is None and config.train.init_from:
-        started, _ = initial.start_from(train_state, config.train.init_from, print)
-        return parallel.replicate(started, devices)
-    return train_state if restored is None else restored
 
 
 def _finite_steps(metrics: dict[str, np.ndarray], after: TrainState) -> np.ndarray:

@@ -82,19 +82,17 @@ def _schedule(schedule: Schedule) -> str:
 
 
 def _program(config: ml_collections.ConfigDict, schedule: Schedule | None, devices) -> str:
-    """The memory of the compiled training call, as XLA plans it."""
+    """The memory of the compiled training call, as XLA plans it from shapes alone."""
     total = schedule.total if schedule else 1
     count = min(config.train.steps_per_call, total)
     optimizer, learning_rate = build.build_optimizer(config, total)
     model = build.build_model(config)
-    train_state = parallel.replicate(
-        state.create(model, optimizer, model.image_shape, config.seed), devices
-    )
-    shape = (count, config.data.batch_size)
-    batches = Batch(np.zeros((*shape, *config.data.shape), np.uint8), np.zeros(shape, np.int32))
+    train_state = jax.eval_shape(lambda: state.create(model, optimizer, model.image_shape, 0))
+    shape = (len(devices), count, config.data.batch_size // len(devices))
+    images = jax.ShapeDtypeStruct((*shape, *config.data.shape), np.uint8)
+    batches = Batch(images, jax.ShapeDtypeStruct(shape, np.int32))
     step = make_train_step(config, optimizer, learning_rate, devices[0])
-    call = parallel.train_call(step, devices)
-    compiled = call.lower(train_state, parallel.shard_batches(batches, devices)).compile()
+    compiled = parallel.train_call(step, devices).lower(train_state, batches).compile()
     where = f"{count} steps on {len(devices)} x {devices[0].device_kind}"
     plan = compiled.memory_analysis()
     if plan is None:

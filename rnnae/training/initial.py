@@ -1,19 +1,46 @@
-"""A run that starts from the weights of another one."""
+"""The state that a run begins with: of its newest checkpoint, of other weights, or random."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
+import optax
 from flax import traverse_util
 
+from rnnae import build, state
+from rnnae.devices import parallel
 from rnnae.errors import ConfigError
 from rnnae.evaluation import loading
 from rnnae.evaluation.mixture import digest
 from rnnae.records import weights
+from rnnae.records.checkpoint import Checkpoints
 from rnnae.state import TrainState
 
 _MOST_NAMES = 5  # in a line
+
+
+def newest_state(
+    config: ml_collections.ConfigDict,
+    optimizer: optax.GradientTransformation,
+    devices: Sequence[jax.Device],
+    checkpoints: Checkpoints,
+    log: Callable[[str], None],
+    repair: bool = False,
+) -> tuple[TrainState, bool, dict[str, object]]:
+    """(state, whether it is that of a checkpoint, record of `start_from`), with a copy of the state
+    on every device. `repair` is that of `Checkpoints.restore`."""
+    model = build.build_model(config)
+    fresh = state.create(model, optimizer, model.image_shape, config.seed)
+    fresh = parallel.replicate(fresh, devices)
+    restored = checkpoints.restore(fresh, repair=repair)
+    if restored is not None:
+        return restored, True, {}
+    if not config.train.init_from:
+        return fresh, False, {}
+    started, record = start_from(fresh, config.train.init_from, log)
+    return parallel.replicate(started, devices), False, record
 
 
 def start_from(

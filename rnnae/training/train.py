@@ -23,7 +23,7 @@ from pathlib import Path
 import jax
 import ml_collections
 
-from rnnae import build, files, state
+from rnnae import build, files
 from rnnae import config as config_lib
 from rnnae.config.saved_config import refuse_another_run
 from rnnae.data import binarisation
@@ -155,28 +155,23 @@ def open_run(
     if primary:
         with files.writing("lock", workdir / ".lock"):
             stack.enter_context(files.exclusive_lock(workdir, log))
-    model = build.build_model(config)
     optimizer, _ = build.build_optimizer(config, schedule.total)
-    train_state = state.create(model, optimizer, model.image_shape, config.seed)
-    train_state = parallel.replicate(train_state, devices)
     checkpoints = stack.enter_context(Checkpoints(workdir, config.to_dict()))
-    restored = checkpoints.restore(train_state, repair=primary)
-    record = {}
-    if restored is None and config.train.init_from:
-        train_state, taken = initial.start_from(train_state, config.train.init_from, log)
-        train_state, record = parallel.replicate(train_state, devices), {"init_from": taken}
-    resume_step = None if restored is None else int(restored.step)
+    train_state, restored, taken = initial.newest_state(
+        config, optimizer, devices, checkpoints, log, repair=primary
+    )
+    resume_step = int(train_state.step) if restored else None
     tensorboard = config.train.tensorboard
     writer = Writer(workdir, resume_step=resume_step, tensorboard=tensorboard, primary=primary)
     stack.enter_context(writer)
     note = _record_config(config, schedule, writer, resume_step) if primary else ""
-    evaluator = Evaluator(model, devices, config)
+    evaluator = Evaluator(build.build_model(config), devices, config)
     run = milestones.TrainingRun(
         config, workdir, schedule, splits, evaluator, writer, checkpoints, log
     )
-    train_state = train_state if restored is None else restored
+    record = {"init_from": taken} if taken else {}
     milestones.describe(run, train_state, devices, record)
-    if restored is not None:
+    if restored:
         log(f"continuing {workdir} from step {resume_step} of {schedule.total}{note}")
     return run, train_state
 
