@@ -1,4 +1,4 @@
-"""The main job: MNIST, an LSTM over the rows in both directions, a latent of 64 dimensions.
+"""MNIST, an LSTM over the rows in both directions, a latent of 64 dimensions.
 
     python -m rnnae.main --config configs/mnist.py
 

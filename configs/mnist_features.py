@@ -1,7 +1,7 @@
-"""A recurrent classifier of MNIST, whose features measure how good new digits are.
+r"""A recurrent classifier of MNIST, whose features measure how good new digits are.
 
     python -m rnnae.main --config configs/mnist_features.py
-    python -m rnnae.main --config configs/mnist_features.py --workdir runs/mnist_features_dynamic \\
+    python -m rnnae.main --config configs/mnist_features.py --workdir runs/mnist_features_dynamic \
         --config.data.binarise=dynamic --config.eval.seeds='(0, 1, 2)'
 
 An LSTM of width 64 reads the rows in both directions; 64 features read its last states and the

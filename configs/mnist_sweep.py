@@ -1,4 +1,4 @@
-"""The flagship: an autoencoder of recurrent sweeps on binarised MNIST.
+"""An autoencoder of recurrent sweeps on binarised MNIST.
 
     python -m rnnae.main --config configs/mnist_sweep.py
 

@@ -1,4 +1,4 @@
-"""1,000 digits and a small model: everything the main job does, in seconds.
+"""1,000 digits and a small model: everything that configs/mnist.py does, in seconds.
 
     python -m rnnae.main --config configs/smoke.py
 

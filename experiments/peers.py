@@ -1,6 +1,6 @@
 """Trains models of other libraries on the data of the table `main`, for a budget of CPU time.
 
-    python -m experiments.peers [NAME ...] [--minutes 10] [--out experiments/results/records]
+    python -m experiments.peers [NAME ...] [--minutes 6] [--out experiments/results/records]
                                 [--data_dir DIR] [--source_dir DIR]
 
 A NAME is a key of `PEERS`; the default is all of them. They need the extra `bench`, and
@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = tables.command_parser("peers", __doc__)
     parser.add_argument("names", nargs="*", help=", ".join(PEERS), metavar="NAME")
     minutes_help = "CPU time of training, for each model (default: %(default)s)"
-    parser.add_argument("--minutes", type=_parse_minutes, default=10.0, help=minutes_help)
+    parser.add_argument("--minutes", type=_parse_minutes, default=6.0, help=minutes_help)
     out_help = "directory of the records (default: %(default)s)"
     parser.add_argument("--out", type=files.expand, default=OUT, help=out_help)
     parser.add_argument("--data_dir", default="", help="as config.data.data_dir")

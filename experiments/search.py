@@ -1,8 +1,8 @@
 """Searches the settings of a space by successive halving (Jamieson & Talwalkar 2016).
 
-    python -m experiments.search main --trials 40 --jobs 2 [--root runs/searches]
+    python -m experiments.search mnist --trials 40 --jobs 2 [--root runs/searches]
                                       [-- --config.data.data_dir=DIR ...]
-    python -m experiments.search main --report [--out experiments/results/searches]
+    python -m experiments.search mnist --report [--out experiments/results/searches]
 
 A trial is an ordinary run in ROOT/SPACE/trialNNN that is planned for its whole length. Optuna
 proposes its settings by what the trials before it reached at the first rung, and SIGTERM stops it

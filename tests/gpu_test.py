@@ -30,7 +30,7 @@ def gpu():
 
 @pytest.fixture(scope="module")
 def losses(data_dir):
-    """losses(device, precision) of the first steps of the main job."""
+    """losses(device, precision) of the first steps of configs/mnist.py."""
     config = shipped.get_config("mnist")
     config.data.data_dir, config.data.batch_size = data_dir, BATCH
     splits = build.load_splits(config)

@@ -18,12 +18,12 @@ import json
 from types import ModuleType
 
 from experiments import tables
-from experiments.spaces import main
+from experiments.spaces import mnist
 from experiments.tables import Row
 from rnnae import config as config_lib
 from rnnae.errors import ConfigError
 
-SPACES: dict[str, ModuleType] = {"main": main}
+SPACES: dict[str, ModuleType] = {"mnist": mnist}
 
 
 @dataclasses.dataclass(frozen=True)

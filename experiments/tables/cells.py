@@ -42,6 +42,6 @@ CPU_ROWS = {
     "RG-LRU": {"model.width": 184},
 }
 CPU_ANSWER = (
-    "An LSTM with LayerNorm, with a bound of 99.81 ± 0.26 nats, before LSTM with 101.04 ± 0.32 "
-    "and GRU with 102.66 ± 0.17; cells that are linear in their state have 104.2 to 112.4."
+    "An LSTM with LayerNorm, with a bound of 99.81 ± 0.26 nats, then an LSTM with 101.04 ± 0.32 "
+    "and a GRU with 102.66 ± 0.17; cells that are linear in their state have 104.2 to 112.4."
 )

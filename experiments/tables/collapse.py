@@ -34,7 +34,7 @@ CPU_ROWS = {
 }
 CPU_SEEDS = (0,)
 CPU_ANSWER = (
-    "Free bits keep a mutual information of 5.1 nats at a bound of 83.54 ± 0.21, with annealing "
-    "5.0 at 83.37 ± 0.21, and beta 0.5 keeps 5.5 at 83.59 ± 0.21, where the bound only keeps "
-    "1.8 at 83.22 ± 0.21."
+    "Trained by the bound alone, the latent keeps a mutual information of 1.8 nats (bound 83.22 ± "
+    "0.21); with free bits 5.1 (83.54 ± 0.21), with free bits and annealing 5.0 (83.37 ± 0.21), "
+    "and with beta 0.5 5.5 (83.59 ± 0.21)."
 )

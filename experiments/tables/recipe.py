@@ -4,8 +4,8 @@ configs/mnist_sweep.py without a latent, with one part of its training changed i
 weights, schedule, batch size, gradient clipping, optimizer, weight decay. In the last row the
 pixels of each image are drawn once (binarized_mnist) instead of at every visit.
 
-The test images of the last row are different ones, so it has a column of its own. No paper has this
-table, but each part is credited by some paper.
+The row `static binarisation` has other test images, so it has a column of its own. No paper has
+this table, but each part is credited by some paper.
 """
 
 CONFIG = "configs/mnist_sweep.py"

@@ -164,7 +164,7 @@ class SLSTMCell(GatedCell):
 
 
 class LayerNormLSTMCell(Cell):
-    """Ba, Kiros & Hinton (2016), equations 20-22: layer normalisation of both products and of the
+    """Ba et al. (2016), equations 20-22: layer normalisation of both products and of the
     cell state.
 
     i, f, g, o = LN(U h) + LN(W x) + b; c' = sigma(f) c + sigma(i) tanh(g);

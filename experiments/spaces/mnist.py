@@ -1,4 +1,4 @@
-"""Main job: which learning rate, width, depth and latent size are best after nine epochs?
+"""Rows: which learning rate, width, depth and latent size are best after nine epochs?
 
 The model of configs/mnist.py: an LSTM over the rows in both directions, and a latent without noise.
 Every trial is planned for the same nine epochs, whatever its size, so wide models also cost more.
