@@ -22,6 +22,10 @@ class ConfigError(RnnaeError):
     exit_code = 2
 
 
+class TooLargeError(ConfigError):
+    """A run cannot fit into the memory of the machine or of a device, whatever else it holds."""
+
+
 class CheckpointError(RnnaeError):
     """A checkpoint is missing or cannot be trusted, or it or a record cannot be written."""
 

@@ -42,6 +42,11 @@ def create(
     )
 
 
+def shapes(model: nn.Module, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state of `create` as `jax.ShapeDtypeStruct`; nothing is compiled."""
+    return jax.eval_shape(lambda: create(model, optimizer, model.image_shape, 0))
+
+
 def shapes_of_params(model: nn.Module) -> Any:
     """The parameters of a model as `jax.ShapeDtypeStruct`; nothing is compiled."""
     image = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)

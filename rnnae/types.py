@@ -3,15 +3,16 @@
     B  example of a batch              H W C  image height, width, channel
     N  image, device, or parallel line I      value of an input token
     T  recurrent step                  G      gate pre-activation (a multiple of D)
-    K  training step of one call, or   P      likelihood parameter
-       row of a kernel                 M      mixture component
+    K  training step of one call, row  P      likelihood parameter
+       of a kernel, importance sample, M      mixture component
+       or particle                     Y      class
     D  cell width                      S      image strip, interpolation step, or seed
     Z  latent width (or a chunk of it)
     X  any leading axes                1      an axis of size one, for broadcasting
     V  width of a token's latent       O      output of a dense layer
     R  row of a grid of tokens         Q      column of a grid of tokens
     L  line (row or column) of a grid  E      channel of a linear recurrence
-    A  augmentation parameter
+    A  augmentation parameter          J      inputs of several tokens or parts together
 
 A file that uses another letter, or one of these for another axis, explains it where it is used.
 So `h_TBD` outside a scan over time is `h_BD` inside it.

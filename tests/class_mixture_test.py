@@ -30,6 +30,13 @@ def test_a_class_has_its_share_of_the_components_and_of_the_weight(mixture):
     np.testing.assert_allclose(weights, [0.3, 0.5, 0.2])
 
 
+def test_a_class_with_a_single_latent_is_that_latent():
+    latents_NZ, label_N = LATENTS[:61], LABELS[:61]  # 60 of the first class, one of the second
+    mixture = Mixture.fit_classes(latents_NZ, label_N, components=4, seed=0)
+    drawn_NZ = mixture.sample(20, seed=1, label_N=np.ones(20, np.int32))
+    np.testing.assert_allclose(drawn_NZ, np.tile(LATENTS[60], (20, 1)), rtol=1e-5)
+
+
 def test_latents_are_of_the_class_that_was_asked_for(mixture):
     asked = np.resize(np.array([2, 0, 1], np.int32), 300)
     assert (nearest(mixture.sample(300, seed=1, label_N=asked)) == asked).all()

@@ -1,13 +1,14 @@
 """--mode debug finds the step, the images and the operation that made a run not finite."""
 
 import re
+import shutil
 
 import jax.numpy as jnp
 import pytest
 
 from rnnae import build
 from rnnae.data import pipeline
-from rnnae.errors import NonFiniteError
+from rnnae.errors import ConfigError, NonFiniteError
 from rnnae.likelihoods.gaussian import Gaussian
 from rnnae.training.debug import debug
 from rnnae.training.train import train
@@ -72,3 +73,14 @@ def test_a_run_without_a_fault_is_finite_to_its_end(tmp_path, capsys):
     assert (
         "from step 0 of 6" in (said := capsys.readouterr().out) and "all steps are finite" in said
     )
+
+
+def test_a_run_that_started_from_other_weights_needs_them(tmp_path):
+    config = runs.config(tmp_path, train__epochs=1)
+    train(config, tmp_path / "first")
+    started = runs.config(tmp_path, train__epochs=1, train__init_from=str(tmp_path / "first"))
+    train(started, tmp_path / "second")
+    shutil.rmtree(tmp_path / "second" / "checkpoints")
+    with pytest.raises(ConfigError, match="name these weights by --init_from"):
+        debug(config, tmp_path / "second")
+    assert debug(started, tmp_path / "second") is None

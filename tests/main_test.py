@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
+import rnnae
 from rnnae import build, flags, main, state
 from rnnae.config import check, default, resolved
 from rnnae.config.saved_config import RENAMED
@@ -21,6 +22,7 @@ from rnnae.errors import (
     ProcessError,
     Stopped,
 )
+from tests import runs
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,6 +46,10 @@ MNIST = "--config=configs/mnist.py"
     [
         (("--config=configs/mnits.py",), "did you mean configs/mnist.py"),
         ((MNIST, "--config.model.widht=3"), "width"),
+        (
+            (MNIST, "--config.model.segment=3"),
+            "'segment'; config.model has it if the model is sweep",
+        ),
         ((MNIST, "--join_seconds=nan"), "--join_seconds=nan must be finite"),
         ((MNIST, "--config.mdel.width=3"), "model"),
         ((MNIST, "--config.model.width=wide"), "--config.model.width=wide"),
@@ -221,12 +227,28 @@ def test_impossible_values_are_refused(key, value):
         check(config)
 
 
-@pytest.mark.parametrize("model, key", [("draw", "read_size"), ("sweep", "segment")])
+@pytest.mark.parametrize(
+    "model, key", [("draw", "read_size"), ("sweep", "segment"), ("sweep", "chain")]
+)
 def test_impossible_values_of_a_model_are_refused(model, key):
     config = default(model)
     config.model[key] = -1
     with pytest.raises(ConfigError, match=f"config.model.{key} must be 0 or more, not -1"):
         check(config)
+
+
+@pytest.mark.parametrize("widths", [(0,), (8, -1)])
+def test_layers_of_the_baseline_have_a_width(widths):
+    config = default("mlp")
+    config.model.widths = widths
+    with pytest.raises(ConfigError, match="config.model.widths must be one or more positive"):
+        check(config)
+
+
+def test_a_config_from_python_is_checked_too(tmp_path):
+    config = runs.config(tmp_path, train__steps_per_call=0)
+    with pytest.raises(ConfigError, match="config.train.steps_per_call must be positive"):
+        rnnae.train(config, tmp_path / "run")
 
 
 def test_a_file_in_place_of_a_directory_is_one_line(tmp_path):

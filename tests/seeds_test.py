@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from rnnae.errors import NonFiniteError, Stopped
+from rnnae import files
+from rnnae.errors import ConfigError, NonFiniteError, Stopped, TooLargeError
 from rnnae.records.checkpoint import Checkpoints
 from rnnae.records.writer import read_metrics, read_timings
 from rnnae.training import loop, seeds
@@ -100,6 +101,19 @@ def test_stopped_and_killed_seeds_resume_bit_for_bit(directory, together, tmp_pa
         runs.assert_same(ours, theirs)
 
 
+@pytest.mark.slow
+def test_a_seed_that_another_process_trains_keeps_its_checkpoints(together, tmp_path):
+    for seed in SEEDS:
+        shutil.copytree(together / f"seed{seed}", tmp_path / f"seed{seed}")
+    newest = Checkpoints(tmp_path / f"seed{SEEDS[0]}").newest()
+    for path in (tmp_path / f"seed{SEEDS[1]}" / "checkpoints" / "latest").glob(str(newest)):
+        shutil.rmtree(path)  # so the first seed would go back by one
+    with files.exclusive_lock(tmp_path / f"seed{SEEDS[0]}", print):
+        with pytest.raises(ConfigError, match="another process trains in"):
+            seeds.train_seeds(runs.config(tmp_path), tmp_path, SEEDS, together=True)
+    assert Checkpoints(tmp_path / f"seed{SEEDS[0]}").newest() == newest
+
+
 @pytest.fixture
 def trained(monkeypatch):
     """Lists the seeds that would train by themselves, and does not train them."""
@@ -116,9 +130,18 @@ def test_seeds_at_different_steps_train_one_by_one(separate, tmp_path, trained, 
     assert "at different steps: training them one by one" in capsys.readouterr().out
 
 
-def test_seeds_train_one_by_one_where_memory_is_short(monkeypatch, tmp_path, trained, capsys):
+@pytest.mark.parametrize(
+    "error",
+    [
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"),
+        TooLargeError("the intermediate values of a training step would take at least 1 TB"),
+    ],
+)
+def test_seeds_train_one_by_one_where_memory_is_short(
+    error, monkeypatch, tmp_path, trained, capsys
+):
     def no_room(configs, workdirs):
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        raise error
 
     monkeypatch.setattr(seeds, "train_together", no_room)
     seeds.train_seeds(runs.config(tmp_path), tmp_path, SEEDS, together=True)
@@ -129,5 +152,5 @@ def test_seeds_train_one_by_one_where_memory_is_short(monkeypatch, tmp_path, tra
 @pytest.mark.slow
 def test_the_error_names_the_seed_that_failed(directory, tmp_path):
     config = runs.config(directory, optim__learning_rate=1e30, optim__warmup_steps=0)
-    with pytest.raises(NonFiniteError, match="seed [12] of 2: loss"):
+    with pytest.raises(NonFiniteError, match="seed [03]: loss"):
         seeds.train_seeds(config, tmp_path, SEEDS, together=True)

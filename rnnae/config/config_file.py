@@ -5,6 +5,7 @@ import traceback
 from pathlib import Path
 
 from rnnae.config import saved_config
+from rnnae.config.defaults import MODEL_DEFAULTS, default
 from rnnae.errors import RnnaeError, one_line
 
 
@@ -14,6 +15,11 @@ def explain(error: BaseException, path: Path) -> str:
     unknown = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', text)
     if unknown:
         return f"the config has no key {unknown[2]!r}; did you mean {unknown[1]!r}?"
+    missing = re.fullmatch(r"\W*(\w+)\W*", text) if isinstance(error, AttributeError) else None
+    if missing:  # without a similar key, ml_collections has no more words
+        models = [name for name in MODEL_DEFAULTS if missing[1] in default(name).model]
+        others = f"; config.model has it if the model is {' or '.join(models)}" if models else ""
+        return f"the config has no key {missing[1]!r}{others}"
     line = _line_in(path, error)
     where = f"line {line}: " if line else ""
     if isinstance(error, RnnaeError):

@@ -63,7 +63,15 @@ _MODEL_POSITIVE = (
 )
 _MODEL_LAYERS = ("layers", "blocks", "encoder_blocks")
 _MOST_LAYERS = 1000  # each is compiled for itself, which takes about a second
-_MODEL_NOT_NEGATIVE = ("classes", "read_size", "write_size", "encoder_blocks", "segment", "shift")
+_MODEL_NOT_NEGATIVE = (
+    "classes",
+    "read_size",
+    "write_size",
+    "encoder_blocks",
+    "segment",
+    "shift",
+    "chain",
+)
 MAX_SEED = 2**31 - 1  # jax.random.key uses 32 bits of a larger seed, so two seeds could be equal
 # A name of TFDS, such as imagenet_resized/32x32. It is a path below data_dir.
 _DATA_NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")
@@ -120,6 +128,9 @@ def check(config: ConfigDict) -> None:
         require(get(path) >= 0, path, "0 or more")
     for path in (*positive, *not_negative):
         require(path in _MAY_BE_INFINITE or math.isfinite(get(path)), path, "finite")
+    if "widths" in config.model:
+        widths = config.model.widths
+        require(all(width > 0 for width in widths), "model.widths", "one or more positive integers")
     require(config.model.classes != 1, "model.classes", "0, or 2 or more")
     for key in set(_MODEL_LAYERS) & set(config.model):
         require(config.model[key] <= _MOST_LAYERS, f"model.{key}", f"at most {_MOST_LAYERS:,}")

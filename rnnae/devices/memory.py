@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from rnnae import build, command, state
-from rnnae.errors import ConfigError
+from rnnae.errors import ConfigError, TooLargeError
 
 _MANY = 1000  # more square matrices of its largest size than a model and its optimizer have
 _CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # version 2, version 1
@@ -47,7 +47,7 @@ def _check_batch(key: str, count: int, size: int, shape: tuple[int, int, int]) -
 
 
 def check_state(config: ConfigDict, shape: tuple[int, int, int], device_count: int = 1) -> None:
-    """ConfigError if the parameters, their average and the optimizer's state cannot fit."""
+    """TooLargeError if the parameters, their average and the optimizer's state cannot fit."""
     sections = config.model, config.latent, config.likelihood
     sizes = [n for section in sections for x in section.values() for n in _integers(x)]
     if 4 * _MANY * max(math.prod(shape), *sizes) ** 2 < machine():
@@ -55,15 +55,11 @@ def check_state(config: ConfigDict, shape: tuple[int, int, int], device_count: i
     config = config.copy_and_resolve_references()
     config.data.shape = tuple(shape)
 
-    def create():
-        model, (optimizer, _) = build.build_model(config), build.build_optimizer(config, 1)
-        return state.create(model, optimizer, model.image_shape, 0)
-
     what, advice = "the model and its optimizer", "make the sizes in config.model and config.latent"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # jax warns of indices beyond int32
-            created = jax.eval_shape(create)
+            created = state.shapes(build.build_model(config), build.build_optimizer(config, 1)[0])
     except (OverflowError, MemoryError) as error:  # more elements than an index can count
         raise ConfigError(f"{what} have no possible size: {advice} smaller") from error
     count = state.count(created.params)
@@ -80,7 +76,7 @@ def size_of(tree: Any) -> int:
 
 
 def check_program(compiled: Any, device_count: int) -> None:
-    """ConfigError if a compiled training program needs more memory than there is, as the compiler
+    """TooLargeError if a compiled training program needs more memory than there is, as the compiler
     has reckoned."""
     stats = compiled.memory_analysis()
     if stats is None:
@@ -117,7 +113,7 @@ def _swap() -> int:
 
 def _require(what: str, size: int, available: int, advice: str) -> None:
     if size > available:
-        raise ConfigError(
+        raise TooLargeError(
             f"{what} would take at least {_gigabytes(size)}, and there are "
             f"{_gigabytes(available)} of memory: {advice}"
         )

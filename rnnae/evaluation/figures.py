@@ -56,7 +56,9 @@ def with_prior(run: TrainedRun, splits: Splits, size: MixtureSize) -> TrainedRun
 
 
 def _by_class(splits: Splits, size: MixtureSize) -> bool:
-    return size.by_class and bool(splits.class_names)
+    if not (size.by_class and splits.class_names):
+        return False
+    return bool((splits.labels.train[: size.images] >= 0).any())
 
 
 def _eval_subset(images: ImageArray, most: int, config: ml_collections.ConfigDict) -> np.ndarray:

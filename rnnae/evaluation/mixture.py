@@ -31,12 +31,14 @@ class Mixture:
     @classmethod
     def fit(cls, latents_NZ: np.ndarray, components: int, seed: int) -> "Mixture":
         """Expectation-maximisation that starts from k-means. With too few latents for
-        `components`, fewer are fitted."""
+        `components`, fewer are fitted. A single latent gives a Gaussian of hardly any width."""
         from sklearn.exceptions import ConvergenceWarning  # one second to import
         from sklearn.mixture import GaussianMixture
         from threadpoolctl import threadpool_limits
 
         count, size = latents_NZ.shape
+        if count == 1:  # scikit-learn needs two
+            latents_NZ = np.repeat(latents_NZ, 2, axis=0)
         scale_Z = latents_NZ.std(axis=0) + 1e-6
         model = GaussianMixture(
             # With fewer latents than dimensions, a covariance would be mostly its regularisation.
@@ -62,7 +64,8 @@ class Mixture:
         cls, latents_NZ: np.ndarray, label_N: np.ndarray, components: int, seed: int
     ) -> "Mixture":
         """A mixture fitted to the latents of each class, with an equal share of `components` each.
-        A class has the weight of its share of the latents; unknown labels (-1) are left out."""
+        A class has the weight of its share of the latents; unknown labels (-1) are left out. At
+        least one label must be known."""
         labels, counts = np.unique(label_N[label_N >= 0], return_counts=True)
         each = max(1, components // len(labels))
         parts = [cls.fit(latents_NZ[label_N == label], each, seed) for label in labels]

@@ -81,6 +81,7 @@ class TokenChain(nn.Module):
     ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
         """(p_BP, x_BJ, log p of the given inputs): the parts of a token, drawn in turn."""
         hidden, parameters, log_probs = self._hidden(h_BD), [], []
+        # E: part of a token
         key_EB = jax.vmap(lambda key: jax.random.split(key, len(self.parts)), out_axes=1)(key_B)
         x_BJ = jnp.zeros((h_BD.shape[0], sum(map(len, self.parts))))
         for i, inputs in enumerate(self.parts):

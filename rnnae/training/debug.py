@@ -20,8 +20,9 @@ import rnnae
 from rnnae import build, files, state
 from rnnae.data import pipeline
 from rnnae.devices import parallel
-from rnnae.errors import one_line
+from rnnae.errors import ConfigError, one_line
 from rnnae.records.checkpoint import Checkpoints
+from rnnae.records.writer import read_starts
 from rnnae.state import TrainState
 from rnnae.training import initial
 from rnnae.training.loop import batches, finite_steps
@@ -38,7 +39,7 @@ def debug(config: ml_collections.ConfigDict, workdir: str | Path) -> int | None:
     """Replays the run in `workdir` from its newest checkpoint, or from its start if it has none, to
     the first step whose loss, gradient or parameters are not finite. Prints the step, the images
     that cause it and the operation, and returns the step; None if all steps are finite. Nothing in
-    `workdir` changes."""
+    `workdir` changes. ConfigError if the run started from other weights that are not named."""
     workdir = files.expand(workdir)
     devices = agree_on_devices(config, workdir)
     config, splits = load_data(config, workdir)
@@ -46,6 +47,8 @@ def debug(config: ml_collections.ConfigDict, workdir: str | Path) -> int | None:
     optimizer, learning_rate = build.build_optimizer(config, schedule.total)
     train_step = make_train_step(config, optimizer, learning_rate, devices[0])
     with Checkpoints(workdir, config.to_dict()) as checkpoints:
+        if checkpoints.newest() is None:
+            _check_start(config, workdir)
         train_state, _, _ = initial.newest_state(config, optimizer, devices, checkpoints, print)
     step = int(train_state.step)
     print(f"replaying {workdir} from step {step:,} of {schedule.total:,}", flush=True)
@@ -81,6 +84,19 @@ def debug(config: ml_collections.ConfigDict, workdir: str | Path) -> int | None:
     _print_images(indices[bad], len(indices))
     print(_find_operation(train_step, start, batch, bad))
     return step + first + 1
+
+
+def _check_start(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    """ConfigError if the run started from weights that `config` does not name. A saved config does
+    not name them, because paths are not taken from there."""
+    started = next(
+        (start["init_from"] for start in read_starts(workdir) if "init_from" in start), {}
+    )
+    if started and not config.train.init_from:
+        raise ConfigError(
+            f"the run in {workdir} started from {started['source']}, and has no checkpoint yet: "
+            "name these weights by --init_from"
+        )
 
 
 def _finite_steps(metrics: dict[str, np.ndarray], after: TrainState) -> np.ndarray:

@@ -65,7 +65,7 @@ def _data(config: ml_collections.ConfigDict, splits: Splits) -> str:
 def _model(config: ml_collections.ConfigDict) -> dict[str, str]:
     model = build.build_model(config)
     optimizer, _ = build.build_optimizer(config, 1)
-    whole = jax.eval_shape(lambda: state.create(model, optimizer, model.image_shape, 0))
+    whole = state.shapes(model, optimizer)
     parts = [f"{name} {state.count(part):,}" for name, part in sorted(whole.params.items())]
     parameters = f"{state.count(whole.params):,} parameters ({', '.join(parts)})"
     forward, training = (count(model) / 1e6 for count in (flops.forward, flops.training))
@@ -83,11 +83,11 @@ def _schedule(schedule: Schedule) -> str:
 
 def _program(config: ml_collections.ConfigDict, schedule: Schedule | None, devices) -> str:
     """The memory of the compiled training call, as XLA plans it from shapes alone."""
-    total = schedule.total if schedule else 1
+    total = schedule.total if schedule else config.train.steps_per_call
     count = min(config.train.steps_per_call, total)
     optimizer, learning_rate = build.build_optimizer(config, total)
     model = build.build_model(config)
-    train_state = jax.eval_shape(lambda: state.create(model, optimizer, model.image_shape, 0))
+    train_state = state.shapes(model, optimizer)
     shape = (len(devices), count, config.data.batch_size // len(devices))
     images = jax.ShapeDtypeStruct((*shape, *config.data.shape), np.uint8)
     batches = Batch(images, jax.ShapeDtypeStruct(shape, np.int32))

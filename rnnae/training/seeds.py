@@ -14,14 +14,21 @@ import numpy as np
 
 from rnnae import build, files, state
 from rnnae.devices import distributed, parallel, signals
-from rnnae.errors import NonFiniteError
+from rnnae.errors import NonFiniteError, TooLargeError
 from rnnae.records.checkpoint import align_checkpoints
 from rnnae.training import milestones
 from rnnae.training.loop import SyncPolicy, ThroughputMeter, batches, updates
 from rnnae.training.progress import Reading
 from rnnae.training.schedule import Schedule
 from rnnae.training.step import make_train_step
-from rnnae.training.train import agree_on_devices, load_data, make_progress, open_run, train
+from rnnae.training.train import (
+    agree_on_devices,
+    load_data,
+    lock,
+    make_progress,
+    open_run,
+    train,
+)
 from rnnae.types import Batch
 
 
@@ -46,15 +53,14 @@ def train_seeds(
     if together is None:
         together = jax.default_backend() != "cpu"
     if together and len(seeds) > 1:
-        if align_checkpoints(workdirs):
-            try:
-                return train_together(configs, workdirs)
-            except jax.errors.JaxRuntimeError as error:
-                if "RESOURCE_EXHAUSTED" not in str(error):
-                    raise
-                print("no memory for all seeds on the device: training them one by one", flush=True)
-        else:
+        try:
+            if results := train_together(configs, workdirs):
+                return results
             print("the seeds are at different steps: training them one by one", flush=True)
+        except (TooLargeError, jax.errors.JaxRuntimeError) as error:
+            if not isinstance(error, TooLargeError) and "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            print("no memory for all seeds on the device: training them one by one", flush=True)
     results = []
     for own, directory in zip(configs, workdirs, strict=True):
         print(f"seed {own.seed}, in {directory}", flush=True)
@@ -64,8 +70,9 @@ def train_seeds(
 
 def train_together(
     configs: Sequence[ml_collections.ConfigDict], workdirs: Sequence[Path]
-) -> list[dict[str, float]]:
-    """`train` of configs that differ in their seeds only, as one program."""
+) -> list[dict[str, float]] | None:
+    """`train` of configs that differ in their seeds only, as one program. None, and nothing is
+    trained, if their checkpoints are of different steps."""
     count = len(configs)
     with contextlib.ExitStack() as stack:
         stack.enter_context(signals.handled())
@@ -78,11 +85,14 @@ def train_together(
         ]
         schedule = Schedule.from_config(config, len(splits.train))
         progress = stack.enter_context(make_progress(config, splits, schedule))
+        logs = [progress.prefixed(f"seed {own.seed}") for own in configs]
+        for workdir, log in zip(workdirs, logs, strict=True):
+            lock(workdir, log, stack)
+        if not align_checkpoints(workdirs):
+            return None
         opened = [
-            open_run(
-                own, workdir, parts, schedule, devices, progress.prefixed(f"seed {own.seed}"), stack
-            )
-            for (own, parts), workdir in zip(loaded, workdirs, strict=True)
+            open_run(own, workdir, parts, schedule, devices, log, stack)
+            for (own, parts), workdir, log in zip(loaded, workdirs, logs, strict=True)
         ]
         runs = [run for run, _ in opened]
         step = int(opened[0][1].step)
@@ -106,7 +116,8 @@ def train_together(
             devices,
             SyncPolicy(schedule, config.train.checkpoint_every_seconds),
             SeedMeters(
-                [ThroughputMeter(schedule, run.writer, seeds_in_program=count) for run in runs]
+                [ThroughputMeter(schedule, run.writer, seeds_in_program=count) for run in runs],
+                [own.seed for own in configs],
             ),
             progress,
         )
@@ -144,8 +155,8 @@ def _stacked_batches(
 class SeedMeters:
     """The meters of several seeds that train in one program, as if they were one meter."""
 
-    def __init__(self, meters: Sequence[ThroughputMeter]):
-        self._meters = meters
+    def __init__(self, meters: Sequence[ThroughputMeter], seeds: Sequence[int]):
+        self._meters, self._seeds = meters, seeds
 
     def start(self) -> None:
         for meter in self._meters:
@@ -164,8 +175,7 @@ class SeedMeters:
             try:
                 readings.append(meter.read(step, own))
             except NonFiniteError as error:
-                count = len(self._meters)
-                raise NonFiniteError(f"seed {index + 1} of {count}: {error}") from error
+                raise NonFiniteError(f"seed {self._seeds[index]}: {error}") from error
         means = {
             name: float(np.mean([r.metrics[name] for r in readings]))
             for name in readings[0].metrics

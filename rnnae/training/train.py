@@ -57,6 +57,7 @@ def train(
         config, splits = load_data(config, workdir)
         schedule = Schedule.from_config(config, len(splits.train))
         progress = stack.enter_context(make_progress(config, splits, schedule))
+        lock(workdir, progress.log, stack)
         run, train_state = open_run(config, workdir, splits, schedule, devices, progress.log, stack)
         step = int(train_state.step)
 
@@ -89,8 +90,9 @@ def train(
 
 
 def agree_on_devices(config: ml_collections.ConfigDict, workdir: Path) -> list[jax.Device]:
-    """The devices of a run, after checking that all its processes agree, that its batch divides
-    over them, and that it can fit into memory."""
+    """The devices of a run, after checking its config, that all its processes agree, that its batch
+    divides over them, and that it can fit into memory."""
+    config_lib.check(config)
     devices = parallel.choose_devices(config.devices)
     distributed.check_same("the config", json.dumps(config.to_dict()))
     distributed.check_shared(workdir)
@@ -140,6 +142,13 @@ def make_progress(
     return Progress(schedule.total, epochs, text, primary=distributed.is_primary())
 
 
+def lock(workdir: Path, log: Callable[[str], None], stack: contextlib.ExitStack) -> None:
+    """Locks `workdir` until `stack` closes, in the process that writes."""
+    if distributed.is_primary():
+        with files.writing("lock", workdir / ".lock"):
+            stack.enter_context(files.exclusive_lock(workdir, log))
+
+
 def open_run(
     config: ml_collections.ConfigDict,
     workdir: Path,
@@ -149,12 +158,9 @@ def open_run(
     log: Callable[[str], None],
     stack: contextlib.ExitStack,
 ) -> tuple[milestones.TrainingRun, TrainState]:
-    """Locks `workdir`, opens its records, and restores the newest checkpoint or initialises the
-    state; `stack` closes the files."""
+    """Opens the records in `workdir`, which is locked, and restores the newest checkpoint or
+    initialises the state; `stack` closes the files."""
     primary = distributed.is_primary()
-    if primary:
-        with files.writing("lock", workdir / ".lock"):
-            stack.enter_context(files.exclusive_lock(workdir, log))
     optimizer, _ = build.build_optimizer(config, schedule.total)
     checkpoints = stack.enter_context(Checkpoints(workdir, config.to_dict()))
     train_state, restored, taken = initial.newest_state(
