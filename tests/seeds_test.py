@@ -108,9 +108,11 @@ def test_a_seed_that_another_process_trains_keeps_its_checkpoints(together, tmp_
     newest = Checkpoints(tmp_path / f"seed{SEEDS[0]}").newest()
     for path in (tmp_path / f"seed{SEEDS[1]}" / "checkpoints" / "latest").glob(str(newest)):
         shutil.rmtree(path)  # so the first seed would go back by one
-    with files.exclusive_lock(tmp_path / f"seed{SEEDS[0]}", print):
-        with pytest.raises(ConfigError, match="another process trains in"):
-            seeds.train_seeds(runs.config(tmp_path), tmp_path, SEEDS, together=True)
+    with (
+        files.exclusive_lock(tmp_path / f"seed{SEEDS[0]}"),
+        pytest.raises(ConfigError, match="another process trains in"),
+    ):
+        seeds.train_seeds(runs.config(tmp_path), tmp_path, SEEDS, together=True)
     assert Checkpoints(tmp_path / f"seed{SEEDS[0]}").newest() == newest
 
 

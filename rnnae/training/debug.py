@@ -89,12 +89,10 @@ def debug(config: ml_collections.ConfigDict, workdir: str | Path) -> int | None:
 def _check_start(config: ml_collections.ConfigDict, workdir: Path) -> None:
     """ConfigError if the run started from weights that `config` does not name. A saved config does
     not name them, because paths are not taken from there."""
-    started = next(
-        (start["init_from"] for start in read_starts(workdir) if "init_from" in start), {}
-    )
-    if started and not config.train.init_from:
+    sources = [s["init_from"]["source"] for s in read_starts(workdir) if "init_from" in s]
+    if sources and not config.train.init_from:
         raise ConfigError(
-            f"the run in {workdir} started from {started['source']}, and has no checkpoint yet: "
+            f"the run in {workdir} started from {sources[0]}, and has no checkpoint yet: "
             "name these weights by --init_from"
         )
 
