@@ -36,7 +36,6 @@ from experiments import results as results_lib
 from experiments.table_file import TableFile
 from experiments.tables import Table
 from rnnae import command, files
-from rnnae.errors import ConfigError
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -59,21 +58,17 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.forget and (len(arguments.tables) > 1 or "all" in arguments.tables):
         parser.error("--forget goes with one table")
     out, root = arguments.out, arguments.root
-    try:
-        if not arguments.tables:
-            return write_all(out, arguments.index, arguments.html)
-        status = 0
-        for table in tables.load_each(arguments.tables, arguments.size):
-            stored = TableFile(out / "records", table)
-            for label in arguments.forget:
-                stored.forget(label)
-            if "all" in arguments.tables and not (stored.runs or (root / table.directory).exists()):
-                continue
-            status = max(status, write(table, root, out, stored))
-        return status
-    except (ConfigError, OSError) as error:
-        print(f"experiments.report: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 7)
+    if not arguments.tables:
+        return write_all(out, arguments.index, arguments.html)
+    status = 0
+    for table in tables.load_each(arguments.tables, arguments.size):
+        stored = TableFile(out / "records", table)
+        for label in arguments.forget:
+            stored.forget(label)
+        if "all" in arguments.tables and not (stored.runs or (root / table.directory).exists()):
+            continue
+        status = max(status, write(table, root, out, stored))
+    return status
 
 
 def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
