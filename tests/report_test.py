@@ -200,6 +200,14 @@ def test_an_empty_size_points_to_the_other_size(plant, tmp_path, capsys):
     assert "there is widths-full: --size full" in capsys.readouterr().err
 
 
+def test_all_tables_without_a_run_are_nothing_to_report(plant, tmp_path, capsys):
+    _, *argv = plant()
+    assert report.main(["all", *argv, "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("experiments.report: no table of size full has a run below")
+    assert error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
 def test_a_report_has_the_command_of_each_row(plant, tmp_path):
     argv = plant(CPU_SEEDS=(0,)) + ["--size", "cpu"]
     assert run.main(argv) == 0 and run.main([*argv, "--row", "narrow", "--seeds", "0,1"]) == 0
