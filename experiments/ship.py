@@ -20,7 +20,7 @@ from rnnae.records import model_card, weights
 def ship(workdir: str, name: str, out: str | None = None) -> Path:
     """Writes the averaged weights of the newest checkpoint; returns the directory."""
     run = rnnae.load(workdir)
-    card = model_card.text(name, workdir, shipped.training_command(run.config))
+    card = model_card.text(name, workdir, shipped.training_command(run.config), run.step)
     directory = Path(out) if out else shipped.WEIGHTS / name
     more = loading.mixture_files(run)
     weights.save(directory, run.params, run.config, card, step=run.step, more=more)

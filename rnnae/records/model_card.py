@@ -20,18 +20,19 @@ _SEED = re.compile(r"(.+)_seed(\d+)")  # the name of a metric of one seed of con
 _SECTIONS = ("model", "latent", "likelihood", "objective", "optim", "train")
 
 
-def text(name: str, workdir: str | Path, command: str) -> str:
-    """The card of the weights `name`, which the run in `workdir` trained by `command`.
+def text(name: str, workdir: str | Path, command: str, step: int) -> str:
+    """The card of the weights `name`, which the run in `workdir` had after `step` steps of its
+    training by `command`.
 
-    Metrics are those of its last evaluation, else those that its training ended with. Raises
-    CheckpointError for a run that was not tested.
+    Metrics are those of the last evaluation if it was of these weights, else those that the
+    training recorded after this step. Raises CheckpointError if there are neither.
     """
     workdir = files.expand(workdir)
     config = saved_config.get_config(str(saved_config.find(workdir)))
-    metrics = _metrics(workdir)
+    metrics = _metrics(workdir, step)
     starts = [start for start in read_starts(workdir) if not start.get("tested")]
-    if not metrics or not starts:
-        raise CheckpointError(f"{workdir} has no test metrics: train it to its end first")
+    if not starts:
+        raise CheckpointError(f"{workdir} has no {files.STARTS}: restore it from a copy")
     return "\n".join(
         [
             f"# {name}",
@@ -52,13 +53,17 @@ def text(name: str, workdir: str | Path, command: str) -> str:
     )
 
 
-def _metrics(workdir: Path) -> dict[str, float]:
+def _metrics(workdir: Path, step: int) -> dict[str, float]:
     """The numbers of the test split; see `text`."""
-    trained = [record for record in read_metrics(workdir) if "test/loss" in record]
     path = workdir / files.EVALUATION
-    found = files.read_json(path) if path.exists() else {}
-    if trained and (found.get("step") != trained[-1]["step"] or "test/loss" not in found):
-        found = trained[-1]
+    evaluated = [files.read_json(path)] if path.exists() else []
+    records = [*evaluated, *read_metrics(workdir)]
+    found = next((r for r in records if r.get("step") == step and "test/loss" in r), None)
+    if found is None:
+        raise CheckpointError(
+            f"{workdir} has no test metrics of its weights after step {step:,}: run python -m "
+            f"rnnae.main --mode evaluate --workdir {workdir}"
+        )
     return {
         key.removeprefix("test/"): value
         for key, value in found.items()
