@@ -11,14 +11,15 @@ Exit codes: 0 done, 2 a flag is wrong or the tracker is not installed, 3 there i
 cannot be written or the tracker refuses: the same command sends the rest.
 """
 
-import argparse
+import contextlib
 import importlib
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from experiments import tables
 from rnnae import command as command_line
 from rnnae import config as config_lib
 from rnnae import files
@@ -27,6 +28,12 @@ from rnnae.errors import FILE_ERROR, ConfigError, RnnaeError, one_line
 from rnnae.records.writer import read_metrics
 
 _SECONDS = 5.0  # between two looks at a run that is followed
+
+
+class TrackerFailed(RnnaeError):
+    """A tracker raised an error; trackers raise all kinds, also if there is no network."""
+
+    exit_code = FILE_ERROR
 
 
 class Tracker:
@@ -104,6 +111,8 @@ def mirror(
 
     Records are sent in the order of their steps. After each, its number is saved in
     `workdir`/mirror_TRACKER.json. A record that was sent just before a kill may be sent twice.
+
+    Raises ConfigError, CheckpointError, TrackerFailed, or OSError for that file.
     """
     workdir = files.expand(workdir)
     config = saved_config.get_config(str(saved_config.find(workdir)))
@@ -113,19 +122,32 @@ def mirror(
         while True:
             records = read_metrics(workdir)
             for record in records[sent:]:
-                if tracker is None:
-                    flat = config_lib.flat(config.to_dict())
-                    tracker = TRACKERS[to](project, _name(workdir.resolve()), flat)
                 values = {key: value for key, value in record.items() if key != "step"}
-                tracker.log(values, record["step"])
+                with _failing(to):
+                    if tracker is None:
+                        flat = config_lib.flat(config.to_dict())
+                        tracker = TRACKERS[to](project, _name(workdir.resolve()), flat)
+                    tracker.log(values, record["step"])
                 sent, count = sent + 1, count + 1
                 files.replace_text(state, f'{{"records": {sent}}}\n')
-            if not follow or any("test/loss" in record for record in records):
+            if not follow or (records and "test/loss" in records[-1]):
                 return count
             wait(_SECONDS)
     finally:
         if tracker is not None:
-            tracker.close()
+            with _failing(to):
+                tracker.close()
+
+
+@contextlib.contextmanager
+def _failing(name: str) -> Iterator[None]:
+    """Makes a TrackerFailed of any error of the tracker `name`."""
+    try:
+        yield
+    except RnnaeError:
+        raise
+    except Exception as error:
+        raise TrackerFailed(f"{name} failed: {one_line(error)}; call again to go on") from error
 
 
 def _sent(state: Path) -> int:
@@ -154,23 +176,17 @@ def _import(name: str):
         raise ConfigError(f"{name} is not installed: pip install {name}") from error
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main(argv: list[str] | None = None) -> int:
+    parser = tables.command_parser("mirror", __doc__)
     parser.add_argument("run", help="directory of the run")
     parser.add_argument("--to", choices=TRACKERS, required=True, help="the tracker")
     parser.add_argument("--project", default="rnnae", help="project there (default: %(default)s)")
     parser.add_argument("--follow", action="store_true", help="wait for more until the run is done")
-    arguments = parser.parse_args()
-    try:
-        count = mirror(arguments.run, arguments.to, arguments.project, arguments.follow)
-    except RnnaeError:
-        raise
-    except Exception as error:  # trackers raise all kinds, also for a network that is not there
-        print(f"{arguments.to} failed: {one_line(error)}; call again to go on", file=sys.stderr)
-        return FILE_ERROR
+    arguments = parser.parse_args(argv)
+    count = mirror(arguments.run, arguments.to, arguments.project, arguments.follow)
     print(f"{count} records of {arguments.run} sent to {arguments.to}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.execute(main))
+    sys.exit(command_line.execute(main, "experiments.mirror"))
