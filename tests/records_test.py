@@ -1,6 +1,5 @@
 """The stored records of a table: a report needs no runs, and the table grows by later runs."""
 
-import io
 import json
 import shutil
 from pathlib import Path
@@ -8,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from experiments import index, peer_rows, plots, report, run, table_file, tables
+from experiments import index, peer_rows, plots, report, run, tables
 from experiments.records import read_directory, read_picture
 from experiments.table_file import TableFile
 from rnnae.config import saved_config
-from rnnae.errors import ConfigError
 from tests.fake_tables import execute
 
 _PEERS = report.RESULTS / "records" / peer_rows.FILE
@@ -229,29 +226,6 @@ def test_a_report_that_is_stopped_loses_no_record(name, plant, tmp_path, monkeyp
     assert _files(out) == files
     assert report.main([*argv, "--out", str(out)]) == 0 and _files(out) == files
     assert len([*(out / "records").iterdir()]) == 2
-
-
-def _png(layout: str) -> bytes:
-    """A white PNG with this text for where the pictures of the rows lie in it."""
-    text, content = PngInfo(), io.BytesIO()
-    text.add_text(table_file._LAYOUT, layout)
-    Image.new("RGB", (9, 9)).save(content, "PNG", pnginfo=text)
-    return content.getvalue()
-
-
-@pytest.mark.parametrize(
-    "suffix, content",
-    [
-        *(("json", form.encode()) for form in ("", "[]", '{"runs": 5}', '{"runs": [{}]}', "\xff")),
-        *(("png", _png(text)) for text in ("", "5", "[5]", '[{"row": "a"}]', "[" * 5000)),
-        *(("png", content) for content in (b"", b"GIF8", _png("[]")[:-30])),
-        *(("npz", content) for content in (b"", b"PK\3\4", b"x")),
-    ],
-)
-def test_damaged_records_are_refused_in_one_line(suffix, content, tmp_path):
-    (tmp_path / f"data-cpu.{suffix}").write_bytes(content)
-    with pytest.raises(ConfigError, match=f"data-cpu.{suffix} is damaged: restore it"):
-        TableFile(tmp_path, tables.load("data", "cpu"))
 
 
 def test_both_sizes_of_a_table_are_stored_side_by_side(plant, tmp_path):
