@@ -44,7 +44,7 @@ def test_every_contender_exists(name):
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")  # no nvidia-smi
     with pytest.raises(SystemExit) as refused:
-        run.main(["lstm", "--device", "gpu"])
+        run.main(["lstm", "--cores", "1", "--device", "gpu"])
     assert refused.value.code == 2 and "no GPU on this machine" in capsys.readouterr().err
 
 

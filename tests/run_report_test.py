@@ -167,6 +167,14 @@ def test_a_damaged_record_is_left_out_or_named_in_one_line(name, tmp_path):
             assert str(workdir) in str(error) and "\n" not in str(error)
 
 
+def test_an_unknown_number_of_cores_is_not_multiplied(tmp_path):
+    workdir = make_run(tmp_path / "run")
+    starts = workdir / files.STARTS
+    starts.write_text(starts.read_text().replace('"cores": 2', '"cores": 0'))
+    card = model_card.text("mine", workdir, "train", step=9)
+    assert "3.0 min\n" in card and "CPU-hours" not in card
+
+
 def test_a_card_has_metrics_of_its_own_weights_only(tmp_path):
     """A run that was tested after 9 steps, and continued to 12."""
     workdir = make_run(tmp_path / "run")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from experiments.benchmarks import report, startup, turns
 from experiments.benchmarks.cases import CASES, Case
+from rnnae.devices import runtime
 
 _RESULTS = Path(__file__).parent / "results"
 
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     unknown = [name for name in arguments.cases if name not in names]
     if unknown:
         parser.error(f"unknown case {unknown[0]!r}; choose from {', '.join(names)}")
-    available = len(turns.available_cores())
+    available = len(runtime.available_cores())
     if not 1 <= arguments.cores <= available:
         parser.error(f"--cores {arguments.cores}: this process may use {available}")
     gpu = _gpu_name() if arguments.device == "gpu" else ""

@@ -114,8 +114,8 @@ def training_section(workdir: Path, starts: list[dict], command: str) -> list[st
     """The command, the time, and each of the starts: commit, machine and versions."""
     seconds = max((record["seconds"] for record in read_timings(workdir)), default=0.0)
     time = f"{seconds / 60:.1f} min"
-    if len(cores := {start["cores"] for start in starts if "cpu" in start["devices"]}) == 1:
-        (count,) = cores
+    cores = {start["cores"] for start in starts if "cpu" in start["devices"]}
+    if len(cores) == 1 and (count := max(cores)):  # old records have 0 cores on macOS
         time += f", {seconds * count / 3600:.1f} CPU-hours on {count} core{'s' * (count > 1)}"
     lines = ["## Training", "", f"    {command}", "", f"- training steps: {time}"]
     if taken := starts[0].get("init_from"):
