@@ -13,7 +13,6 @@ cannot be written or the tracker refuses: the same command sends the rest.
 
 import contextlib
 import importlib
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from rnnae import config as config_lib
 from rnnae import files
 from rnnae.config import saved_config
 from rnnae.errors import FILE_ERROR, ConfigError, RnnaeError, one_line
-from rnnae.records.writer import read_metrics
+from rnnae.records.writer import read_metrics, split_metrics
 
 _SECONDS = 5.0  # between two looks at a run that is followed
 
@@ -118,6 +117,7 @@ def mirror(
     config = saved_config.get_config(str(saved_config.find(workdir)))
     state = workdir / f"mirror_{to}.json"
     sent, tracker, count = _sent(state), None, 0
+    name = files.run_name(workdir).replace("/", "-")  # a slash is not allowed in the id of a run
     try:
         while True:
             records = read_metrics(workdir)
@@ -126,11 +126,11 @@ def mirror(
                 with _failing(to):
                     if tracker is None:
                         flat = config_lib.flat(config.to_dict())
-                        tracker = TRACKERS[to](project, _name(workdir.resolve()), flat)
+                        tracker = TRACKERS[to](project, name, flat)
                     tracker.log(values, record["step"])
                 sent, count = sent + 1, count + 1
                 files.replace_text(state, f'{{"records": {sent}}}\n')
-            if not follow or (records and "test/loss" in records[-1]):
+            if not follow or (records and split_metrics(records[-1], "test")):
                 return count
             wait(_SECONDS)
     finally:
@@ -161,12 +161,6 @@ def _sent(state: Path) -> int:
             f"{state} is damaged: write the number of records that the tracker has into it, as "
             '{"records": 0}'
         ) from error
-
-
-def _name(workdir: Path) -> str:
-    """The name of the run; that of one of several seeds begins with that of their directory."""
-    of_a_seed = re.fullmatch(r"seed\d+", workdir.name)
-    return f"{workdir.parent.name}-{workdir.name}" if of_a_seed else workdir.name
 
 
 def _import(name: str):

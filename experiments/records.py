@@ -16,7 +16,7 @@ from rnnae import config as config_lib
 from rnnae import files
 from rnnae.config import saved_config
 from rnnae.errors import ConfigError
-from rnnae.records.writer import read_metrics, read_starts, read_timings
+from rnnae.records.writer import read_metrics, read_starts, read_timings, training_starts
 
 # Beginnings of the metrics of a finished run that a table may show.
 _RESULTS = ("test/", "train/nll", "train/bound", "train/bits_per_dim")
@@ -67,7 +67,7 @@ class RunRecords:
             if start["step"] < end:
                 trained.insert(0, start)
                 end = start["step"]
-        measured = [start for start in self.starts if not start.get("tested")][-1:]
+        measured = training_starts(self.starts)[-1:]
         return trained + [start for start in measured if start not in trained]
 
     def differences(self, row: Row, seed: int, weights: dict[str, float]) -> str:

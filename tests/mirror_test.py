@@ -1,6 +1,7 @@
 """Mirrors of a run in experiment trackers: nothing is sent twice, and the run knows nothing."""
 
 import json
+import shutil
 import sys
 import types
 
@@ -73,8 +74,11 @@ def test_each_record_is_sent_once(name, run, monkeypatch):
     }
 
 
-def test_seeds_have_names_of_their_own_and_a_damaged_state_is_refused(run):
-    assert mirror._name(run / "seed3") == "run-seed3" and mirror._name(run) == "run"
+def test_seeds_have_names_of_their_own_and_a_damaged_state_is_refused(run, monkeypatch):
+    fake = Fake()
+    monkeypatch.setitem(sys.modules, "trackio", fake.module)
+    shutil.copytree(run, run / "seed3")
+    assert mirror.mirror(run / "seed3", "trackio") == 3 and fake.runs == ["run-seed3"]
     (run / "mirror_wandb.json").write_text("{}")
     with pytest.raises(ConfigError, match="mirror_wandb.json is damaged"):
         mirror.mirror(run, "wandb")

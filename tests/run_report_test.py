@@ -142,6 +142,8 @@ def test_the_command_of_a_page_is_words_of_a_shell(tmp_path):
 
 def test_the_name_of_a_seed_has_that_of_its_directory(tmp_path):
     assert "mine/seed1" in read(make_run(tmp_path / "mine" / "seed1"))
+    text = read(make_run(tmp_path / "mine" / "seedling"))
+    assert "seedling" in text and "mine/seedling" not in text
 
 
 def test_no_run_and_no_place_for_the_page_are_errors(tmp_path):

@@ -14,7 +14,13 @@ from rnnae import files
 from rnnae.config import flat, saved_config
 from rnnae.data.datasets import DATASETS
 from rnnae.errors import CheckpointError
-from rnnae.records.writer import read_metrics, read_starts, read_timings
+from rnnae.records.writer import (
+    read_metrics,
+    read_starts,
+    read_timings,
+    split_metrics,
+    training_starts,
+)
 
 _SEED = re.compile(r"(.+)_seed(\d+)")  # the name of a metric of one seed of config.eval.seeds
 _SECTIONS = ("model", "latent", "likelihood", "objective", "optim", "train")
@@ -30,7 +36,7 @@ def text(name: str, workdir: str | Path, command: str, step: int) -> str:
     workdir = files.expand(workdir)
     config = saved_config.get_config(str(saved_config.find(workdir)))
     metrics = _metrics(workdir, step)
-    starts = [start for start in read_starts(workdir) if not start.get("tested")]
+    starts = training_starts(read_starts(workdir))
     if not starts:
         raise CheckpointError(f"{workdir} has no {files.STARTS}: restore it from a copy")
     return "\n".join(
@@ -58,17 +64,14 @@ def _metrics(workdir: Path, step: int) -> dict[str, float]:
     path = workdir / files.EVALUATION
     evaluated = [files.read_json(path)] if path.exists() else []
     records = [*evaluated, *read_metrics(workdir)]
-    found = next((r for r in records if r.get("step") == step and "test/loss" in r), None)
+    of_step = (split_metrics(r, "test") for r in records if r.get("step") == step)
+    found = next(filter(None, of_step), None)
     if found is None:
         raise CheckpointError(
             f"{workdir} has no test metrics of its weights after step {step:,}: run python -m "
             f"rnnae.main --mode evaluate --workdir {workdir}"
         )
-    return {
-        key.removeprefix("test/"): value
-        for key, value in found.items()
-        if key.startswith("test/") and isinstance(value, float)
-    }
+    return {name: value for name, value in found.items() if isinstance(value, float)}
 
 
 def data_section(config: ConfigDict) -> list[str]:
