@@ -12,7 +12,6 @@ cannot be written or the tracker refuses: the same command sends the rest.
 """
 
 import contextlib
-import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from rnnae import command as command_line
 from rnnae import config as config_lib
 from rnnae import files
 from rnnae.config import saved_config
-from rnnae.errors import FILE_ERROR, ConfigError, RnnaeError, one_line
+from rnnae.errors import FILE_ERROR, ConfigError, RnnaeError, import_optional, one_line
 from rnnae.records.writer import read_metrics, split_metrics
 
 _SECONDS = 5.0  # between two looks at a run that is followed
@@ -164,10 +163,7 @@ def _sent(state: Path) -> int:
 
 
 def _import(name: str):
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(f"{name} is not installed: pip install {name}") from error
+    return import_optional(name, f"pip install {name}")
 
 
 def main(argv: list[str] | None = None) -> int:

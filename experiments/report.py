@@ -93,7 +93,7 @@ def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
         print(line, file=sys.stderr)
     texts = {
         "md": formats.markdown(table, results, peers),
-        "csv": formats.comma_separated(table, results, peers),
+        "csv": formats.comma_separated(results, peers),
         "tex": formats.latex(table, results, peers),
     }
     for suffix, text in texts.items():

@@ -136,6 +136,11 @@ def test_a_tracker_that_is_not_installed_and_no_run(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
     with pytest.raises(ConfigError, match="pip install trackio"):
         mirror.mirror(run, "trackio")
+    monkeypatch.delitem(sys.modules, "trackio")
+    (tmp_path / "trackio.py").write_text("raise ImportError('no libx.so')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"trackio cannot be imported \(no libx.so\): pip"):
+        mirror.mirror(run, "trackio")
     with pytest.raises(Exception, match="has no run"):
         mirror.mirror(tmp_path / "none", "trackio")
     assert json.loads(saved_config.find(run).read_text())["model"]["name"] == "mlp"
