@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from experiments import tables
 from rnnae import command as command_line
@@ -34,68 +35,47 @@ class TrackerFailed(RnnaeError):
     exit_code = FILE_ERROR
 
 
-class Tracker:
-    """What a mirror needs of a tracker; `run` is its name of the run, the same at each call."""
+class Tracker(NamedTuple):
+    """A run in a tracker."""
 
-    def __init__(self, project: str, run: str, config: dict):
-        raise NotImplementedError
-
-    def log(self, values: dict[str, float], step: int) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
+    log: Callable[..., object]  # log(values, step=step)
+    close: Callable[[], object]
 
 
-class Wandb(Tracker):
-    module = "wandb"
-
-    def __init__(self, project, run, config):
-        self._wandb = _import(self.module)
-        self._run = self._wandb.init(
-            project=project, name=run, id=run, resume="allow", config=config
-        )
-
-    def log(self, values, step):
-        self._run.log(values, step=step)
-
-    def close(self):
-        self._run.finish()
+def _wandb(project: str, run: str, config: dict) -> Tracker:
+    found = _import("wandb").init(project=project, name=run, id=run, resume="allow", config=config)
+    return Tracker(found.log, found.finish)
 
 
-class Trackio(Wandb):
-    """It has the interface of wandb, and finds a run by its name."""
-
-    module = "trackio"
-
-    def __init__(self, project, run, config):
-        self._run = _import(self.module)
-        self._run.init(project=project, name=run, resume="allow", config=config)
+def _trackio(project: str, run: str, config: dict) -> Tracker:
+    trackio = _import("trackio")
+    trackio.init(project=project, name=run, resume="allow", config=config)
+    return Tracker(trackio.log, trackio.finish)
 
 
-class Mlflow(Tracker):
-    module = "mlflow"
-
-    def __init__(self, project, run, config):
-        self._mlflow = _import(self.module)
-        self._mlflow.set_experiment(project)
-        found = self._mlflow.search_runs(
-            filter_string=f"attributes.run_name = '{run}'", output_format="list"
-        )
-        if found:
-            self._mlflow.start_run(run_id=found[0].info.run_id)
-        else:
-            self._mlflow.start_run(run_name=run)
-            self._mlflow.log_params(config)
-
-    def log(self, values, step):
-        self._mlflow.log_metrics(values, step=step)
-
-    def close(self):
-        self._mlflow.end_run()
+def _mlflow(project: str, run: str, config: dict) -> Tracker:
+    mlflow = _import("mlflow")
+    mlflow.set_experiment(project)
+    same_name = f"attributes.run_name = '{run}'"
+    if found := mlflow.search_runs(filter_string=same_name, output_format="list"):
+        mlflow.start_run(run_id=found[0].info.run_id)
+    else:
+        mlflow.start_run(run_name=run)
+        mlflow.log_params(config)
+    return Tracker(mlflow.log_metrics, mlflow.end_run)
 
 
-TRACKERS: dict[str, type[Tracker]] = {"wandb": Wandb, "trackio": Trackio, "mlflow": Mlflow}
+def _import(name: str):
+    return import_optional(name, f"pip install {name}")
+
+
+# name -> what opens the run in a project, or makes it with its config; `run` is its name, the same
+# at each call.
+TRACKERS: dict[str, Callable[[str, str, dict], Tracker]] = {
+    "wandb": _wandb,
+    "trackio": _trackio,
+    "mlflow": _mlflow,
+}
 
 
 def mirror(
@@ -126,7 +106,7 @@ def mirror(
                     if tracker is None:
                         flat = config_lib.flat(config.to_dict())
                         tracker = TRACKERS[to](project, name, flat)
-                    tracker.log(values, record["step"])
+                    tracker.log(values, step=record["step"])
                 sent, count = sent + 1, count + 1
                 files.replace_text(state, f'{{"records": {sent}}}\n')
             if not follow or (records and split_metrics(records[-1], "test")):
@@ -160,10 +140,6 @@ def _sent(state: Path) -> int:
             f"{state} is damaged: write the number of records that the tracker has into it, as "
             '{"records": 0}'
         ) from error
-
-
-def _import(name: str):
-    return import_optional(name, f"pip install {name}")
 
 
 def main(argv: list[str] | None = None) -> int:
