@@ -67,8 +67,8 @@ def write_index(out: Path) -> None:
     files.replace_text(out / INDEX, "\n".join([*lines, ""]))
 
 
-def write_page(out: Path) -> Path:
-    """Writes all tables with their plots to `out`/index.html, and returns its path."""
+def write_page(out: Path) -> None:
+    """Writes all tables with their plots to `out`/index.html."""
     found = with_results(out)
     contents = [
         f'<li><a href="#{table.stem}">{html_page.text(_title(table))}</a>'
@@ -83,7 +83,6 @@ def write_page(out: Path) -> Path:
         *(_section(out, table) for table, _ in found),
     ]
     files.replace_text(out / PAGE, html_page.page(_TITLE, "\n".join(body)))
-    return out / PAGE
 
 
 def _section(out: Path, table: Table) -> str:

@@ -152,9 +152,16 @@ def _thinned(record: dict) -> dict:
 
 
 def read_picture(workdir: Path) -> np.ndarray | None:
-    """The sample images that a run drew last, as one picture (uint8, height x width x 3)."""
+    """The sample images that a run drew last, as one picture (uint8, height x width x 3).
+    ConfigError if the file is damaged."""
     path = workdir / _PICTURE
-    return np.asarray(Image.open(path).convert("RGB")) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise damaged(path) from error
 
 
 def read_json(path: Path) -> dict:

@@ -71,6 +71,8 @@ def main(argv: list[str] | None = None) -> int:
     if not status:
         size = f"of size {arguments.size}"
         return _nothing(f"no table {size} has a run below {root} or records in {out / 'records'}")
+    if 0 in status:
+        index.write_index(out)
     return max(status)
 
 
@@ -99,7 +101,6 @@ def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
     for suffix, text in texts.items():
         files.replace_text(out / f"{table.stem}.{suffix}", text)
     plots.draw(table, results, out / f"{table.stem}.png")
-    index.write_index(out)
     print(texts["md"])
     return 0
 

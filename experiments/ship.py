@@ -12,16 +12,17 @@ from pathlib import Path
 import rnnae
 from experiments import tables
 from rnnae import command as command_line
+from rnnae import files
 from rnnae.config import shipped
 from rnnae.evaluation import loading
 from rnnae.records import model_card, weights
 
 
-def ship(workdir: str, name: str, out: str | None = None) -> Path:
+def ship(workdir: str | Path, name: str, out: Path | None = None) -> Path:
     """Writes the averaged weights of the newest checkpoint; returns the directory."""
     run = rnnae.load(workdir)
     card = model_card.text(name, workdir, shipped.training_command(run.config), run.step)
-    directory = Path(out) if out else shipped.WEIGHTS / name
+    directory = out or shipped.WEIGHTS / name
     more = loading.mixture_files(run)
     weights.save(directory, run.params, run.config, card, step=run.step, more=more)
     found = rnnae.load(directory)
@@ -34,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = tables.command_parser("ship", __doc__)
     parser.add_argument("run", help="directory of a finished run")
     parser.add_argument("name", help="name of the weights")
-    parser.add_argument("--out", help="directory to write; default: rnnae/weights/NAME")
+    out_help = "directory to write (default: rnnae/weights/NAME)"
+    parser.add_argument("--out", type=files.expand, help=out_help)
     arguments = parser.parse_args(argv)
     print(ship(arguments.run, arguments.name, arguments.out))
     return 0

@@ -1,4 +1,4 @@
-"""Stored records of a table that are damaged."""
+"""Stored records of a table, and pictures of a run, that are damaged."""
 
 import io
 
@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from experiments import table_file, tables
+from experiments import records, table_file, tables
 from rnnae.errors import ConfigError
 
 
@@ -31,3 +31,11 @@ def test_damaged_records_are_refused_in_one_line(suffix, content, tmp_path):
     (tmp_path / f"data-cpu.{suffix}").write_bytes(content)
     with pytest.raises(ConfigError, match=f"data-cpu.{suffix} is damaged: restore it"):
         table_file.TableFile(tmp_path, tables.load("data", "cpu"))
+
+
+def test_a_damaged_picture_of_a_run_is_refused_in_one_line(tmp_path):
+    picture = tmp_path / "pictures" / "generated.png"
+    picture.parent.mkdir()
+    picture.write_bytes(_png("[]")[:-30])
+    with pytest.raises(ConfigError, match="generated.png is damaged: restore it"):
+        records.read_picture(tmp_path)
