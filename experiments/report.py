@@ -100,7 +100,7 @@ def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
     }
     for suffix, text in texts.items():
         files.replace_text(out / f"{table.stem}.{suffix}", text)
-    plots.draw(table, results, out / f"{table.stem}.png")
+    files.replace_file(out / f"{table.stem}.png", lambda path: plots.draw(table, results, path))
     print(texts["md"])
     return 0
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from experiments import tables
 from experiments.benchmarks import report, startup, turns
 from experiments.benchmarks.cases import CASES, Case
-from rnnae import command
+from rnnae import command, files
 from rnnae.devices import runtime
 
 _RESULTS = Path(__file__).parent / "results"
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
             if gpu:
                 name, where = f"{name}-gpu", f"{gpu}, and {where}"
             text = _measure_case(case, name, where, arguments)
-        (_RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+        files.replace_text(_RESULTS / f"{name}.md", text)
         print(text, flush=True)
     return 0
 
@@ -92,7 +92,7 @@ def _measure_case(case: Case, name: str, where: str, arguments: argparse.Namespa
     allocator, device = arguments.allocator, arguments.device
     measurements = measure(case, arguments.rounds, arguments.cores, allocator, device)
     content = {"where": where, "allocator": allocator, "sizes": measurements}
-    (_RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    files.replace_text(_RESULTS / f"{name}.json", json.dumps(content, indent=1) + "\n")
     report.chart(case, measurements, _RESULTS / f"{name}.png")
     return report.table(case, measurements, where, allocator)
 
