@@ -71,8 +71,6 @@ def main(argv: list[str] | None = None) -> int:
     if not status:
         size = f"of size {arguments.size}"
         return _nothing(f"no table {size} has a run below {root} or records in {out / 'records'}")
-    if 0 in status:
-        index.write_index(out)
     return max(status)
 
 
@@ -101,6 +99,7 @@ def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
     for suffix, text in texts.items():
         files.replace_text(out / f"{table.stem}.{suffix}", text)
     files.replace_file(out / f"{table.stem}.png", lambda path: plots.draw(table, results, path))
+    index.write_index(out)  # before printing, which fails if nobody reads the output any more
     print(texts["md"])
     return 0
 

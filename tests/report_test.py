@@ -235,6 +235,7 @@ def test_a_report_that_nobody_reads_any_more_exits_with_141(plant, tmp_path, mon
     with closed, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", closed)
         assert execute(report, [*argv, "--out", str(tmp_path)]) == 141
+    assert (tmp_path / "README.md").exists()  # all files are there
 
 
 def test_a_single_seed_has_its_error_over_images_and_is_never_bold(plant, tmp_path, capsys):
