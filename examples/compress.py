@@ -48,7 +48,7 @@ from rnnae import build, files
 from rnnae import command as command_line
 from rnnae import config as config_lib
 from rnnae.data.binarisation import binarise_once
-from rnnae.errors import ConfigError, DataError, one_line
+from rnnae.errors import ConfigError, DataError, import_optional, one_line
 from rnnae.evaluation import batched, mixture
 from rnnae.evaluation.trained_run import TrainedRun
 from rnnae.likelihoods.binary import Categorical
@@ -159,10 +159,7 @@ def _coder(run: TrainedRun):
                 f"these weights have config.{key}={has[key]}: name others by --weights, with "
                 f"config.{key}={value}"
             )
-    try:
-        import constriction
-    except ImportError as error:
-        raise ConfigError('constriction is not installed: pip install ".[compress]"') from error
+    constriction = import_optional("constriction", 'pip install ".[compress]"')
     categorical = constriction.stream.model.Categorical(perfect=False)
     weights = bytes.fromhex(mixture.digest(run.params))[:8]
     return constriction.stream.queue, categorical, weights

@@ -8,7 +8,7 @@ from scipy.special import logsumexp, softmax
 import rnnae
 from rnnae import command
 from rnnae.data.binarisation import binarise_once
-from rnnae.errors import ConfigError
+from rnnae.errors import import_optional
 from rnnae.evaluation import completion
 from rnnae.models.completion import log_prob_of_given
 
@@ -52,10 +52,7 @@ def complete(run, ink: str | None, part: str) -> tuple[list, float | None, dict]
 
 def main() -> int:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
-    try:
-        import gradio as gr
-    except ImportError as error:
-        raise ConfigError('gradio is not installed: pip install ".[demo]"') from error
+    gr = import_optional("gradio", 'pip install ".[demo]"')
     run = rnnae.load("mnist_classes")
     print("compiling the model, which takes up to a minute", flush=True)
     for part in ("upper half", "left half"):

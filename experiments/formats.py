@@ -126,7 +126,7 @@ def _notes(
     return [*captions.notes(table, results, paired=_BEYOND in headings), *peers.notes]
 
 
-def comma_separated(table: Table, results: list[Result], peers: PeerRows) -> str:
+def comma_separated(results: list[Result], peers: PeerRows) -> str:
     """One line for each seed of each row, with all of its test metrics."""
     rows = [*results, *peers.results]
     metrics = sorted({name for r in rows for m in r.by_seed.values() for name in m})

@@ -14,6 +14,8 @@ from experiments.tables import Table
 from rnnae import files
 from rnnae.records import html_page
 
+Runs = dict[tuple[str, int], RunRecords]  # as `TableFile.runs`
+
 INDEX, PAGE = "README.md", "index.html"
 _TITLE = "Results of the ablation tables"
 _TIME = (
@@ -22,17 +24,19 @@ _TIME = (
 )
 
 
-def with_results(out: Path) -> list[Table]:
-    """The tables of which `out` has a report, at each size, in the order of `tables.TABLES`."""
+def with_results(out: Path) -> list[tuple[Table, Runs]]:
+    """The tables of which `out` has a report and the records of its runs, and these records, at
+    each size, in the order of `tables.TABLES`."""
     every = [tables.load(name, size) for name in tables.TABLES for size in tables.SIZES]
-    return [table for table in every if _report(out, table).exists()]
+    reported = [table for table in every if _report(out, table).exists()]
+    found = [(table, TableFile(out / "records", table).runs) for table in reported]
+    return [(table, runs) for table, runs in found if runs]
 
 
 def write_index(out: Path) -> None:
     """Writes the question, the answer and the time of each table to `out`/README.md."""
     found = with_results(out)
-    runs = {table.stem: _runs(out, table) for table in found}
-    missing = [name for name in tables.TABLES if name not in {table.name for table in found}]
+    missing = [name for name in tables.TABLES if name not in {table.name for table, _ in found}]
     headings = ["table", "question", "answer", "size", "seeds", "minutes"]
     lines = [
         f"# {_TITLE}",
@@ -49,11 +53,11 @@ def write_index(out: Path) -> None:
                     table.title,
                     table.answer,
                     table.size,
-                    _seeds(runs[table.stem]),
-                    _minutes(runs[table.stem]),
+                    _seeds(runs),
+                    _minutes(runs),
                 ]
             )
-            for table in found
+            for table, runs in found
         ),
         "",
         _TIME,
@@ -63,23 +67,22 @@ def write_index(out: Path) -> None:
     files.replace_text(out / INDEX, "\n".join([*lines, ""]))
 
 
-def write_page(out: Path) -> Path:
-    """Writes all tables with their plots to `out`/index.html, and returns its path."""
+def write_page(out: Path) -> None:
+    """Writes all tables with their plots to `out`/index.html."""
     found = with_results(out)
     contents = [
         f'<li><a href="#{table.stem}">{html_page.text(_title(table))}</a>'
         f"<br>{html_page.text(table.answer)}"
-        f'<br><span class="small">{_minutes(_runs(out, table))} minutes</span></li>'
-        for table in found
+        f'<br><span class="small">{_minutes(runs)} minutes</span></li>'
+        for table, runs in found
     ]
     body = [
         f"<h1>{_TITLE}</h1>",
         f'<p class="lead">{html_page.text(_TIME)}</p>',
         f'<ul class="contents">{"".join(contents)}</ul>',
-        *(_section(out, table) for table in found),
+        *(_section(out, table) for table, _ in found),
     ]
     files.replace_text(out / PAGE, html_page.page(_TITLE, "\n".join(body)))
-    return out / PAGE
 
 
 def _section(out: Path, table: Table) -> str:
@@ -106,17 +109,12 @@ def _title(table: Table) -> str:
     return table.title + " (full size)" * (table.size == "full")
 
 
-def _runs(out: Path, table: Table) -> dict[tuple[str, int], RunRecords]:
-    """The stored records of a table's runs."""
-    return TableFile(out / "records", table).runs
-
-
-def _seeds(runs: dict[tuple[str, int], RunRecords]) -> str:
+def _seeds(runs: Runs) -> str:
     """How many seeds a row has, from the fewest to the most."""
     rows = collections.Counter(row for row, _ in runs)
     return " to ".join(map(str, sorted({min(rows.values()), max(rows.values())})))
 
 
-def _minutes(runs: dict[tuple[str, int], RunRecords]) -> str:
+def _minutes(runs: Runs) -> str:
     times = [part for run in runs.values() for part in (run.timing, run.evaluation)]
     return captions.minutes(sum(part.get("seconds", 0.0) for part in times))

@@ -11,86 +11,71 @@ Exit codes: 0 done, 2 a flag is wrong or the tracker is not installed, 3 there i
 cannot be written or the tracker refuses: the same command sends the rest.
 """
 
-import argparse
-import importlib
-import re
+import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+from experiments import tables
 from rnnae import command as command_line
 from rnnae import config as config_lib
 from rnnae import files
 from rnnae.config import saved_config
-from rnnae.errors import FILE_ERROR, ConfigError, RnnaeError, one_line
-from rnnae.records.writer import read_metrics
+from rnnae.errors import FILE_ERROR, ConfigError, RnnaeError, import_optional, one_line
+from rnnae.records.writer import read_metrics, split_metrics
 
 _SECONDS = 5.0  # between two looks at a run that is followed
 
 
-class Tracker:
-    """What a mirror needs of a tracker; `run` is its name of the run, the same at each call."""
+class TrackerFailed(RnnaeError):
+    """A tracker raised an error; trackers raise all kinds, also if there is no network."""
 
-    def __init__(self, project: str, run: str, config: dict):
-        raise NotImplementedError
-
-    def log(self, values: dict[str, float], step: int) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
+    exit_code = FILE_ERROR
 
 
-class Wandb(Tracker):
-    module = "wandb"
+class Tracker(NamedTuple):
+    """A run in a tracker."""
 
-    def __init__(self, project, run, config):
-        self._wandb = _import(self.module)
-        self._run = self._wandb.init(
-            project=project, name=run, id=run, resume="allow", config=config
-        )
-
-    def log(self, values, step):
-        self._run.log(values, step=step)
-
-    def close(self):
-        self._run.finish()
+    log: Callable[..., object]  # log(values, step=step)
+    close: Callable[[], object]
 
 
-class Trackio(Wandb):
-    """It has the interface of wandb, and finds a run by its name."""
-
-    module = "trackio"
-
-    def __init__(self, project, run, config):
-        self._run = _import(self.module)
-        self._run.init(project=project, name=run, resume="allow", config=config)
+def _wandb(project: str, run: str, config: dict) -> Tracker:
+    found = _import("wandb").init(project=project, name=run, id=run, resume="allow", config=config)
+    return Tracker(found.log, found.finish)
 
 
-class Mlflow(Tracker):
-    module = "mlflow"
-
-    def __init__(self, project, run, config):
-        self._mlflow = _import(self.module)
-        self._mlflow.set_experiment(project)
-        found = self._mlflow.search_runs(
-            filter_string=f"attributes.run_name = '{run}'", output_format="list"
-        )
-        if found:
-            self._mlflow.start_run(run_id=found[0].info.run_id)
-        else:
-            self._mlflow.start_run(run_name=run)
-            self._mlflow.log_params(config)
-
-    def log(self, values, step):
-        self._mlflow.log_metrics(values, step=step)
-
-    def close(self):
-        self._mlflow.end_run()
+def _trackio(project: str, run: str, config: dict) -> Tracker:
+    trackio = _import("trackio")
+    trackio.init(project=project, name=run, resume="allow", config=config)
+    return Tracker(trackio.log, trackio.finish)
 
 
-TRACKERS: dict[str, type[Tracker]] = {"wandb": Wandb, "trackio": Trackio, "mlflow": Mlflow}
+def _mlflow(project: str, run: str, config: dict) -> Tracker:
+    mlflow = _import("mlflow")
+    mlflow.set_experiment(project)
+    same_name = f"attributes.run_name = '{run}'"
+    if found := mlflow.search_runs(filter_string=same_name, output_format="list"):
+        mlflow.start_run(run_id=found[0].info.run_id)
+    else:
+        mlflow.start_run(run_name=run)
+        mlflow.log_params(config)
+    return Tracker(mlflow.log_metrics, mlflow.end_run)
+
+
+def _import(name: str):
+    return import_optional(name, f"pip install {name}")
+
+
+# name -> what opens the run in a project, or makes it with its config; `run` is its name, the same
+# at each call.
+TRACKERS: dict[str, Callable[[str, str, dict], Tracker]] = {
+    "wandb": _wandb,
+    "trackio": _trackio,
+    "mlflow": _mlflow,
+}
 
 
 def mirror(
@@ -104,28 +89,44 @@ def mirror(
 
     Records are sent in the order of their steps. After each, its number is saved in
     `workdir`/mirror_TRACKER.json. A record that was sent just before a kill may be sent twice.
+
+    Raises ConfigError, CheckpointError, TrackerFailed, or OSError for that file.
     """
     workdir = files.expand(workdir)
     config = saved_config.get_config(str(saved_config.find(workdir)))
     state = workdir / f"mirror_{to}.json"
     sent, tracker, count = _sent(state), None, 0
+    name = files.run_name(workdir).replace("/", "-")  # a slash is not allowed in the id of a run
     try:
         while True:
             records = read_metrics(workdir)
             for record in records[sent:]:
-                if tracker is None:
-                    flat = config_lib.flat(config.to_dict())
-                    tracker = TRACKERS[to](project, _name(workdir.resolve()), flat)
                 values = {key: value for key, value in record.items() if key != "step"}
-                tracker.log(values, record["step"])
+                with _failing(to):
+                    if tracker is None:
+                        flat = config_lib.flat(config.to_dict())
+                        tracker = TRACKERS[to](project, name, flat)
+                    tracker.log(values, step=record["step"])
                 sent, count = sent + 1, count + 1
                 files.replace_text(state, f'{{"records": {sent}}}\n')
-            if not follow or any("test/loss" in record for record in records):
+            if not follow or (records and split_metrics(records[-1], "test")):
                 return count
             wait(_SECONDS)
     finally:
         if tracker is not None:
-            tracker.close()
+            with _failing(to):
+                tracker.close()
+
+
+@contextlib.contextmanager
+def _failing(name: str) -> Iterator[None]:
+    """Makes a TrackerFailed of any error of the tracker `name`."""
+    try:
+        yield
+    except RnnaeError:
+        raise
+    except Exception as error:
+        raise TrackerFailed(f"{name} failed: {one_line(error)}; call again to go on") from error
 
 
 def _sent(state: Path) -> int:
@@ -141,36 +142,17 @@ def _sent(state: Path) -> int:
         ) from error
 
 
-def _name(workdir: Path) -> str:
-    """The name of the run; that of one of several seeds begins with that of their directory."""
-    of_a_seed = re.fullmatch(r"seed\d+", workdir.name)
-    return f"{workdir.parent.name}-{workdir.name}" if of_a_seed else workdir.name
-
-
-def _import(name: str):
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(f"{name} is not installed: pip install {name}") from error
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main(argv: list[str] | None = None) -> int:
+    parser = tables.command_parser("mirror", __doc__)
     parser.add_argument("run", help="directory of the run")
     parser.add_argument("--to", choices=TRACKERS, required=True, help="the tracker")
     parser.add_argument("--project", default="rnnae", help="project there (default: %(default)s)")
     parser.add_argument("--follow", action="store_true", help="wait for more until the run is done")
-    arguments = parser.parse_args()
-    try:
-        count = mirror(arguments.run, arguments.to, arguments.project, arguments.follow)
-    except RnnaeError:
-        raise
-    except Exception as error:  # trackers raise all kinds, also for a network that is not there
-        print(f"{arguments.to} failed: {one_line(error)}; call again to go on", file=sys.stderr)
-        return FILE_ERROR
+    arguments = parser.parse_args(argv)
+    count = mirror(arguments.run, arguments.to, arguments.project, arguments.follow)
     print(f"{count} records of {arguments.run} sent to {arguments.to}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.execute(main))
+    sys.exit(command_line.execute(main, "experiments.mirror"))

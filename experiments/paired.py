@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.records import damaged
 from experiments.tables import Table
 from rnnae import files
 
@@ -41,10 +42,12 @@ def heading(table: Table) -> str | None:
     return next(found, None)
 
 
-def read(directory: Path, metrics: Mapping[str, float], names: tuple[str, ...]):
+def read(
+    directory: Path, metrics: Mapping[str, float], names: tuple[str, ...]
+) -> np.ndarray | None:
     """The value of each test image for the one metric of `names` that the run in `directory` has,
     as float16 (N,), the mean over the seeds of its evaluation. None if the run did not keep them:
-    those of versions before 0.2 did not."""
+    those of versions before 0.2 did not. ConfigError if the file is damaged."""
     paths = directory / Path(EVALUATED).with_suffix(".parquet"), directory / files.SCORES
     path = next((path for path in paths if path.exists()), None)
     name = next((name for name in names if name in metrics), None)
@@ -52,7 +55,10 @@ def read(directory: Path, metrics: Mapping[str, float], names: tuple[str, ...]):
         return None
     from pyarrow import parquet
 
-    table = parquet.read_table(path)
+    try:
+        table = parquet.read_table(path)
+    except (OSError, ValueError) as error:
+        raise damaged(path) from error
     # Bits per dimension are the nats in another unit.
     same = [name.replace("bits_per_dim", kind) for kind in ("bits_per_dim", "nll", "bound")]
     column = next(

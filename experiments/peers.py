@@ -40,7 +40,7 @@ from rnnae import build, command, files
 from rnnae.config import shipped
 from rnnae.data import binarisation, pipeline
 from rnnae.data.images import ImageArray
-from rnnae.errors import ConfigError, NonFiniteError
+from rnnae.errors import NonFiniteError, import_optional
 from rnnae.records import provenance
 
 OUT = Path(__file__).parent / "results" / "records"
@@ -84,12 +84,7 @@ _HOW_TO_INSTALL = {  # what is on no package index
 def load(entry: Entry) -> Callable[[int], Peer]:
     """The function that builds the model; ConfigError if a package is not installed."""
     for package in entry.packages:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            missing = error.name or package  # which may be one that the package imports
-            how = _HOW_TO_INSTALL.get(missing, _HOW)
-            raise ConfigError(f"{missing} is not installed: {how}") from error
+        import_optional(package, _HOW_TO_INSTALL.get(package, _HOW))
     return getattr(
         importlib.import_module(f"experiments.peer_models.{entry.module}"), entry.function
     )

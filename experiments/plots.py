@@ -67,7 +67,7 @@ def draw(table: Table, results: list[Result], path: Path) -> None:
             "Samples of the first seed. Where all pixels are drawn at once, each shows its mean.",
             fontsize=8,
         )
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
 
 
 def _panels(table: Table, results: list[Result]) -> dict[str, list[Result]]:

@@ -19,7 +19,7 @@ from experiments.tables import Row
 from rnnae import command as command_line
 from rnnae import config as config_lib
 from rnnae import files
-from rnnae.errors import ConfigError
+from rnnae.errors import ConfigError, import_optional
 
 WAIT_SECONDS = 10.0  # between two looks at rows that other processes hold
 _USUAL_IMAGES = 50_000  # training images of a data set, for the comparison of costs
@@ -157,10 +157,7 @@ def submit(words: list[str], workers: int, logs: Path, **parameters) -> list:
 
     `parameters` are those of `submitit.AutoExecutor.update_parameters`.
     """
-    try:
-        import submitit
-    except ImportError as error:
-        raise ConfigError('submitit is not installed: pip install "rnnae[slurm]"') from error
+    submitit = import_optional("submitit", 'pip install "rnnae[slurm]"')
     executor = submitit.AutoExecutor(logs)
     executor.update_parameters(**parameters)
     worker = submitit.helpers.CommandFunction([sys.executable, "-m", "experiments.run", *words])

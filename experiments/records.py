@@ -16,7 +16,7 @@ from rnnae import config as config_lib
 from rnnae import files
 from rnnae.config import saved_config
 from rnnae.errors import ConfigError
-from rnnae.records.writer import read_metrics, read_starts, read_timings
+from rnnae.records.writer import read_metrics, read_starts, read_timings, training_starts
 
 # Beginnings of the metrics of a finished run that a table may show.
 _RESULTS = ("test/", "train/nll", "train/bound", "train/bits_per_dim")
@@ -67,7 +67,7 @@ class RunRecords:
             if start["step"] < end:
                 trained.insert(0, start)
                 end = start["step"]
-        measured = [start for start in self.starts if not start.get("tested")][-1:]
+        measured = training_starts(self.starts)[-1:]
         return trained + [start for start in measured if start not in trained]
 
     def differences(self, row: Row, seed: int, weights: dict[str, float]) -> str:
@@ -152,9 +152,16 @@ def _thinned(record: dict) -> dict:
 
 
 def read_picture(workdir: Path) -> np.ndarray | None:
-    """The sample images that a run drew last, as one picture (uint8, height x width x 3)."""
+    """The sample images that a run drew last, as one picture (uint8, height x width x 3).
+    ConfigError if the file is damaged."""
     path = workdir / _PICTURE
-    return np.asarray(Image.open(path).convert("RGB")) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise damaged(path) from error
 
 
 def read_json(path: Path) -> dict:

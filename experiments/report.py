@@ -36,7 +36,6 @@ from experiments import results as results_lib
 from experiments.table_file import TableFile
 from experiments.tables import Table
 from rnnae import command, files
-from rnnae.errors import ConfigError
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -56,24 +55,23 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if bool(arguments.tables) == (arguments.index or arguments.html):
         parser.error("name a table, or give --index or --html")
-    if arguments.forget and (len(arguments.tables) > 1 or "all" in arguments.tables):
+    if arguments.forget and (len(arguments.tables) != 1 or "all" in arguments.tables):
         parser.error("--forget goes with one table")
     out, root = arguments.out, arguments.root
-    try:
-        if not arguments.tables:
-            return write_all(out, arguments.index, arguments.html)
-        status = 0
-        for table in tables.load_each(arguments.tables, arguments.size):
-            stored = TableFile(out / "records", table)
-            for label in arguments.forget:
-                stored.forget(label)
-            if "all" in arguments.tables and not (stored.runs or (root / table.directory).exists()):
-                continue
-            status = max(status, write(table, root, out, stored))
-        return status
-    except (ConfigError, OSError) as error:
-        print(f"experiments.report: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 7)
+    if not arguments.tables:
+        return write_all(out, arguments.index, arguments.html)
+    status = []
+    for table in tables.load_each(arguments.tables, arguments.size):
+        stored = TableFile(out / "records", table)
+        for label in arguments.forget:
+            stored.forget(label)
+        if "all" in arguments.tables and not (stored.runs or (root / table.directory).exists()):
+            continue
+        status.append(write(table, root, out, stored))
+    if not status:
+        size = f"of size {arguments.size}"
+        return _nothing(f"no table {size} has a run below {root} or records in {out / 'records'}")
+    return max(status)
 
 
 def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
@@ -81,8 +79,7 @@ def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
     table, finished = results_lib.find(table, root, stored)
     results = results_lib.collect(table, finished)
     if not results:
-        print(f"experiments.report: {_nothing(table, root, stored)}", file=sys.stderr)
-        return 1
+        return _nothing(_why_no_run(table, root, stored))
     peers = peer_rows.load(table, stored.path.parent)
     published = {heading for values, _ in table.literature.values() for heading in values}
     metrics = {
@@ -96,13 +93,13 @@ def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
         print(line, file=sys.stderr)
     texts = {
         "md": formats.markdown(table, results, peers),
-        "csv": formats.comma_separated(table, results, peers),
+        "csv": formats.comma_separated(results, peers),
         "tex": formats.latex(table, results, peers),
     }
     for suffix, text in texts.items():
         files.replace_text(out / f"{table.stem}.{suffix}", text)
-    plots.draw(table, results, out / f"{table.stem}.png")
-    index.write_index(out)
+    files.replace_file(out / f"{table.stem}.png", lambda path: plots.draw(table, results, path))
+    index.write_index(out)  # before printing, which fails if nobody reads the output any more
     print(texts["md"])
     return 0
 
@@ -110,8 +107,7 @@ def write(table: Table, root: Path, out: Path, stored: TableFile) -> int:
 def write_all(out: Path, of_index: bool, of_page: bool) -> int:
     """Writes the index or the page of all tables in `out`, or both, and returns the exit code."""
     if not index.with_results(out):
-        print(f"experiments.report: no table has results in {out}", file=sys.stderr)
-        return 1
+        return _nothing(f"no table has results in {out}")
     if of_index:
         index.write_index(out)
         print(f"index in {out / index.INDEX}")
@@ -121,7 +117,13 @@ def write_all(out: Path, of_index: bool, of_page: bool) -> int:
     return 0
 
 
-def _nothing(table: Table, root: Path, stored: TableFile) -> str:
+def _nothing(why: str) -> int:
+    """Says why there is nothing to report, and returns the exit code."""
+    print(f"experiments.report: {why}", file=sys.stderr)
+    return 1
+
+
+def _why_no_run(table: Table, root: Path, stored: TableFile) -> str:
     """What to say if a table has no finished run."""
     (size,) = {*tables.SIZES} - {table.size}
     other = dataclasses.replace(table, size=size).directory

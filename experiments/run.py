@@ -31,7 +31,6 @@ from pathlib import Path
 from experiments import jobs, queue, tables
 from rnnae import command as command_line
 from rnnae import files
-from rnnae.errors import ConfigError
 
 ROOT = Path("runs/tables")
 
@@ -61,10 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         (arguments.jobs, arguments.gpus, arguments.minutes, arguments.partition)
     ):
         parser.error("--jobs, --gpus, --minutes and --partition go with --submit")
-    try:
-        chosen = tables.load_each(arguments.tables, arguments.size)
-    except ConfigError as error:
-        parser.error(str(error))
+    chosen = tables.load_each(arguments.tables, arguments.size)
     if arguments.seeds:
         chosen = [dataclasses.replace(table, seeds=arguments.seeds) for table in chosen]
     labels = [row.label for table in chosen for row in table.rows]
@@ -77,16 +73,12 @@ def main(argv: list[str] | None = None) -> int:
     every = [run for table in chosen for run in jobs.plan(table, arguments.root)]
     runs = [run for run in every if run.row.label in (arguments.row or labels)]
     needed = {directory for run in runs for directory in (run.workdir, run.weights_dir)}
-    try:
-        for run in every:
-            if run.workdir in needed:
-                run.check()
-        if arguments.submit:
-            submit(arguments, extra)
-            return 0
-    except ConfigError as error:
-        print(f"experiments.run: {error}", file=sys.stderr)
-        return error.exit_code
+    for run in every:
+        if run.workdir in needed:
+            run.check()
+    if arguments.submit:
+        submit(arguments, extra)
+        return 0
     # A worker of its own, even if SLURM or Open MPI has started several as one program.
     return queue.work(runs, [*extra, "--processes=1"])
 

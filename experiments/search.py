@@ -188,18 +188,14 @@ def main(argv: list[str] | None = None) -> int:
     out = search_report.RESULTS
     parser.add_argument("--out", type=files.expand, default=out, help=out_help)
     arguments, extra = tables.parse_arguments(parser, argv)
-    try:
-        space = spaces.load(arguments.space)
-        directory = arguments.root / space.name
-        if arguments.report:
-            search_report.write(space, directory, arguments.out)
-        else:
-            # A trial is a run of its own, even if SLURM or Open MPI has started several processes.
-            extra += ["--processes=1"]
-            search(space, directory, arguments.trials, arguments.jobs, extra)
-    except RnnaeError as error:
-        print(f"experiments.search: {error}", file=sys.stderr)
-        return error.exit_code
+    space = spaces.load(arguments.space)
+    directory = arguments.root / space.name
+    if arguments.report:
+        search_report.write(space, directory, arguments.out)
+    else:
+        # A trial is a run of its own, even if SLURM or Open MPI has started several processes.
+        extra += ["--processes=1"]
+        search(space, directory, arguments.trials, arguments.jobs, extra)
     return 0
 
 

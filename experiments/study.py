@@ -12,17 +12,14 @@ from pathlib import Path
 from experiments.jobs import Run
 from experiments.spaces import Space
 from rnnae import files
-from rnnae.errors import ConfigError, check_choice
+from rnnae.errors import ConfigError, check_choice, import_optional
 from rnnae.records.writer import read_metrics, read_starts, read_timings
 
 _OF_START = ("commit", "date", "devices", "machine", "parameters", "training_flop_per_image")
 
 
 def import_optuna():
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigError('optuna is not installed: pip install "rnnae[search]"') from error
+    optuna = import_optional("optuna", 'pip install "rnnae[search]"')
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

@@ -8,21 +8,28 @@ bytes.
 """
 
 import dataclasses
+import io
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from experiments.records import RunRecords, damaged, read_json
+from experiments.records import RunRecords, damaged
 from experiments.tables import Table, slug
 from rnnae import files
 from rnnae.errors import ConfigError
 
 _LAYOUT = "rows"  # name of the text in the PNG that says where each row's image lies
 _WHITE = 255
+# What the readers of JSON, PNG and .npz raise for content that is not what was written.
+_DAMAGE = (
+    *(AttributeError, EOFError, LookupError, OSError, SyntaxError, TypeError, ValueError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class TableFile:
@@ -43,12 +50,17 @@ class TableFile:
         self.labels: dict[str, str] = {}
         self.pictures: dict[tuple[str, int], np.ndarray] = {}
         self.scores: dict[tuple[str, int], np.ndarray] = {}
-        if self.path.exists():
-            self._read_runs()
-        if self._png.exists():
-            self._read_pictures()
-        if self._npz.exists():
-            self._read_scores()
+        for path, read in (
+            (self.path, self._read_runs),
+            (self._png, self._read_pictures),
+            (self._npz, self._read_scores),
+        ):
+            if path.exists():
+                content = files.read_bytes(path)
+                try:
+                    read(content)
+                except _DAMAGE as error:
+                    raise damaged(path) from error
 
     @property
     def _png(self) -> Path:
@@ -58,32 +70,26 @@ class TableFile:
     def _npz(self) -> Path:
         return self.path.with_suffix(".npz")
 
-    def _read_runs(self) -> None:
-        try:
-            for block in read_json(self.path)["runs"]:
-                label, seed = block.pop("row"), block.pop("seed")
-                source = f"row {label!r}, seed {seed}, in {self.path}"
-                self.labels[slug(label)] = label
-                self.runs[slug(label), seed] = RunRecords(source, **block)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise damaged(self.path) from error
+    def _read_runs(self, content: bytes) -> None:
+        for block in files.parse_json(content)["runs"]:
+            label, seed = block.pop("row"), block.pop("seed")
+            source = f"row {label!r}, seed {seed}, in {self.path}"
+            self.labels[slug(label)] = label
+            self.runs[slug(label), seed] = RunRecords(source, **block)
 
-    def _read_pictures(self) -> None:
-        with Image.open(self._png) as image:
+    def _read_pictures(self, content: bytes) -> None:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             sheet, layout = np.asarray(image.convert("RGB")), image.text.get(_LAYOUT, "[]")
         for place in files.parse_json(layout):
             bottom = place["top"] + place["height"]
             picture = sheet[place["top"] : bottom, : place["width"]]
             self.pictures[slug(place["row"]), place["seed"]] = picture
 
-    def _read_scores(self) -> None:
-        try:
-            with np.load(self._npz) as arrays:
-                for name in arrays.files:
-                    row, _, seed = name.rpartition(" ")
-                    self.scores[row, int(seed)] = arrays[name]
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise damaged(self._npz) from error
+    def _read_scores(self, content: bytes) -> None:
+        with np.load(io.BytesIO(content)) as arrays:
+            for name in arrays.files:
+                row, _, seed = name.rpartition(" ")
+                self.scores[row, int(seed)] = arrays[name]
 
     def forget(self, label: str) -> None:
         """Drops the records of a row; ConfigError if there are none."""

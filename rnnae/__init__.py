@@ -16,6 +16,7 @@ The order below is the import order: a file imports only files above it, also wi
     command                  streams, signals and exit codes of a command
     console                  the console of everything that rich prints
     files                    names of a run's files, ~, atomic replacement, the lock of a directory
+    digests                  SHA-256 of files and of JSON
     rng                      random keys of examples
     config/choices           choices of every key with a closed list
     config/defaults          default(): every hyperparameter, one comment each
@@ -29,7 +30,6 @@ The order below is the import order: a file imports only files above it, also wi
     data/sources             published files: finding, downloading, verifying
     data/parsers             formats of published files
     data/images              image files, and images on disk as an array
-    data/digests             SHA-256 of files, remembered
     data/manifest            whether a prepared directory is damaged
     data/walk                image files of a folder, and what is left out
     data/class_folders       subfolders as classes

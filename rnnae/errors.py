@@ -4,8 +4,9 @@ Every message is one line: what is wrong, then what to do.
 """
 
 import difflib
+import importlib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -93,6 +94,17 @@ def did_you_mean(show, name: object, choices: Iterable[str], template: str = "; 
     choice is close to `name`."""
     close = difflib.get_close_matches(str(name), list(choices), 1)
     return template.format(f"did you mean {show(close[0])}?") if close else ""
+
+
+def import_optional(module: str, how: str) -> Any:
+    """The module of a package that rnnae does not need everywhere. ConfigError if it cannot be
+    imported; `how` says how to install it, such as 'pip install "rnnae[search]"'."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:  # it, or one that it imports
+        raise ConfigError(f"{error.name} is not installed: {how}") from error
+    except ImportError as error:
+        raise ConfigError(f"{module} cannot be imported ({one_line(error)}): {how}") from error
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

@@ -61,6 +61,13 @@ def expand(path: str | Path) -> Path:
         ) from error
 
 
+def run_name(workdir: Path) -> str:
+    """The name of the run in `workdir`; that of one of several seeds is `mine/seed1`."""
+    path = workdir.resolve()
+    of_a_seed = re.fullmatch(r"seed\d+", path.name)
+    return f"{path.parent.name}/{path.name}" if of_a_seed else path.name
+
+
 def replace_file(path: str | Path, write: Callable[[Path], None]) -> None:
     """Creates or replaces `path` atomically: `write` fills a temporary file in the same directory,
     which is then flushed to disk and renamed. Nothing is left behind if `write` fails."""

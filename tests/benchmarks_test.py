@@ -44,7 +44,7 @@ def test_every_contender_exists(name):
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")  # no nvidia-smi
     with pytest.raises(SystemExit) as refused:
-        run.main(["lstm", "--device", "gpu"])
+        run.main(["lstm", "--cores", "1", "--device", "gpu"])
     assert refused.value.code == 2 and "no GPU on this machine" in capsys.readouterr().err
 
 
@@ -114,9 +114,14 @@ def test_a_table_without_the_matmuls_contender_has_no_share(tmp_path):
 
 @pytest.mark.parametrize(
     "argv, message",
-    [(["lstmm"], "choose from"), (["--cores", "4096"], "4096: this process may use")],
+    [
+        (["lstmm"], "choose from"),
+        (["--cores", "4096"], "4096: this process may use"),
+        (["--rounds", "0"], "'0' is not a number above 0"),
+        (["--cores=-1"], "'-1' is not a number above 0"),
+    ],
 )
-def test_unknown_cases_and_missing_cores_are_refused(argv, message, capsys):
+def test_wrong_flags_are_refused_before_anything_is_measured(argv, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         run.main(argv)
     assert stopped.value.code == 2 and message in capsys.readouterr().err

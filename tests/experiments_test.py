@@ -11,6 +11,7 @@ import pytest
 
 from experiments import jobs, report, run, tables
 from tests import fake_tables, runs
+from tests.fake_tables import execute
 
 
 def test_a_run_has_the_command_that_a_person_would_type(tmp_path, plant):
@@ -104,12 +105,12 @@ def test_a_run_of_another_version_of_the_table_is_refused(plant, tmp_path, capsy
     assert run.main(argv) == 0 and run.main(argv) == 0 and report.main(report_argv) == 0
     plant(ROWS={"a": {"model.width": 4, "eval.seeds": (0, 1)}})
     capsys.readouterr()
-    assert run.main(argv) == 2 and report.main(report_argv) == 2
+    assert execute(run, argv) == 2 and execute(report, report_argv) == 2
     error = capsys.readouterr().err
     assert error.count("[0, 1] in the table, config.model.width: 3 there, 4 in the table)") == 2
     assert "experiments.run: " in error and "move it away" in error
     plant(ROWS={"a": {"eval.seeds": (0,)}})  # without the override
-    assert run.main(argv) == 2
+    assert execute(run, argv) == 2
     assert "config.model.width: 3 there, 96 in the table" in capsys.readouterr().err
     plant(ROWS=rows)
     assert run.main([*argv, "--", "--config.devices=1"]) == 0
@@ -131,7 +132,7 @@ def test_an_unfinished_run_of_another_version_is_not_continued(plant, tmp_path, 
     records.write_text(records.read_text().partition('{"step": 5')[0])
     plant(ROWS={"narrow": {"model.width": 2, "train.epochs": 7}})
     capsys.readouterr()
-    assert run.main([*argv, "--seeds", "1"]) == 2
+    assert execute(run, [*argv, "--seeds", "1"]) == 2
     assert "config.train.epochs: 50 there, 7 in the table" in capsys.readouterr().err
 
 
@@ -218,15 +219,15 @@ def test_a_row_can_evaluate_the_weights_of_another(plant, tmp_path, capsys, monk
     records = tmp_path / "root" / "widths-full" / "a" / "seed1" / "metrics.jsonl"
     whole = records.read_text()
     records.write_text(whole.replace('"test/kl": 4', '"test/kl": 5'))  # trained again
-    assert run.main(argv) == 2
+    assert execute(run, argv) == 2
     assert "it evaluated weights that no longer exist" in capsys.readouterr().err
     records.write_text(whole)
     evaluation.unlink()
     plant(ROWS={"a": {"model.width": 3}, **rows}, SEEDS=(0, 1))  # another row than was trained
-    assert run.main([*argv, "--row", "K = 1"]) == 2
+    assert execute(run, [*argv, "--row", "K = 1"]) == 2
     plant(ROWS={"a": {"model.width": 2}, **rows}, SEEDS=(0, 1))
     evaluation.write_text("")
-    assert run.main([*argv, "--row", "K = 1"]) == 2
+    assert execute(run, [*argv, "--row", "K = 1"]) == 2
     assert "evaluation.json is damaged: restore it" in capsys.readouterr().err
     evaluation.unlink()
     records.write_text(whole[: whole.index('{"step": 5')])

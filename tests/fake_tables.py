@@ -3,8 +3,10 @@
 import re
 import sys
 import types
+from collections.abc import Sequence
 
 from experiments import jobs, queue, tables
+from rnnae import command as command_line
 
 COMMAND = jobs.command  # the command of real runs
 
@@ -58,6 +60,11 @@ for seed, workdir in workdirs.items():
     start |= {"parameters": 1234, "training_flop_per_image": 5e6}
     (workdir / "environment.jsonl").write_text(json.dumps(start) + "\\n")
 """
+
+
+def execute(module: types.ModuleType, argv: Sequence[str]) -> int:
+    """The exit code of `python -m experiments.<module>`, whose errors are one line on stderr."""
+    return command_line.execute(lambda: module.main([*argv]), module.__name__)
 
 
 def sentences(text: str) -> int:

@@ -7,7 +7,7 @@ import pytest
 from experiments import index, report, run
 from tests import inert
 
-COMMITTED = index.with_results(report.RESULTS)
+COMMITTED = [table for table, _ in index.with_results(report.RESULTS)]
 
 
 def test_a_report_is_listed_with_its_answer_and_time(plant, tmp_path, capsys):
@@ -40,10 +40,20 @@ def test_a_page_needs_results_and_a_table_is_one_or_all(plant, tmp_path, capsys)
     plant()
     assert report.main(["--html", "--out", str(tmp_path)]) == 1
     assert "no table has results in" in capsys.readouterr().err
-    for wrong in ([], ["widths", "--html"]):
+    for wrong in ([], ["widths", "--html"], ["--index", "--forget", "narrow"]):
         with pytest.raises(SystemExit, match="2"):
             report.main(wrong)
     assert not list(tmp_path.glob("*.html")) and not (tmp_path / "README.md").exists()
+
+
+def test_a_table_without_its_records_counts_as_not_run(plant, tmp_path, capsys):
+    argv, out = plant(SEEDS=(0,)), tmp_path / "out"
+    assert run.main(argv) == 0 and report.main([*argv, "--out", str(out)]) == 0
+    (out / "records" / "widths-full.json").unlink()
+    index.write_index(out)
+    assert "Not run yet: `widths`." in (out / "README.md").read_text()
+    assert report.main(["--index", "--out", str(out)]) == 1
+    assert "no table has results in" in capsys.readouterr().err
 
 
 def test_the_committed_index_is_that_of_the_committed_tables(tmp_path):

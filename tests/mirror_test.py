@@ -1,6 +1,7 @@
 """Mirrors of a run in experiment trackers: nothing is sent twice, and the run knows nothing."""
 
 import json
+import shutil
 import sys
 import types
 
@@ -11,6 +12,7 @@ from rnnae import files
 from rnnae.config import default, saved_config
 from rnnae.errors import ConfigError
 from rnnae.records.writer import Writer
+from tests.fake_tables import execute
 
 
 @pytest.fixture
@@ -72,26 +74,34 @@ def test_each_record_is_sent_once(name, run, monkeypatch):
     }
 
 
-def test_seeds_have_names_of_their_own_and_a_damaged_state_is_refused(run):
-    assert mirror._name(run / "seed3") == "run-seed3" and mirror._name(run) == "run"
+def test_seeds_have_names_of_their_own_and_a_damaged_state_is_refused(run, monkeypatch):
+    fake = Fake()
+    monkeypatch.setitem(sys.modules, "trackio", fake.module)
+    shutil.copytree(run, run / "seed3")
+    assert mirror.mirror(run / "seed3", "trackio") == 3 and fake.runs == ["run-seed3"]
     (run / "mirror_wandb.json").write_text("{}")
     with pytest.raises(ConfigError, match="mirror_wandb.json is damaged"):
         mirror.mirror(run, "wandb")
 
 
 def test_a_run_is_followed_to_its_end(run, monkeypatch):
+    """Also one that was tested, after the step 4, and is trained further."""
     fake, waits = Fake(), []
     monkeypatch.setitem(sys.modules, "wandb", fake.module)
 
     def train_on(seconds):
         waits.append(seconds)
-        with Writer(run, resume_step=3, tensorboard=False) as writer:
-            writer.write_metrics(4, 0.4, {"test/loss": 0.2})
+        step = 3 + len(waits)
+        with Writer(run, resume_step=step - 1, tensorboard=False) as writer:
+            name = "train/loss" if step == 5 else "test/loss"
+            writer.write_metrics(step, step / 10, {name: 0.2})
 
     assert mirror.mirror(run, "wandb", follow=True, wait=train_on) == 4 and len(waits) == 1
+    train_on(0.0)
+    assert mirror.mirror(run, "wandb", follow=True, wait=train_on) == 2 and len(waits) == 3
 
 
-def test_a_tracker_that_fails_in_the_middle_is_continued(run, monkeypatch):
+def test_a_tracker_that_fails_in_the_middle_is_continued(run, monkeypatch, capsys):
     fake = Fake()
     monkeypatch.setitem(sys.modules, "wandb", fake.module)
 
@@ -101,16 +111,35 @@ def test_a_tracker_that_fails_in_the_middle_is_continued(run, monkeypatch):
         fake.logged.append((step, values))
 
     whole, fake.module.log = fake.module.log, fails
-    with pytest.raises(ConnectionError):
-        mirror.mirror(run, "wandb")
+    assert execute(mirror, [str(run), "--to", "wandb"]) == 7
+    error = "experiments.mirror: wandb failed: no network; call again to go on\n"
+    assert capsys.readouterr().err == error
     fake.module.log = whole
     assert mirror.mirror(run, "wandb") == 2
     assert [step for step, _ in fake.logged] == [1, 2, 3]
 
 
+def test_a_file_that_cannot_be_written_is_named(run, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb", Fake().module)
+
+    def full(path, text):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(files, "replace_text", full)
+    assert execute(mirror, [str(run), "--to", "wandb"]) == 7
+    state = run / "mirror_wandb.json"
+    error = f"experiments.mirror: No space left on device: {state}\n"
+    assert capsys.readouterr().err == error
+
+
 def test_a_tracker_that_is_not_installed_and_no_run(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
     with pytest.raises(ConfigError, match="pip install trackio"):
+        mirror.mirror(run, "trackio")
+    monkeypatch.delitem(sys.modules, "trackio")
+    (tmp_path / "trackio.py").write_text("raise ImportError('no libx.so')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"trackio cannot be imported \(no libx.so\): pip"):
         mirror.mirror(run, "trackio")
     with pytest.raises(Exception, match="has no run"):
         mirror.mirror(tmp_path / "none", "trackio")

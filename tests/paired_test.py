@@ -8,6 +8,7 @@ import pytest
 from experiments import paired, report, run
 from rnnae.evaluation import columns
 from tests import fake_tables
+from tests.fake_tables import execute
 
 COUNT = 400
 
@@ -75,10 +76,13 @@ def test_a_table_shows_differences_and_keeps_them_without_its_runs(tmp_path, mon
     (line,) = (line for line in text.splitlines() if line.startswith("| no scores |"))
     assert line.endswith("|  |  |")
     made = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (root / "a" / "seed0" / "scores.parquet").write_bytes(b"no parquet")
+    assert execute(report, [*argv, "--out", str(out)]) == 2
+    assert "scores.parquet is damaged" in capsys.readouterr().err
     shutil.rmtree(root)
     assert report.main([*argv, "--out", str(out)]) == 0
     again = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert again == made and "widths-full.npz" in made
     (out / "records" / "widths-full.npz").write_bytes(b"no zip")
-    assert report.main([*argv, "--out", str(out)]) == 2
+    assert execute(report, [*argv, "--out", str(out)]) == 2
     assert "widths-full.npz is damaged" in capsys.readouterr().err

@@ -11,11 +11,12 @@ import pytest
 
 from experiments import peer_rows, peers, report, run, tables
 from experiments.peer_models import Peer
-from rnnae import build, command
+from rnnae import build
 from rnnae.data import binarisation
 from rnnae.errors import NonFiniteError
 from rnnae.evaluation.evaluate import Evaluator
 from tests import tiny
+from tests.fake_tables import execute
 
 RECORD = {
     "label": "VAE (a library)",
@@ -135,7 +136,7 @@ def test_a_damaged_record_is_one_line(plant, tmp_path, capsys):
     assert run.main(argv) == 0
     for wrong in ([1], {"label": "no more"}):
         write(tmp_path / "records", vae=wrong)
-        assert report.main([*argv, "--out", str(tmp_path)]) == 2
+        assert execute(report, [*argv, "--out", str(tmp_path)]) == 2
         assert "peers.json is damaged" in capsys.readouterr().err
 
 
@@ -206,7 +207,7 @@ def test_a_library_that_is_not_installed_is_one_line(name, monkeypatch, tmp_path
     for package in others:
         monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
     argv = [name, "--out", str(tmp_path)]
-    assert command.execute(lambda: peers.main(argv), "experiments.peers") == 2
+    assert execute(peers, argv) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and f"{missing} is not installed" in error and "`bench`" in error
     assert ("clone" in error) == (missing == "pytorch_generative")

@@ -217,6 +217,16 @@ def test_a_copied_directory_is_intact_and_read_once(tmp_path, monkeypatch):
     assert manifest.damage(path) == "" and not read_files
 
 
+def test_a_pipe_in_place_of_a_file_is_damage_and_is_not_waited_for(tmp_path):
+    (tmp_path / "features.json").touch()
+    manifest.write(tmp_path)
+    (tmp_path / "features.json").unlink()
+    os.mkfifo(tmp_path / "features.json")
+    assert manifest.damage(tmp_path) == (
+        "features.json cannot be read: It is a pipe or a device, not a file"
+    )
+
+
 def test_a_directory_of_an_older_version_gets_a_manifest(tmp_path, monkeypatch, capfd):
     fake_published.install(monkeypatch, "mnist", tmp_path)
     kwargs = {"data_dir": tmp_path / "data", "source_dir": str(tmp_path)}

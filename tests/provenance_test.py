@@ -1,6 +1,7 @@
 """The recorded commit, versions and machine of a run."""
 
 import json
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -49,6 +50,13 @@ def test_a_description_names_versions_and_devices():
     assert found["versions"]["jax"] == jax.__version__
     assert found["devices"] == f"{len(jax.devices())} x cpu"
     assert found["machine"] and found["date"].endswith("+00:00")
+
+
+def test_cores_are_counted_also_where_there_is_no_affinity(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS
+    for count, expected in ((3, 3), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
+        assert provenance.describe(jax.devices())["cores"] == expected
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from experiments.tables import Row
 from rnnae import files
 from rnnae.errors import ConfigError
 from tests import fake_tables
+from tests.fake_tables import execute
 
 COST = queue.cost  # `fake_tables` replaces it
 ROWS = {name: {"model.width": width} for width, name in enumerate("abcd")}
@@ -171,7 +172,7 @@ def test_workers_are_submitted_with_the_same_command(plant, tmp_path, monkeypatc
     monkeypatch.undo()
     argv = plant()
     monkeypatch.setitem(sys.modules, "submitit", None)
-    assert run.main([*argv, "--submit"]) == 2
+    assert execute(run, [*argv, "--submit"]) == 2
     assert 'pip install "rnnae[slurm]"' in capsys.readouterr().err
     for flags in (["--jobs", "2"], ["--submit", "--jobs", "0"]):
         with pytest.raises(SystemExit):

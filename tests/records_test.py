@@ -12,6 +12,7 @@ from experiments import index, peer_rows, plots, report, run, tables
 from experiments.records import read_directory, read_picture
 from experiments.table_file import TableFile
 from rnnae.config import saved_config
+from tests.fake_tables import execute
 
 _PEERS = report.RESULTS / "records" / peer_rows.FILE
 _COMMITTED = sorted({*_PEERS.parent.glob("*.json")} - {_PEERS})
@@ -84,7 +85,7 @@ def test_records_with_renamed_config_keys_are_read_and_not_rewritten(plant, tmp_
     path = out / "records" / "widths-full.json"
     saved = path.read_text().replace('"width": 2', '"old_width": 2')
     path.write_text(saved)
-    assert report.main([*argv, "--out", str(out)]) == 2
+    assert execute(report, [*argv, "--out", str(out)]) == 2
 
     def rename(config):
         model = {"width" if k == "old_width" else k: v for k, v in config["model"].items()}
@@ -101,7 +102,7 @@ def test_a_damaged_file_of_records_is_refused(plant, tmp_path, capsys):
     text = path.read_text()
     for damaged in (text[:-20], "[]", "{}", '{"runs": [3]}', '{"runs": [{"row": "narrow"}]}'):
         path.write_text(damaged)
-        assert report.main([*argv, "--out", str(out)]) == 2
+        assert execute(report, [*argv, "--out", str(out)]) == 2
         assert "widths-full.json is damaged: restore it" in capsys.readouterr().err
 
 
@@ -150,15 +151,15 @@ def test_records_of_another_version_of_the_table_are_refused(plant, tmp_path, ca
     files = _files(out)
     shutil.rmtree(tmp_path / "root")
     plant(SEEDS=(0,), ROWS={"narrow": {"model.width": 5}, "Wide, very": {"model.width": 4}})
-    assert report.main(argv_report) == 2
+    assert execute(report, argv_report) == 2
     output = capsys.readouterr().err
     assert "row 'narrow', seed 0, in " in output and 'add --forget "narrow" to drop' in output
     assert "config.model.width: 2 there, 5 in the table" in output
     plant(SEEDS=(0,), ROWS={"narrow": {"model.width": 2}, "wide": {"model.width": 4}})
-    assert report.main(argv_report) == 2
+    assert execute(report, argv_report) == 2
     assert "widths-full.json has Wide, very, no row of widths" in capsys.readouterr().err
     assert _files(out) == files
-    assert report.main([*argv_report, "--forget", "wide"]) == 2
+    assert execute(report, [*argv_report, "--forget", "wide"]) == 2
     assert "no row 'wide'; its rows: 'narrow', 'Wide, very'" in capsys.readouterr().err
     assert report.main([*argv_report, "--forget", "Wide, very"]) == 0
     assert _stored_runs(out) == [("narrow", 0)]
@@ -170,7 +171,7 @@ def test_runs_on_other_images_are_refused(other, plant, tmp_path, capsys):
     assert run.main(argv) == 0
     path = tmp_path / "root" / "widths-full" / other / "config.json"
     path.write_text(path.read_text().replace('"fingerprint": ""', '"fingerprint": "1"'))
-    assert report.main([*argv, "--out", str(out)]) == 2
+    assert execute(report, [*argv, "--out", str(out)]) == 2
     output = capsys.readouterr().err
     assert f"{other} was trained on other images than" in output
     assert "narrow/seed0: move one away" in output
@@ -198,7 +199,7 @@ def test_a_run_without_a_record_is_refused(name, plant, tmp_path, capsys):
     argv, out = plant(SEEDS=(0,)), tmp_path / "out"
     assert run.main(argv) == 0
     (tmp_path / "root" / "widths-full" / "narrow" / "seed0" / name).unlink()
-    assert report.main([*argv, "--out", str(out)]) == 2 and run.main(argv) == 2
+    assert execute(report, [*argv, "--out", str(out)]) == 2 and execute(run, argv) == 2
     assert capsys.readouterr().err.count(f"seed0 has no {name}") == 2 and not out.exists()
 
 
@@ -283,7 +284,7 @@ def test_a_committed_table_is_reproduced_from_its_records(records, tmp_path, mon
         shutil.copy(path, tmp_path / "records")
     drawn = []
     # The fonts of the plot depend on the machine, so that it is not compared byte for byte.
-    monkeypatch.setattr(plots, "draw", lambda table, results, path: drawn.extend(results))
+    monkeypatch.setattr(plots, "draw", lambda _, rows, path: drawn.extend(rows) or path.touch())
     argv = [name, "--size", size, "--root", str(tmp_path / "none"), "--out", str(tmp_path)]
     assert report.main(argv) == 0
     for path in records.parents[1].glob(f"{tables.load(name, size).stem}.*"):

@@ -1,6 +1,9 @@
 """The files of a report: table, caption, commands and plot."""
 
 import dataclasses
+import io
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from PIL import Image
 from experiments import formats, plots, report, results, run, tables
 from experiments.table_file import TableFile
 from rnnae.evaluation.sample_metrics import SAMPLE_METRICS
+from tests.fake_tables import execute
 
 
 def collected(table, tmp_path):
@@ -59,9 +63,7 @@ def test_a_report_has_means_errors_and_the_best_in_bold(plant, tmp_path, capsys)
 def test_every_row_needs_a_unique_directory(plant, capsys):
     for labels, words in [(("α = 1", "β = 1"), "'α = 1' is also '1'"), (("λ",), "'λ' of widths")]:
         argv = plant(ROWS={label: {} for label in labels})
-        with pytest.raises(SystemExit, match="2"):
-            run.main(argv)
-        assert report.main(argv) == 2
+        assert execute(run, argv) == 2 and execute(report, argv) == 2
         output = capsys.readouterr().err
         assert output.count("needs a unique label") == 2 and output.count(words) == 2
 
@@ -198,6 +200,14 @@ def test_an_empty_size_points_to_the_other_size(plant, tmp_path, capsys):
     assert "there is widths-full: --size full" in capsys.readouterr().err
 
 
+def test_all_tables_without_a_run_are_nothing_to_report(plant, tmp_path, capsys):
+    _, *argv = plant()
+    assert report.main(["all", *argv, "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("experiments.report: no table of size full has a run below")
+    assert error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
 def test_a_report_has_the_command_of_each_row(plant, tmp_path):
     argv = plant(CPU_SEEDS=(0,)) + ["--size", "cpu"]
     assert run.main(argv) == 0 and run.main([*argv, "--row", "narrow", "--seeds", "0,1"]) == 0
@@ -211,8 +221,21 @@ def test_a_report_that_cannot_be_written_exits_with_7(plant, tmp_path, capsys):
     argv = plant(SEEDS=(0,))
     assert run.main(argv) == 0
     (tmp_path / "out").touch()
-    assert report.main([*argv, "--out", str(tmp_path / "out")]) == 7
+    assert execute(report, [*argv, "--out", str(tmp_path / "out")]) == 7
     assert f"{tmp_path}/out" in capsys.readouterr().err
+
+
+def test_a_report_that_nobody_reads_any_more_exits_with_141(plant, tmp_path, monkeypatch):
+    argv = plant(SEEDS=(0,))
+    assert run.main(argv) == 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    # Without a buffer, as if the output were longer than one.
+    closed = io.TextIOWrapper(io.FileIO(writer, "w"), write_through=True)
+    with closed, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", closed)
+        assert execute(report, [*argv, "--out", str(tmp_path)]) == 141
+    assert (tmp_path / "README.md").exists()  # all files are there
 
 
 def test_a_single_seed_has_its_error_over_images_and_is_never_bold(plant, tmp_path, capsys):

@@ -15,6 +15,7 @@ from rnnae import files
 from rnnae.config import default, resolved
 from rnnae.errors import CheckpointError, ConfigError, RnnaeError
 from rnnae.evaluation import figures, run_report
+from rnnae.records import model_card
 from rnnae.records.writer import Writer
 from tests import damage, inert
 
@@ -141,6 +142,8 @@ def test_the_command_of_a_page_is_words_of_a_shell(tmp_path):
 
 def test_the_name_of_a_seed_has_that_of_its_directory(tmp_path):
     assert "mine/seed1" in read(make_run(tmp_path / "mine" / "seed1"))
+    text = read(make_run(tmp_path / "mine" / "seedling"))
+    assert "seedling" in text and "mine/seedling" not in text
 
 
 def test_no_run_and_no_place_for_the_page_are_errors(tmp_path):
@@ -164,6 +167,27 @@ def test_a_damaged_record_is_left_out_or_named_in_one_line(name, tmp_path):
             read(workdir)
         except RnnaeError as error:
             assert str(workdir) in str(error) and "\n" not in str(error)
+
+
+def test_an_unknown_number_of_cores_is_not_multiplied(tmp_path):
+    workdir = make_run(tmp_path / "run")
+    starts = workdir / files.STARTS
+    starts.write_text(starts.read_text().replace('"cores": 2', '"cores": 0'))
+    card = model_card.text("mine", workdir, "train", step=9)
+    assert "3.0 min\n" in card and "CPU-hours" not in card
+
+
+def test_a_card_has_metrics_of_its_own_weights_only(tmp_path):
+    """A run that was tested after 9 steps, and continued to 12."""
+    workdir = make_run(tmp_path / "run")
+    card = model_card.text("mine", workdir, "train", step=9)
+    assert "| nll_dynamic | 78.645 | 0.19 | 78.7 | 78.6 |" in card
+    with pytest.raises(CheckpointError, match="of its weights after step 12: .* --mode evaluate"):
+        model_card.text("mine", workdir, "train", step=12)
+    evaluation = {"step": 12, "test/loss": 1.0, "test/nll_dynamic": 77.0}
+    (workdir / files.EVALUATION).write_text(json.dumps(evaluation))
+    assert "| nll_dynamic | 77 |" in model_card.text("mine", workdir, "train", step=12)
+    assert "| nll_dynamic | 78.645 |" in model_card.text("mine", workdir, "train", step=9)
 
 
 def test_every_figure_has_a_caption():

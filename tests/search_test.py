@@ -19,7 +19,7 @@ from rnnae import config as config_lib
 from rnnae.evaluation import evaluate
 from rnnae.records.writer import read_metrics, read_starts
 from tests import fake_trials, runs
-from tests.fake_tables import sentences
+from tests.fake_tables import execute, sentences
 from tests.fake_trials import HIGH, LOW, FakeTrial
 
 
@@ -114,7 +114,7 @@ def test_a_signal_stops_the_trials_and_the_search(plant, tmp_path, capsys):
 
     FakeTrial.on_epoch = interrupt
     before = signal.getsignal(signal.SIGTERM)
-    assert search.main([*argv, "--trials", "6", "--jobs", "2"]) == 143
+    assert execute(search, [*argv, "--trials", "6", "--jobs", "2"]) == 143
     assert signal.getsignal(signal.SIGTERM) is before and FakeTrial.training == 0
     assert "experiments.search: stopped; the same command continues" in capsys.readouterr().err
     FakeTrial.on_epoch = None
@@ -149,7 +149,7 @@ def test_a_trial_that_fails_stops_the_search(plant, tmp_path, capsys, code):
             process.status = code
 
     FakeTrial.on_epoch = fail
-    assert search.main([*argv, "--trials", "6", "--jobs", "2"]) == 1
+    assert execute(search, [*argv, "--trials", "6", "--jobs", "2"]) == 1
     error = capsys.readouterr().err
     assert f"FAILED, exit code {code}: the last line (" in error and FakeTrial.training == 0
     FakeTrial.on_epoch = None
@@ -171,29 +171,29 @@ def test_a_trial_that_fails_stops_the_search(plant, tmp_path, capsys, code):
 )
 def test_a_space_that_cannot_be_searched_is_refused(plant, tmp_path, capsys, changes, words):
     argv = plant(**changes)
-    assert search.main(argv) == 2
+    assert execute(search, argv) == 2
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1 and not (tmp_path / "root").exists()
 
 
 def test_what_else_is_refused(plant, tmp_path, monkeypatch, capsys):
     argv = plant()
-    assert search.main([*argv, "--report", "--out", str(tmp_path)]) == 2
+    assert execute(search, [*argv, "--report", "--out", str(tmp_path)]) == 2
     assert "there is no search in" in capsys.readouterr().err
     with files.exclusive_lock(tmp_path / "root" / "rates"):
-        assert search.main(argv) == 2
+        assert execute(search, argv) == 2
     assert "another search, or a trial of one" in capsys.readouterr().err
     assert search.main([*argv, "--trials", "1"]) == 0
     plant(RUNGS=(1, 2))
-    assert search.main(argv) == 2
+    assert execute(search, argv) == 2
     assert "of another version of the space rates" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         search.main([*argv, "--", "--config.train.epochs=1"])
     argv = plant(METRIC="valid/mmse")
-    assert search.main([*argv[:2], str(tmp_path / "other")]) == 2 and FakeTrial.training == 0
+    assert execute(search, [*argv[:2], str(tmp_path / "other")]) == 2 and FakeTrial.training == 0
     assert "METRIC must be one of valid/loss, valid/mse (did you mean" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "optuna", None)
-    assert search.main(argv) == 2
+    assert execute(search, argv) == 2
     assert 'pip install "rnnae[search]"' in capsys.readouterr().err
 
 

@@ -14,14 +14,17 @@ import safetensors.numpy
 from PIL import Image
 
 import rnnae
+from experiments import ship
 from rnnae import build, files
 from rnnae.config import shipped
 from rnnae.errors import CheckpointError, ConfigError
 from rnnae.evaluation import features
-from rnnae.records import weights
+from rnnae.evaluation.trained_run import TrainedRun
+from rnnae.records import model_card, weights
 from rnnae.records.writer import read_metrics
 from rnnae.training.train import train
 from tests import runs, tiny
+from tests.fake_tables import execute
 
 ROOT = Path(__file__).parents[1]
 
@@ -85,6 +88,21 @@ def test_an_unknown_name_is_answered_with_the_nearest(saved):
     assert {"rows64", "rows64_dynamic"} <= set(shipped.weights())
     with pytest.raises(ConfigError, match="no weights row64: .*; did you mean rows64"):
         weights.load("row64")
+
+
+def test_weights_that_are_shipped_with_the_package_must_fit_their_model(
+    saved, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(model_card, "text", lambda *_: "A card")
+    part = {"encoder_0": saved[1]["encoder_0"]}
+    config = tiny.config("mlp")
+    run = TrainedRun(build.build_model(config), part, config, 7)
+    load = rnnae.load
+    monkeypatch.setattr(rnnae, "load", lambda name: run if name == "run" else load(name))
+    assert execute(ship, ["run", "mine"]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith("experiments.ship: ") and "mine/model.safetensors does not fit" in error
 
 
 @pytest.mark.parametrize("name", shipped.weights())

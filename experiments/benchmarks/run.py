@@ -8,7 +8,8 @@ be installed. Each contender runs in a process of its own, with the same shapes,
 allocator, and they are measured in turns. Prints a Markdown table, and writes it with its raw
 measurements and a chart to experiments/benchmarks/results.
 
-Exit codes: 0 done (contenders that failed are listed in the table), 2 a flag is wrong.
+Exit codes: 0 done (contenders that failed are listed in the table), 2 a flag is wrong, 7 a
+file cannot be written.
 """
 
 import argparse
@@ -17,8 +18,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from experiments import tables
 from experiments.benchmarks import report, startup, turns
 from experiments.benchmarks.cases import CASES, Case
+from rnnae import command, files
+from rnnae.devices import runtime
 
 _RESULTS = Path(__file__).parent / "results"
 
@@ -42,13 +46,13 @@ def measure(case: Case, rounds: int, cores: int, allocator: str, device: str) ->
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tables.command_parser("benchmarks.run", __doc__)
     names = [*CASES, startup.NAME]
     parser.add_argument("cases", nargs="*", help=", ".join(names), metavar="case")
     rounds_help = "measurements of each contender (default: %(default)s)"
-    parser.add_argument("--rounds", type=int, default=5, help=rounds_help)
+    parser.add_argument("--rounds", type=tables.parse_count, default=5, help=rounds_help)
     cores_help = "cores of each contender (default: %(default)s)"
-    parser.add_argument("--cores", type=int, default=2, help=cores_help)
+    parser.add_argument("--cores", type=tables.parse_count, default=2, help=cores_help)
     allocator_help = "keep freed memory, in huge pages, or the system's default (default: keep)"
     allocators = sorted(turns.ALLOCATORS)
     parser.add_argument("--allocator", choices=allocators, default="keep", help=allocator_help)
@@ -58,8 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     unknown = [name for name in arguments.cases if name not in names]
     if unknown:
         parser.error(f"unknown case {unknown[0]!r}; choose from {', '.join(names)}")
-    available = len(turns.available_cores())
-    if not 1 <= arguments.cores <= available:
+    available = len(runtime.available_cores())
+    if arguments.cores > available:
         parser.error(f"--cores {arguments.cores}: this process may use {available}")
     gpu = _gpu_name() if arguments.device == "gpu" else ""
     if gpu is None:
@@ -78,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
             if gpu:
                 name, where = f"{name}-gpu", f"{gpu}, and {where}"
             text = _measure_case(case, name, where, arguments)
-        (_RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+        files.replace_text(_RESULTS / f"{name}.md", text)
         print(text, flush=True)
     return 0
 
@@ -88,20 +92,20 @@ def _measure_case(case: Case, name: str, where: str, arguments: argparse.Namespa
     allocator, device = arguments.allocator, arguments.device
     measurements = measure(case, arguments.rounds, arguments.cores, allocator, device)
     content = {"where": where, "allocator": allocator, "sizes": measurements}
-    (_RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    files.replace_text(_RESULTS / f"{name}.json", json.dumps(content, indent=1) + "\n")
     report.chart(case, measurements, _RESULTS / f"{name}.png")
     return report.table(case, measurements, where, allocator)
 
 
 def _gpu_name() -> str | None:
     """The name of this machine's first NVIDIA GPU; None if it has none."""
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
         return done.stdout.splitlines()[0].strip()
     except (OSError, subprocess.CalledProcessError, IndexError):
         return None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.execute(main, "experiments.benchmarks.run"))

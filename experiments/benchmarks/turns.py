@@ -48,13 +48,6 @@ class Program:
     multiple: int = 1
 
 
-def available_cores() -> list[int]:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 class Failed(Exception):
     """A contender did not start, or it stopped. The message is the last line of its stderr."""
 
@@ -67,7 +60,10 @@ class Contender:
         environment["OMP_NUM_THREADS"] = str(cores)
         command = [sys.executable, "-m", "experiments.benchmarks.turns", target, json.dumps(size)]
         if hasattr(os, "sched_getaffinity"):
-            command = ["taskset", "-c", ",".join(map(str, available_cores()[:cores])), *command]
+            from rnnae.devices import runtime  # not above: the contender must not import jax
+
+            numbers = ",".join(map(str, runtime.available_cores()[:cores]))
+            command = ["taskset", "-c", numbers, *command]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             command,

@@ -1,18 +1,17 @@
 """The training step that the peers in PyTorch share."""
 
-import os
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from experiments.peer_models import Peer
+from rnnae.devices import runtime
 
 
 def use_cores(seed: int) -> None:
     """Seeds PyTorch, and gives it the cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(cores or 1)
+    torch.set_num_threads(len(runtime.available_cores()))
     torch.manual_seed(seed)
 
 

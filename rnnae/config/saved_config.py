@@ -1,12 +1,11 @@
 """The config that a run saves in its directory (config.json): read it, and compare with it."""
 
-import hashlib
 import json
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from rnnae import files
+from rnnae import digests, files
 from rnnae.config.defaults import MODEL_DEFAULTS, default
 from rnnae.config.resume import changes
 from rnnae.errors import CheckpointError, ConfigError
@@ -59,11 +58,7 @@ _DIGEST = "sha256"  # of the other keys of the file
 
 def to_text(config: dict) -> str:
     """The text of config.json: the resolved config, and a digest of it."""
-    return json.dumps(config | {_DIGEST: _digest(config)}, indent=2) + "\n"
-
-
-def _digest(config: dict) -> str:
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    return json.dumps(config | {_DIGEST: digests.of_json(config)}, indent=2) + "\n"
 
 
 def find(workdir: str | Path) -> Path:
@@ -85,7 +80,7 @@ def read(path: Path) -> dict:
     try:
         saved = files.read_json(path)
         digest = saved.pop(_DIGEST, None)
-        if digest in (None, _digest(saved)):
+        if digest in (None, digests.of_json(saved)):
             _check_sections(saved)
             data = saved.get("data", {})
             if data.get("name") == "folder":  # old runs split a folder by the seed of the run

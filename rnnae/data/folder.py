@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnae.data import class_folders, digests, walk
+from rnnae import digests
+from rnnae.data import class_folders, walk
 from rnnae.data.images import ReadOptions, read_image
 from rnnae.errors import DataError
 

@@ -9,8 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rnnae import files
-from rnnae.data import digests
+from rnnae import digests, files
 
 NAME = "rnnae_manifest.json"
 _SMALL = 1 << 20  # bytes; smaller files are always read

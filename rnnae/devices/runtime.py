@@ -42,10 +42,11 @@ def setup(*, compilation_cache: str, devices: int, batch_size: int, keep_memory:
     Raises ConfigError for more `devices` than any machine has. A compilation cache that cannot be
     used is left out, with one printed line.
     """
-    most = max(_cores(), _MOST_DEVICES)
+    cores = len(available_cores())
+    most = max(cores, _MOST_DEVICES)
     if devices > most:
         raise ConfigError(
-            f"config.devices={devices:,}, but this machine has {_cores()} cores and can use at "
+            f"config.devices={devices:,}, but this machine has {cores} cores and can use at "
             f"most {most} devices; use 0 to choose automatically"
         )
     if compilation_cache:
@@ -105,13 +106,15 @@ def _report_cache_errors(path: Path) -> None:
     warnings.showwarning = showwarning
 
 
-def _cores() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return cores or 1
+def available_cores() -> list[int]:
+    """The numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # on Linux
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def _cpu_devices(batch_size: int) -> int:
-    most = max(1, min(_cores(), batch_size // _MIN_SHARD))
+    most = max(1, min(len(available_cores()), batch_size // _MIN_SHARD))
     return next(count for count in range(most, 0, -1) if batch_size % count == 0)
 
 

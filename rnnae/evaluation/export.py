@@ -8,7 +8,6 @@ number of examples, on CPUs, CUDA GPUs and TPUs.
 The parameters are the first argument of a program, so that all of them read one file of weights.
 """
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from jax import export as jax_export
 
 from rnnae import files, models
 from rnnae.data import binarisation
-from rnnae.errors import ConfigError
+from rnnae.errors import import_optional
 from rnnae.evaluation import batched, loading
 from rnnae.evaluation.trained_run import TrainedRun
 from rnnae.models import Autoencoder
@@ -68,8 +67,7 @@ def export(
 
     ConfigError if there is something in `out`, for a classifier, and if flatbuffers is missing.
     """
-    if importlib.util.find_spec("flatbuffers") is None:  # which jax.export needs
-        raise ConfigError('flatbuffers is not installed: pip install "rnnae[export]"')
+    import_optional("flatbuffers", 'pip install "rnnae[export]"')  # which jax.export needs
     source = loading.source(files.expand(workdir), weights)
     path = files.expand(out)
     with files.new_directory(path) as directory:

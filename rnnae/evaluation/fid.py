@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnae.errors import ConfigError, one_line
+from rnnae.errors import ConfigError, import_optional, one_line
 
 # torch-fidelity downloads this file if it gets no path. A run never downloads.
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
@@ -37,13 +37,8 @@ def torch_fidelity_frechet(
             raise ConfigError(
                 f"FID needs at least 2 images in each set, not {len(images_NHWC)}: use more images"
             )
-    try:
-        import torch
-        import torch_fidelity
-    except ImportError as error:
-        raise ConfigError(
-            f'FID needs torch-fidelity ({one_line(error)}): pip install "rnnae[fid]"'
-        ) from error
+    how = 'pip install "rnnae[fid]"'
+    torch, torch_fidelity = import_optional("torch", how), import_optional("torch_fidelity", how)
     path = Path(weights_path).expanduser()
     if not path.is_file():
         raise ConfigError(

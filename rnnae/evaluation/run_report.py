@@ -14,7 +14,13 @@ from rnnae.config import saved_config, shipped
 from rnnae.errors import CheckpointError, one_line
 from rnnae.evaluation import curves
 from rnnae.records import html_page, model_card
-from rnnae.records.writer import read_metrics, read_starts, read_timings
+from rnnae.records.writer import (
+    read_metrics,
+    read_starts,
+    read_timings,
+    split_metrics,
+    training_starts,
+)
 
 _FIGURES = {  # name of a figure -> its caption, in the order of the page
     "generated": "new images",
@@ -63,8 +69,8 @@ def write(workdir: str | Path, out: str | Path | None = None) -> Path:
 
 def _page(workdir: Path, config: ConfigDict) -> str:
     records = read_metrics(workdir)
-    starts = [start for start in read_starts(workdir) if not start.get("tested")]
-    title = _name(workdir)
+    starts = training_starts(read_starts(workdir))
+    title = files.run_name(workdir)
     sections = [
         f"<h1>{html_page.text(title)}</h1>",
         f'<p class="lead">{html_page.text(_progress(records, starts))}</p>',
@@ -83,17 +89,11 @@ def _page(workdir: Path, config: ConfigDict) -> str:
     return html_page.page(title, "\n".join(sections))
 
 
-def _name(workdir: Path) -> str:
-    """The name of the directory, with the one above it if it is that of a seed."""
-    path = workdir.resolve()
-    return f"{path.parent.name}/{path.name}" if path.name.startswith("seed") else path.name
-
-
 def _progress(records: Sequence[dict], starts: Sequence[dict]) -> str:
     if not records:
         return "Not finished: there are no metrics yet."
     step, epoch = records[-1]["step"], records[-1]["epoch"]
-    if "test/loss" in records[-1]:
+    if split_metrics(records[-1], "test"):
         return f"Finished: {step:,} steps, {epoch:.3g} epochs."
     total = starts[-1].get("total_steps") if starts else None
     of_all = f" of {total:,}" if total else ""
@@ -126,15 +126,10 @@ def _about(workdir: Path, config: ConfigDict, starts: Sequence[dict]) -> list[tu
 def _metrics(records: Sequence[dict]) -> list[str]:
     """The test metrics of a finished run, or the newest validation metrics of another."""
     for split, title in (("test", "Test metrics"), ("valid", "Validation metrics")):
-        found = [record for record in records if f"{split}/loss" in record]
-        if found:
-            values = {
-                key.removeprefix(f"{split}/"): value
-                for key, value in found[-1].items()
-                if key.startswith(f"{split}/")
-            }
-            after = f"<p>Of the averaged weights after {found[-1]['step']:,} steps.</p>"
-            return [f"<h2>{title}</h2>", after, *_table(values)]
+        for record in reversed(records):
+            if values := split_metrics(record, split):
+                after = f"<p>Of the averaged weights after {record['step']:,} steps.</p>"
+                return [f"<h2>{title}</h2>", after, *_table(values)]
     return ["<h2>Test metrics</h2>", "<p>Nothing was measured yet.</p>"]
 
 

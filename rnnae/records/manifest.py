@@ -6,11 +6,10 @@ config.json is the config of the run when the step was saved. Files that the man
 such as those that a file manager leaves, are ignored. Steps of older versions have no config.json.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
-from rnnae import files
+from rnnae import digests, files
 from rnnae.config import saved_config
 from rnnae.config.resume import changes
 from rnnae.errors import ConfigError
@@ -22,8 +21,8 @@ ARRAYS = "arrays.json"  # path in the state -> dtype and shape
 def write(directory: Path) -> None:
     """Writes the manifest of all files in `directory`; from now on the step counts."""
     paths = sorted(p for p in directory.rglob("*") if p.is_file() and MANIFEST not in p.name)
-    digests = {p.relative_to(directory).as_posix(): _digest(p) for p in paths}
-    files.replace_text(directory / MANIFEST, json.dumps(digests, indent=1))
+    listed = {p.relative_to(directory).as_posix(): digests.of_file(p) for p in paths}
+    files.replace_text(directory / MANIFEST, json.dumps(listed, indent=1))
 
 
 def why_refused(directory: Path, config: dict | None) -> str | None:
@@ -45,7 +44,7 @@ def why_refused(directory: Path, config: dict | None) -> str | None:
         return f"{MANIFEST} is damaged"
     for name, digest in sorted(expected.items()):
         try:
-            if _digest(directory / name) != digest:
+            if digests.of_file(directory / name) != digest:
                 return f"{name} is damaged"
         except FileNotFoundError:
             return f"{name} is missing"
@@ -63,9 +62,3 @@ def _why_of_another_run(path: Path, config: dict) -> str | None:
         return f"{path.name} is damaged"
     detail = ", ".join(f"config.{key}: {old} there, {new} here" for key, old, new in changed)
     return f"it belongs to another run ({detail})" if detail else None
-
-
-def _digest(path: Path) -> str:
-    files.refuse_special(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,24 +14,31 @@ from rnnae import files
 from rnnae.config import flat, saved_config
 from rnnae.data.datasets import DATASETS
 from rnnae.errors import CheckpointError
-from rnnae.records.writer import read_metrics, read_starts, read_timings
+from rnnae.records.writer import (
+    read_metrics,
+    read_starts,
+    read_timings,
+    split_metrics,
+    training_starts,
+)
 
 _SEED = re.compile(r"(.+)_seed(\d+)")  # the name of a metric of one seed of config.eval.seeds
 _SECTIONS = ("model", "latent", "likelihood", "objective", "optim", "train")
 
 
-def text(name: str, workdir: str | Path, command: str) -> str:
-    """The card of the weights `name`, which the run in `workdir` trained by `command`.
+def text(name: str, workdir: str | Path, command: str, step: int) -> str:
+    """The card of the weights `name`, which the run in `workdir` had after `step` steps of its
+    training by `command`.
 
-    Metrics are those of its last evaluation, else those that its training ended with. Raises
-    CheckpointError for a run that was not tested.
+    Metrics are those of the last evaluation if it was of these weights, else those that the
+    training recorded after this step. Raises CheckpointError if there are neither.
     """
     workdir = files.expand(workdir)
     config = saved_config.get_config(str(saved_config.find(workdir)))
-    metrics = _metrics(workdir)
-    starts = [start for start in read_starts(workdir) if not start.get("tested")]
-    if not metrics or not starts:
-        raise CheckpointError(f"{workdir} has no test metrics: train it to its end first")
+    metrics = _metrics(workdir, step)
+    starts = training_starts(read_starts(workdir))
+    if not starts:
+        raise CheckpointError(f"{workdir} has no {files.STARTS}: restore it from a copy")
     return "\n".join(
         [
             f"# {name}",
@@ -52,18 +59,19 @@ def text(name: str, workdir: str | Path, command: str) -> str:
     )
 
 
-def _metrics(workdir: Path) -> dict[str, float]:
+def _metrics(workdir: Path, step: int) -> dict[str, float]:
     """The numbers of the test split; see `text`."""
-    trained = [record for record in read_metrics(workdir) if "test/loss" in record]
     path = workdir / files.EVALUATION
-    found = files.read_json(path) if path.exists() else {}
-    if trained and (found.get("step") != trained[-1]["step"] or "test/loss" not in found):
-        found = trained[-1]
-    return {
-        key.removeprefix("test/"): value
-        for key, value in found.items()
-        if key.startswith("test/") and isinstance(value, float)
-    }
+    evaluated = [files.read_json(path)] if path.exists() else []
+    records = [*evaluated, *read_metrics(workdir)]
+    of_step = (split_metrics(r, "test") for r in records if r.get("step") == step)
+    found = next(filter(None, of_step), None)
+    if found is None:
+        raise CheckpointError(
+            f"{workdir} has no test metrics of its weights after step {step:,}: run python -m "
+            f"rnnae.main --mode evaluate --workdir {workdir}"
+        )
+    return {name: value for name, value in found.items() if isinstance(value, float)}
 
 
 def data_section(config: ConfigDict) -> list[str]:
@@ -109,8 +117,8 @@ def training_section(workdir: Path, starts: list[dict], command: str) -> list[st
     """The command, the time, and each of the starts: commit, machine and versions."""
     seconds = max((record["seconds"] for record in read_timings(workdir)), default=0.0)
     time = f"{seconds / 60:.1f} min"
-    if len(cores := {start["cores"] for start in starts if "cpu" in start["devices"]}) == 1:
-        (count,) = cores
+    cores = {start["cores"] for start in starts if "cpu" in start["devices"]}
+    if len(cores) == 1 and (count := max(cores)):  # old records have 0 cores on macOS
         time += f", {seconds * count / 3600:.1f} CPU-hours on {count} core{'s' * (count > 1)}"
     lines = ["## Training", "", f"    {command}", "", f"- training steps: {time}"]
     if taken := starts[0].get("init_from"):

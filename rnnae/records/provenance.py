@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import os
 import platform
 import re
 import subprocess
@@ -10,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+
+from rnnae.devices import runtime
 
 _ARITHMETIC = {  # flag in /proc/cpuinfo -> common name of the instruction set, the widest first
     "amx_tile": "AMX",
@@ -28,7 +29,7 @@ def describe(devices: Sequence[jax.Device]) -> dict:
         "commit": commit(),
         "devices": f"{len(devices)} x {', '.join(kinds)}",
         "machine": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
+        "cores": len(runtime.available_cores()),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
     }

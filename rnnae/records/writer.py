@@ -186,6 +186,21 @@ def read_starts(workdir: str | Path) -> list[dict]:
     return _read(Path(workdir) / files.STARTS)
 
 
+def split_metrics(record: dict, split: str) -> dict[str, float]:
+    """The metrics of a split in a record, without the name of the split; {} if it was not
+    measured."""
+    if f"{split}/loss" not in record:
+        return {}
+    beginning = f"{split}/"
+    return {k.removeprefix(beginning): v for k, v in record.items() if k.startswith(beginning)}
+
+
+def training_starts(starts: list[dict]) -> list[dict]:
+    """Those of the starts of a run that trained or tested it; the others found it tested, and only
+    drew its last figures."""
+    return [start for start in starts if not start.get("tested")]
+
+
 def _read(path: Path) -> list[dict]:
     """The records of a file; a printed line says which of its lines are damaged and left out."""
     records, damaged = _parse(path)

@@ -1,4 +1,5 @@
-"""SHA-256 digests of files, and a file that remembers them, so that a second start is quick."""
+"""SHA-256 digests of files and of JSON, and a file that remembers them, so that a second start is
+quick."""
 
 import contextlib
 import hashlib
@@ -13,7 +14,8 @@ _Entry = list[int | str]  # size, times of modification and of status change in 
 
 
 def of_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
+    """Hexadecimal SHA-256 of a file's content. OSError also for a pipe or a device."""
+    files.refuse_special(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
