@@ -115,8 +115,8 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
             modes.evaluate(config, workdir, flags.OUT.value, flags.WEIGHTS.value)
             return
         function, settings = {
-            "sample": (modes.sample, modes.NewImages),
-            "complete": (modes.complete, modes.Missing),
+            "sample": (modes.sample, modes.SampleRequest),
+            "complete": (modes.complete, modes.CompletionRequest),
         }[mode]
         values = {flag.name: flag.value for flag in flags.OF_MODE[mode]}
         given = {name: value for name, value in values.items() if value is not None}

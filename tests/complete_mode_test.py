@@ -62,14 +62,16 @@ def test_completions_of_a_file_by_weights(images):
 )
 def test_bad_files_are_refused_and_nothing_is_written(images, image, mask, kind, words):
     before = sorted(images.iterdir())
-    wanted = modes.Missing(str(images / image), str(images / mask))
+    wanted = modes.CompletionRequest(str(images / image), str(images / mask))
     with pytest.raises(kind, match=words):
         modes.complete(saved(), images / "work", wanted, images / "out.png", WEIGHTS)
     assert sorted(images.iterdir()) == before
 
 
 def test_a_class_that_does_not_exist_and_a_file_that_cannot_be_written_are_refused(images):
-    wanted = modes.Missing(str(images / "image.png"), str(images / "mask.png"), label="ten")
+    wanted = modes.CompletionRequest(
+        str(images / "image.png"), str(images / "mask.png"), label="ten"
+    )
     with pytest.raises(ConfigError, match="ten"):
         modes.complete(saved(), images / "work", wanted, images / "out.png", WEIGHTS)
     with pytest.raises(FileNotFoundError, match="no such directory"):

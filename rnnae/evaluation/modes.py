@@ -97,7 +97,7 @@ def evaluate(
     return result
 
 
-class NewImages(NamedTuple):
+class SampleRequest(NamedTuple):
     """What `--mode sample` draws; see `TrainedRun.sample`."""
 
     label: str | None = None  # the name or the number of a class
@@ -110,7 +110,7 @@ class NewImages(NamedTuple):
 def sample(
     config: ml_collections.ConfigDict,
     workdir: str | Path,
-    wanted: NewImages = NewImages(),  # noqa: B008
+    wanted: SampleRequest = SampleRequest(),  # noqa: B008
     out: str | Path | None = None,
     weights: str | Path | None = None,
 ) -> None:
@@ -163,7 +163,7 @@ def sample(
     print(f"figures in {directory}")
 
 
-class Missing(NamedTuple):
+class CompletionRequest(NamedTuple):
     """What `--mode complete` completes; see `TrainedRun.complete`."""
 
     image: str
@@ -176,7 +176,7 @@ class Missing(NamedTuple):
 def complete(
     config: ml_collections.ConfigDict,
     workdir: str | Path,
-    wanted: Missing,
+    wanted: CompletionRequest,
     out: str | Path | None = None,
     weights: str | Path | None = None,
 ) -> None:
@@ -229,7 +229,7 @@ def complete(
 
 
 def _read_given(
-    wanted: Missing, config: ml_collections.ConfigDict
+    wanted: CompletionRequest, config: ml_collections.ConfigDict
 ) -> tuple[np.ndarray, np.ndarray]:
     """The image uint8 (H, W, C), and the mask bool (H, W), true where the image is given."""
     shape = tuple(config.data.shape)
@@ -260,8 +260,7 @@ def _save_images(path: Path, images_NHWC: np.ndarray, about: dict[str, object]) 
         files.replace_text(path.with_name(path.name + ".json"), json.dumps(about, indent=2) + "\n")
     else:
         columns = math.ceil(math.sqrt(len(images_NHWC)))
-        rows = -(-len(images_NHWC) // columns)
-        image_grids.grid(path, images_NHWC, rows, columns, about)
+        image_grids.grid(path, images_NHWC, columns, about)
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:
