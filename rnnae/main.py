@@ -123,11 +123,11 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
         function(config, workdir, settings(**given), flags.OUT.value, flags.WEIGHTS.value)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main() -> int:
     """Returns the exit code. Every error that a user can correct is one line on stderr."""
 
     def run_mode() -> int:
-        run(*flags.parse(sys.argv if argv is None else argv, __doc__))
+        run(*flags.parse(sys.argv, __doc__))
         return 0
 
     with command.answered_signals():

@@ -141,7 +141,7 @@ def test_help_is_quick_and_complete():
         ):
             assert word in out, word
         assert ("--config.latent.size=64" in out) == (flag == "--helpfull")
-    program = "import sys; from rnnae.main import main; main(['x', '--helpfull'])"
+    program = "import sys; from rnnae.main import main; sys.argv[1:] = ['--helpfull']; main()"
     check_jax = f"try:\n    {program}\nexcept SystemExit:\n    print('jax' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", check_jax], cwd=ROOT, capture_output=True, text=True
@@ -186,7 +186,7 @@ def test_every_error_has_its_exit_code_and_one_line(error, code, monkeypatch, ca
 
     monkeypatch.setattr(flags, "parse", lambda *_: ("train", None, None))
     monkeypatch.setattr(main, "run", fails)
-    assert main.main([]) == code and str(code) in main.__doc__.split()
+    assert main.main() == code and str(code) in main.__doc__.split()
     message = capsys.readouterr().err
     assert message.startswith("rnnae: ") and message.count("\n") == 1
 
