@@ -239,9 +239,11 @@ def test_a_sweep_completes_images_with_and_without_a_latent(tmp_path, latent):
     assert again[name] == pytest.approx(result[name], rel=1e-5)
 
 
-def test_only_draw_has_frames(run):
+def test_what_only_some_models_can_do_is_refused_to_others(run):
     with pytest.raises(ConfigError, match="config.model.name=draw"):
         run.frames(run.sample_latents(2))
+    with pytest.raises(ConfigError, match="config.model.name=sweep has the log-probability"):
+        run.log_prob_maps(images())
 
 
 def test_a_run_of_another_version_is_refused(tmp_path):

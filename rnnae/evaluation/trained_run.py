@@ -108,7 +108,12 @@ class TrainedRun:
 
     def log_prob_maps(self, images_NHWC: np.ndarray) -> np.ndarray:
         """log p of each block of pixels given those before it, in each scan order, at the mean
-        latent, (N, orders, H, W), nats; see `Sweep.log_prob_maps`."""
+        latent, (N, orders, H, W), nats; see `Sweep.log_prob_maps`.
+
+        Raises ConfigError for a model without this capability.
+        """
+        action = "has the log-probability of each block of pixels given those before it"
+        models.require_capability(self.model, "log_prob_maps", action)
         return self.apply("log_prob_maps", self.encode(images_NHWC), images_NHWC)
 
     def reconstruct(self, images_NHWC: np.ndarray, label: Label = None) -> np.ndarray:
