@@ -114,6 +114,18 @@ def test_a_mixture_of_a_class_is_sampled_although_the_model_has_a_prior():
     assert run.sample(3, 4, label=1).shape == (3, *tiny.SHAPE)
 
 
+def test_a_run_of_a_machine_with_more_devices_is_measured_with_those_that_there_are():
+    model, variables = tiny.build("mlp", latent__name="gaussian")
+    images_NHWC = np.random.default_rng(0).integers(0, 256, (3, *tiny.SHAPE)).astype(np.uint8)
+    found = []
+    for devices in (0, 100):
+        config = tiny.config("mlp", latent__name="gaussian")
+        config.devices = devices
+        run = trained_run.TrainedRun(model, variables["params"], config, step=0)
+        found.append(run.log_prob(images_NHWC, samples=0))
+    np.testing.assert_array_equal(*found)
+
+
 def test_samples_depend_on_the_seed(run):
     assert np.array_equal(run.sample(5, seed=1), run.sample(5, seed=1))
     assert not np.array_equal(run.sample(5, seed=1), run.sample(5, seed=2))

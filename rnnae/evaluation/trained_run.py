@@ -282,6 +282,7 @@ class TrainedRun:
 def _evaluator(model: nn.Module, size: int, devices: int, cpu_microbatch: int) -> Evaluator:
     config = default()
     config.eval.batch_size, config.cpu_microbatch = size, cpu_microbatch
+    devices = min(devices, jax.local_device_count())  # the run may be of a larger machine
     return Evaluator(model, parallel.choose_devices(devices), config)
 
 
