@@ -218,7 +218,7 @@ def test_nothing_is_written_of_what_cannot_be_exported(exported, tmp_path, monke
     with pytest.raises(CheckpointError, match="has no 'latest' checkpoint: train it first"):
         export.export(run.config, tmp_path / "run", path)
     with pytest.raises(ConfigError, match="a classifier makes no images"):
-        export.export(run.config, "none", path, "rows64")
+        export.export(loading.load("rows64").config, "none", path, "rows64")
     for parent in ("none", "run/config.json"):
         with pytest.raises(OSError) as error:
             export.export(run.config, "none", tmp_path / parent / "out", source)

@@ -47,6 +47,22 @@ def test_modes_refuse_a_config_of_another_run(trained, main):
         main(config, workdir)
 
 
+def test_new_images_in_a_file_are_refused_by_a_config_of_another_run(trained, tmp_path):
+    """The data set is not loaded, which would otherwise tell."""
+    config, out = saved(trained), tmp_path / "x.npy"
+    config.data.source_dir = config.data.data_dir = "/nowhere"
+    config.seed += 1
+    with pytest.raises(ConfigError, match="config.seed: 0 there, 1 here"):
+        modes.sample(config, trained / "run", out=out)
+    config.seed -= 1
+    config.data.shape = (8, 8, 3)
+    with pytest.raises(ConfigError, match=r"config.data.shape: \[8, 8, 1\] there"):
+        modes.sample(config, trained / "run", out=out)
+    config.data.shape = (8, 8, 1)
+    modes.sample(config, trained / "run", modes.SampleRequest(count=2), out)
+    assert json.loads(out.with_name("x.npy.json").read_text())["seed"] == 0
+
+
 def test_an_interrupted_evaluation_keeps_the_previous_file(trained, monkeypatch):
     workdir = trained / "run"
     config = saved(trained)

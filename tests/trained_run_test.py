@@ -79,41 +79,6 @@ def test_interpolation_runs_from_one_reconstruction_to_the_other(run):
     assert np.array_equal(strip[[0, -1]], run.reconstruct(images()[:2]))
 
 
-def with_classes(run):
-    """The run with two classes and a mixture for each; its model is told none."""
-    config = run.config.copy_and_resolve_references()
-    config.data.class_names = ("a", "b")
-    label_N = np.repeat([0, 1], 20).astype(np.int32)
-    return dataclasses.replace(run, config=config).with_mixture(images(40), 2, label_N)
-
-
-def test_a_label_that_the_model_cannot_be_told_is_refused_and_not_dropped(run):
-    run = with_classes(run)
-    assert not np.array_equal(run.sample(5, label=0), run.sample(5, label=1))
-    latents_NZ, mask = run.sample_latents(2, label=1), np.zeros((8, 8), bool)
-    calls = (
-        lambda: run.encode(images(2), label=1),
-        lambda: run.decode(latents_NZ, label=1),
-        lambda: run.reconstruct(images(2), label=[0, 1]),
-        lambda: run.complete(images(2), mask, label=1),
-    )
-    for call in calls:
-        with pytest.raises(ConfigError, match="is told no class .*: leave out the label"):
-            call()
-
-
-def test_a_mixture_of_a_class_is_sampled_although_the_model_has_a_prior():
-    model, variables = tiny.build("mlp", latent__name="gaussian")
-    config = tiny.config("mlp", latent__name="gaussian", data__class_names=("a", "b"))
-    label_N = np.array([0, 1] * 10, np.int32)
-    images_NHWC = np.random.default_rng(0).integers(0, 256, (20, *tiny.SHAPE)).astype(np.uint8)
-    run = trained_run.TrainedRun(model, variables["params"], config, step=0)
-    run = run.with_mixture(images_NHWC, 2, label_N)
-    expected = run.class_mixture.sample(3, 4, np.ones(3, np.int32))
-    np.testing.assert_array_equal(run.sample_latents(3, 4, label=1), expected)
-    assert run.sample(3, 4, label=1).shape == (3, *tiny.SHAPE)
-
-
 def test_a_run_of_a_machine_with_more_devices_is_measured_with_those_that_there_are():
     model, variables = tiny.build("mlp", latent__name="gaussian")
     images_NHWC = np.random.default_rng(0).integers(0, 256, (3, *tiny.SHAPE)).astype(np.uint8)

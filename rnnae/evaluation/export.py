@@ -70,10 +70,9 @@ def export(
     """
     if importlib.util.find_spec("flatbuffers") is None:  # which jax.export needs
         raise ConfigError('flatbuffers is not installed: pip install "rnnae[export]"')
-    source = loading.source(files.expand(workdir), weights)
     path = files.expand(out)
     with files.new_directory(path) as directory:
-        run = loading.load(source, config.eval.checkpoint)
+        run, source = loading.open_run(config, workdir, weights)
         models.require_generative(run.model)
         found = functions(run.model)
         programs = {name: _program(function, run.params) for name, function in found.items()}

@@ -46,17 +46,13 @@ def evaluate(
     the splits are. A mixture is fitted for them if the run has none.
     """
     workdir = files.expand(workdir)
-    source = loading.source(workdir, weights)
     path = files.expand(out) if out else workdir / files.EVALUATION
     beside = path.with_suffix(".parquet") if out else workdir / files.SCORES
     if beside == path:
         raise ConfigError(
             f"--out={out} is for the means, so it cannot end in .parquet: name a .json"
         )
-    if out:
-        for output in (path, beside):
-            files.check_output(output)  # now, because the evaluation may take hours
-    run = loading.load(source, config.eval.checkpoint)
+    run, source = loading.open_run(config, workdir, weights, (path, beside) if out else ())
     splits = loading.load_splits_of(run, config, source)
     check_protocol(run.model, splits.test, config.data.binarise)
     sample_report.check(run.model, config, splits)
@@ -123,10 +119,8 @@ def sample(
     again, which needs the data set.
     """
     workdir = files.expand(workdir)
-    source = loading.source(workdir, weights)
-    if out is not None:
-        files.check_output(files.expand(out))
-    run = loading.load(source, config.eval.checkpoint)
+    outputs = [] if out is None else [files.expand(out)]
+    run, source = loading.open_run(config, workdir, weights, outputs)
     models.require_generative(run.model)
     if out is None or not figures.has_prior(run, wanted.label is not None):
         splits = loading.load_splits_of(run, config, source)
@@ -136,7 +130,7 @@ def sample(
             )
         run = figures.with_prior(run, splits, figures.MixtureSize.final(config))
     label = None if wanted.label is None else classes.parse(wanted.label, run.class_names)
-    seed = config.seed if wanted.draw_seed is None else wanted.draw_seed
+    seed = run.config.seed if wanted.draw_seed is None else wanted.draw_seed
     images = run.sample(
         wanted.count,
         seed,
@@ -190,15 +184,12 @@ def complete(
     images, and ConfigError if all pixels are given.
     """
     workdir = files.expand(workdir)
-    source = loading.source(workdir, weights)
     path = files.expand(out) if out else workdir / "completed.png"
-    if out:
-        files.check_output(path)
-    image_HWC, mask_HW = _read_given(wanted, config)
-    run = loading.load(source, config.eval.checkpoint)
+    run, _ = loading.open_run(config, workdir, weights, [path] if out else ())
     models.require_generative(run.model)
-    seed = config.seed if wanted.draw_seed is None else wanted.draw_seed
-    if run.model.likelihood.binary or config.data.binarise != "none":
+    image_HWC, mask_HW = _read_given(wanted, run.config.data, config.data.max_megapixels)
+    seed = run.config.seed if wanted.draw_seed is None else wanted.draw_seed
+    if run.model.likelihood.binary or run.config.data.binarise != "none":
         image_HWC = binarisation.binarise_once(image_HWC, seed)
     label = None if wanted.label is None else classes.parse(wanted.label, run.class_names)
     found = run.complete(
@@ -229,11 +220,12 @@ def complete(
 
 
 def _read_given(
-    wanted: CompletionRequest, config: ml_collections.ConfigDict
+    wanted: CompletionRequest, data: ml_collections.ConfigDict, max_megapixels: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The image uint8 (H, W, C), and the mask bool (H, W), true where the image is given."""
-    shape = tuple(config.data.shape)
-    options = ReadOptions(config.data.background, config.data.max_megapixels)
+    """The image uint8 (H, W, C), and the mask bool (H, W), true where the image is given, both as
+    `data`, of the config of the run, describes its images."""
+    shape = tuple(data.shape)
+    options = ReadOptions(data.background, max_megapixels)
     image, mask = files.expand(wanted.image), files.expand(wanted.mask)
     sizes = [image_size(path) for path in (image, mask)]
     if sizes[0] != sizes[1]:
