@@ -103,9 +103,8 @@ def test_images_are_drawn_from_the_command_line_without_the_data(directory, tmp_
     ],
 )
 def test_a_wrong_wish_is_one_line(directory, tmp_path, wish, message):
-    out = tmp_path / "x.png"
+    out, settings = tmp_path / "x.png", config(directory, model__classes=2)
     with pytest.raises(ConfigError, match=message):
-        settings = config(directory, model__classes=2)
         modes.sample(settings, directory / "told", modes.SampleRequest(**wish), out)
     assert not out.exists()
 

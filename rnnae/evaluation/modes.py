@@ -1,7 +1,9 @@
 """`--mode evaluate`, `sample` and `complete`: what the command line does with a trained run."""
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,18 +43,23 @@ def evaluate(
     The metrics are printed, returned, and saved in `out` with the settings, the step of the
     weights, the KL of each step of the latent, and the machine and versions. Without `out` that is
     `workdir`/evaluation.json; if it cannot be written there, a printed line says so. The metrics of
-    each image and seed go to a file beside it, scores.parquet or NAME.parquet of `out`. With
-    `config.eval.samples`, new images are compared with the test images (`sample_report`), whatever
-    the splits are. A mixture is fitted for them if the run has none.
+    each image and seed go to a file beside it, scores.parquet or NAME.parquet of `out`.
+
+    With `config.eval.samples`, new images are compared with the test images (`sample_report`),
+    whatever the splits are. A mixture is fitted for them if the run has none. Their nearest
+    training images go to `workdir`/pictures/neighbours.png, or NAME_neighbours.png beside `out`.
     """
     workdir = files.expand(workdir)
     path = files.expand(out) if out else workdir / files.EVALUATION
     beside = path.with_suffix(".parquet") if out else workdir / files.SCORES
+    shown = workdir / files.FIGURES / sample_report.NEIGHBOURS
+    if out:
+        shown = path.with_name(f"{path.stem}_{sample_report.NEIGHBOURS}")
     if beside == path:
         raise ConfigError(
             f"--out={out} is for the means, so it cannot end in .parquet: name a .json"
         )
-    run, source = loading.open_run(config, workdir, weights, (path, beside) if out else ())
+    run, source = loading.open_run(config, workdir, weights, (path, beside, shown) if out else ())
     splits = loading.load_splits_of(run, config, source)
     check_protocol(run.model, splits.test, config.data.binarise)
     sample_report.check(run.model, config, splits)
@@ -61,7 +68,7 @@ def evaluate(
     settings = config.eval.to_dict()
     environment = provenance.describe(devices)
     result: dict[str, object] = {"environment": environment, "eval": settings, "step": run.step}
-    scores = []
+    scores, picture = [], None
     for split in config.eval.splits:
         if split == "valid" and config.data.train_on_all:
             print("valid: no images, because the run was trained on them too")
@@ -76,21 +83,32 @@ def evaluate(
             result[f"{split}/kl_by_step"] = kl_T.tolist()
     if config.eval.samples:
         run = figures.with_prior(run, splits, figures.MixtureSize.final(config))
-        values = sample_report.report(run, splits, config, workdir / files.FIGURES)
+        values, picture = sample_report.measure(run, splits, config)
         result |= {f"test/{name}": value for name, value in values.items()}
     # Only now, so that an evaluation that is interrupted does not replace a complete one.
     text = json.dumps(result, indent=2) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing("these numbers were", path, required=bool(out)):
         if scores:
             columns.write(beside, columns.join(scores))
         files.replace_text(path, text)
+    if picture:
+        with _writing("the nearest training images were", shown, required=bool(out)):
+            image_grids.neighbours(shown, *picture)
+    return result
+
+
+@contextlib.contextmanager
+def _writing(what: str, path: Path, *, required: bool) -> Iterator[None]:
+    """Makes the directory of `path`, for the body to write there. An OSError is one printed line,
+    unless the file is `required`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        if out:
+        if required:
             raise
         reason = error.strerror or one_line(error)
-        print(f"these numbers were not saved in {path} ({reason}); --out FILE saves them elsewhere")
-    return result
+        print(f"{what} not saved in {path} ({reason}); --out FILE saves them elsewhere")
 
 
 class SampleRequest(NamedTuple):
