@@ -45,10 +45,13 @@ are drawn from it by
     import numpy as np
     mixture, generator = np.load("mixture.npz"), np.random.default_rng(0)
     chosen = generator.choice(len(mixture["weights_M"]), 64, p=mixture["weights_M"])
-    noise = generator.standard_normal((64, {}, 1))
+    noise = generator.standard_normal((64, {dimensions}, 1))
     latents = mixture["means_MZ"][chosen] + (mixture["factors_MZZ"][chosen] @ noise)[..., 0]
-    images = decode(params, latents.astype(np.float32))
+    latents = latents.astype(np.float32){others}
+    images = {call}
 """
+# What `decode` may take beside latents, for images of any class.
+_OTHERS = {"seed": "np.int32(0)", "label": "np.full(64, -1, np.int32)"}
 
 
 class Function(NamedTuple):
@@ -189,7 +192,9 @@ def _card(title: str, run: TrainedRun, found: dict[str, Function], results: dict
     if not model.has_prior:
         lines += ["There is no `sample`, because the latent of the model has no prior.", ""]
     if run.mixture is not None:
-        lines += [_FROM_MIXTURE.format(model.latent_dimensions)]
+        others = [f"\n    {k} = {x}" for k, x in _OTHERS.items() if k in found["decode"].arguments]
+        drawn = {"dimensions": model.latent_dimensions, "call": calls["decode"]}
+        lines += [_FROM_MIXTURE.format(others="".join(others), **drawn)]
     return "\n".join([*lines, *model_card.data_section(run.config)])
 
 
