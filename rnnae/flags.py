@@ -121,14 +121,9 @@ def parse(argv: list[str], introduction: str = "") -> tuple[str, ConfigDict, Pat
     if {"--help", "-h", "-help"} & set(argv):
         print(help_text(introduction))
         raise SystemExit(0)
-    if _value(argv, "mode") == "report":
-        _check_report(argv)
+    _check_source(argv)
     argv = _with_config(argv)
-    file = _value(argv, "config")
-    if not file:
-        names = ", ".join(shipped.configs())
-        raise ConfigError(f"--config is needed: a file, or one of {names}")
-    path = Path(file.split(":")[0])
+    path = Path(_value(argv, "config").split(":")[0])
     try:
         rest = FLAGS(argv)
         config = CONFIG.value
@@ -181,16 +176,31 @@ def _check_mode_flags(mode: str) -> None:
         raise ConfigError("--mode complete needs --image and --mask, two image files of one size")
 
 
-def _check_report(argv: list[str]) -> None:
-    """ConfigError unless the flags name a run and leave its config as it is."""
-    if not _value(argv, "workdir"):
-        raise ConfigError("--mode report needs --workdir, the directory of a run")
-    if any(word.lstrip("-").startswith("config") for word in argv if word.startswith("-")):
+def _check_source(argv: list[str]) -> None:
+    """ConfigError unless the flags name a config or what has one, as the mode needs it."""
+    mode, config, weights = (_value(argv, name) for name in ("mode", "config", "weights"))
+    keys = [word.lstrip("-") for word in argv if word.startswith("-")]
+    if mode == "report" and any(key.startswith("config") for key in keys):
         raise ConfigError("--mode report shows the config of the run: --config is not for it")
+    if mode == "describe" and config and weights:
+        raise ConfigError(
+            f"--mode describe is of one model: leave out --config={config} or --weights={weights}"
+        )
+    if config:
+        return
+    if mode not in _WITH_SAVED_CONFIG:
+        names = ", ".join(shipped.configs())
+        raise ConfigError(f"--config is needed: a file, or one of {names}")
+    if not (weights or _value(argv, "workdir")):
+        others = ", or --weights" if mode in (*_OF_WEIGHTS, "describe") else ""
+        others += ", or --config" if mode == "describe" else ""
+        raise ConfigError(f"--mode {mode} needs --workdir, the directory of a run{others}")
 
 
 def _check_seeds(mode: str, seeds: list[str] | None) -> None:
     if seeds is None:
+        if TOGETHER.value is not None:
+            raise ConfigError("--together is for training with several --seeds")
         return
     if mode != "train":
         one = f"; --mode {mode} takes the --workdir of one run" if mode in _OF_A_RUN else ""
@@ -204,8 +214,8 @@ def _check_seeds(mode: str, seeds: list[str] | None) -> None:
 
 
 def _with_config(argv: list[str]) -> list[str]:
-    """argv with the path of the config file in --config; and with the config that the run in
-    --workdir saved, or that of --weights, if a mode needs one and none is given."""
+    """argv with the path of the config file in --config; or with the config that the run in
+    --workdir saved, or that of --weights."""
     if file := _value(argv, "config"):
         name, colon, argument = file.partition(":")
         path = f"{shipped.find_config(name)}{colon}{argument}"
@@ -213,9 +223,7 @@ def _with_config(argv: list[str]) -> list[str]:
         after = index + 1 if "=" in argv[index] else index + 2
         return [*argv[:index], f"--config={path}", *argv[after:]]
     weights, workdir = _value(argv, "weights"), _value(argv, "workdir")
-    if _value(argv, "mode") not in _WITH_SAVED_CONFIG or not (weights or workdir):
-        return argv
-    directory = shipped.find_weights(weights) if weights else files.expand(workdir)
+    directory = shipped.find_weights(weights) if weights else files.expand(workdir or "")
     saved = saved_config.find(directory)
     return [argv[0], f"--config={saved_config.__file__}:{saved}", *argv[1:]]
 
@@ -230,9 +238,12 @@ def _value(argv: list[str], name: str) -> str | None:
 
 
 def _index(argv: list[str], name: str) -> int | None:
-    """Where the first `--name` or `--name=value` stands in argv."""
+    """Where `--name` or `--name=value` stands in argv. ConfigError if it stands there twice."""
     keys = [word.partition("=")[0] for word in argv]
-    return next((i for i, key in enumerate(keys) if key in (f"--{name}", f"-{name}")), None)
+    found = [i for i, key in enumerate(keys) if key in (f"--{name}", f"-{name}")]
+    if len(found) > 1:
+        raise ConfigError(f"--{name} is given {len(found)} times: give it once")
+    return found[0] if found else None
 
 
 def _explain_flag(error: Exception) -> str:

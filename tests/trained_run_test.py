@@ -251,6 +251,17 @@ def test_a_sweep_completes_images_with_and_without_a_latent(tmp_path, latent):
     assert again[name] == pytest.approx(result[name], rel=1e-5)
 
 
+def test_guidance_needs_the_class_of_every_image():
+    changes = {"classes": 3, "latent__name": "gaussian", "likelihood__name": "bernoulli"}
+    model, variables = tiny.build("mlp", **changes)
+    config = tiny.config("mlp", data__class_names=("a", "b", "c"), **changes)
+    run = trained_run.TrainedRun(model, variables["params"], config, step=0)
+    for label in (None, -1, [0, -1, 1]):
+        with pytest.raises(ConfigError, match="guidance needs the class of the new images"):
+            run.sample(3, label=label, guidance=1.0)
+    assert not np.array_equal(run.sample(3, label=1, guidance=9.0), run.sample(3, label=1))
+
+
 def test_what_only_some_models_can_do_is_refused_to_others(run):
     with pytest.raises(ConfigError, match="config.model.name=draw"):
         run.frames(run.sample_latents(2))

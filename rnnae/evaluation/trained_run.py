@@ -146,7 +146,7 @@ class TrainedRun:
             label: the class to draw, or one for each image; None or -1 for any. A model that is
                 told no class can draw one if it has a mixture for each class.
             temperature, guidance: see `models.sampling`. Other values than the defaults give images
-                of another distribution than the model's.
+                of another distribution than the model's. Guidance needs the class of every image.
 
         Raises:
             ConfigError: there is no such class, or the model can do nothing with the arguments.
@@ -155,6 +155,8 @@ class TrainedRun:
         models.require_generative(self.model)
         sampling = Sampling(temperature, guidance)
         sampling.check(self.model.classes, self.model.likelihood)
+        if guidance and (label is None or -1 in np.ravel(label)):
+            raise ConfigError("guidance needs the class of the new images: give their label")
         latents_NZ = self.sample_latents(count, seed, label=label, temperature=temperature)
         told = label if self.model.classes else None  # then the latents alone are of the class
         return self.decode(latents_NZ, seed, label=told, sampling=sampling)
