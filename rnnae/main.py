@@ -118,7 +118,7 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
             "sample": (modes.sample, modes.SampleRequest),
             "complete": (modes.complete, modes.CompletionRequest),
         }[mode]
-        values = {flag.name: flag.value for flag in flags.OF_MODE[mode]}
+        values = {name: flags.FLAGS[name].value for name in settings._fields}
         given = {name: value for name, value in values.items() if value is not None}
         function(config, workdir, settings(**given), flags.OUT.value, flags.WEIGHTS.value)
 
