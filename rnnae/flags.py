@@ -4,6 +4,7 @@ import math
 import re
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import flags as absl_flags
 from ml_collections import ConfigDict, config_flags
@@ -11,16 +12,32 @@ from ml_collections import ConfigDict, config_flags
 from rnnae import config as config_lib
 from rnnae import files
 from rnnae.config import config_file, reference, saved_config, shipped
-from rnnae.errors import ConfigError, did_you_mean, one_line
+from rnnae.errors import ConfigError, check_choice, did_you_mean, one_line
 
-_OF_WEIGHTS = ("evaluate", "sample", "complete", "encode", "export")  # of a run, or of weights
-_WITH_OUT = (*_OF_WEIGHTS, "report")
-_OF_A_RUN = (*_WITH_OUT, "debug")
-_WITH_SAVED_CONFIG = (*_OF_A_RUN, "describe")  # if --config is not given
-_MODES = ("train", *_OF_WEIGHTS, "describe", "report", "debug")
-# Endings of --out.
-_ENDINGS = dict.fromkeys(("sample", "complete"), (".png", ".npy"))
-_ENDINGS |= {"encode": files.TABLE_ENDINGS, "report": (".html",)}
+
+class Mode(NamedTuple):
+    """What a mode takes, beside --config, --workdir and flags that all modes take. All but `train`
+    use the config that the run in --workdir saved, or that of --weights, if --config is not given.
+    """
+
+    flags: tuple[str, ...] = ()
+    endings: tuple[str, ...] = ()  # of --out, if not any
+
+
+_IMAGES = (".png", ".npy")
+MODES = {
+    "train": Mode(("init_from", "profile", "seeds", "together")),
+    "evaluate": Mode(("weights", "out")),
+    "sample": Mode(
+        ("weights", "out", "label", "count", "draw_seed", "temperature", "guidance"), _IMAGES
+    ),
+    "complete": Mode(("weights", "out", "image", "mask", "label", "count", "draw_seed"), _IMAGES),
+    "encode": Mode(("weights", "out"), files.TABLE_ENDINGS),
+    "export": Mode(("weights", "out")),
+    "describe": Mode(("weights",)),
+    "report": Mode(("out",), (".html",)),
+    "debug": Mode(),
+}
 
 FLAGS = absl_flags.FLAGS
 CONFIG = config_flags.DEFINE_config_file(
@@ -38,7 +55,7 @@ WEIGHTS = absl_flags.DEFINE_string(
     "Weights to use instead of a trained run: a name such as rows64, or a directory. The "
     "default of --workdir, where the results go, is then runs/weights_NAME.",
 )
-MODE = absl_flags.DEFINE_enum("mode", "train", _MODES, "What to do.")
+MODE = absl_flags.DEFINE_enum("mode", "train", [*MODES], "What to do.")
 OUT = absl_flags.DEFINE_string(
     "out",
     None,
@@ -67,11 +84,6 @@ TEMPERATURE = absl_flags.DEFINE_float(
 GUIDANCE = absl_flags.DEFINE_float(
     "guidance", 0.0, "Above 0, new images resemble their class more than the model's do."
 )
-# The flags of each mode that draws images.
-OF_MODE = {
-    "sample": (LABEL, COUNT, DRAW_SEED, TEMPERATURE, GUIDANCE),
-    "complete": (IMAGE, MASK, LABEL, COUNT, DRAW_SEED),
-}
 INIT_FROM = absl_flags.DEFINE_string(
     "init_from", None, "Start training from the weights of this run, directory or name."
 )
@@ -121,14 +133,9 @@ def parse(argv: list[str], introduction: str = "") -> tuple[str, ConfigDict, Pat
     if {"--help", "-h", "-help"} & set(argv):
         print(help_text(introduction))
         raise SystemExit(0)
-    if _value(argv, "mode") == "report":
-        _check_report(argv)
+    _check_source(argv)
     argv = _with_config(argv)
-    file = _value(argv, "config")
-    if not file:
-        names = ", ".join(shipped.configs())
-        raise ConfigError(f"--config is needed: a file, or one of {names}")
-    path = Path(file.split(":")[0])
+    path = Path(_value(argv, "config").split(":")[0])
     try:
         rest = FLAGS(argv)
         config = CONFIG.value
@@ -147,8 +154,8 @@ def parse(argv: list[str], introduction: str = "") -> tuple[str, ConfigDict, Pat
         config.train.init_from = INIT_FROM.value
     if len(rest) > 1:
         raise ConfigError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
-    _check_seeds(MODE.value, SEEDS.value)
     _check_mode_flags(MODE.value)
+    _check_seeds(SEEDS.value)
     if not math.isfinite(JOIN_SECONDS.value):
         raise ConfigError(f"--join_seconds={JOIN_SECONDS.value} must be finite")
     name = f"weights_{Path(WEIGHTS.value).name}" if WEIGHTS.value else path.stem
@@ -159,42 +166,48 @@ def parse(argv: list[str], introduction: str = "") -> tuple[str, ConfigDict, Pat
 
 
 def _check_mode_flags(mode: str) -> None:
-    """ConfigError for a flag that the mode has no use for."""
-    for flag, modes in ((WEIGHTS, (*_OF_WEIGHTS, "describe")), (OUT, _WITH_OUT)):
-        if flag.value and mode not in modes:
-            raise ConfigError(f"--{flag.name} is for --mode {', '.join(modes)}")
-    if INIT_FROM.value and mode != "train":
-        raise ConfigError("--init_from is for training")
-    if PROFILE.value and (mode != "train" or SEEDS.value):
+    """ConfigError for a flag that the mode has no use for, or without one that it needs."""
+    own, endings = MODES[mode]
+    for name in sorted({name for other in MODES.values() for name in other.flags} - {*own}):
+        if FLAGS[name].value != FLAGS[name].default:
+            users = [user for user, other in MODES.items() if name in other.flags]
+            raise ConfigError(f"--{name} is for --mode {', '.join(users)}")
+    if PROFILE.value and SEEDS.value:
         raise ConfigError("--profile is for training one run, without --seeds")
-    endings = _ENDINGS.get(mode)
     if OUT.value and endings and Path(OUT.value).suffix not in endings:
         raise ConfigError(f"--out={OUT.value} must end in {' or '.join(endings)}")
-    own = {flag.name for flag in OF_MODE.get(mode, ())}
-    for user, its_flags in OF_MODE.items():
-        for flag in its_flags:
-            if flag.value != flag.default and flag.name not in own:
-                raise ConfigError(f"--{flag.name} is for --mode {user}, which draws images")
     if mode == "export" and not OUT.value:
         raise ConfigError("--mode export needs --out, a new directory")
     if mode == "complete" and not (IMAGE.value and MASK.value):
         raise ConfigError("--mode complete needs --image and --mask, two image files of one size")
 
 
-def _check_report(argv: list[str]) -> None:
-    """ConfigError unless the flags name a run and leave its config as it is."""
-    if not _value(argv, "workdir"):
-        raise ConfigError("--mode report needs --workdir, the directory of a run")
-    if any(word.lstrip("-").startswith("config") for word in argv if word.startswith("-")):
+def _check_source(argv: list[str]) -> None:
+    """ConfigError unless the flags name a config or what has one, as the mode needs it."""
+    mode, config, weights = (_value(argv, name) for name in ("mode", "config", "weights"))
+    mode = mode or "train"
+    check_choice(MODES, "--mode", mode)
+    keys = [word.lstrip("-") for word in argv if word.startswith("-")]
+    if mode == "report" and any(key.startswith("config") for key in keys):
         raise ConfigError("--mode report shows the config of the run: --config is not for it")
+    if mode == "describe" and config and weights:
+        raise ConfigError(
+            f"--mode describe is of one model: leave out --config={config} or --weights={weights}"
+        )
+    if mode == "train" and not config:
+        names = ", ".join(shipped.configs())
+        raise ConfigError(f"--config is needed: a file, or one of {names}")
+    if not (config or weights or _value(argv, "workdir")):
+        others = ", or --weights" if "weights" in MODES[mode].flags else ""
+        others += ", or --config" if mode == "describe" else ""
+        raise ConfigError(f"--mode {mode} needs --workdir, the directory of a run{others}")
 
 
-def _check_seeds(mode: str, seeds: list[str] | None) -> None:
+def _check_seeds(seeds: list[str] | None) -> None:
     if seeds is None:
+        if TOGETHER.value is not None:
+            raise ConfigError("--together is for training with several --seeds")
         return
-    if mode != "train":
-        one = f"; --mode {mode} takes the --workdir of one run" if mode in _OF_A_RUN else ""
-        raise ConfigError(f"--seeds is for training{one}")
     numbers = {int(seed) for seed in seeds if seed.isdecimal()}
     if not seeds or len(numbers) < len(seeds) or not all(map(config_lib.is_seed, numbers)):
         raise ConfigError(
@@ -204,8 +217,8 @@ def _check_seeds(mode: str, seeds: list[str] | None) -> None:
 
 
 def _with_config(argv: list[str]) -> list[str]:
-    """argv with the path of the config file in --config; and with the config that the run in
-    --workdir saved, or that of --weights, if a mode needs one and none is given."""
+    """argv with the path of the config file in --config; or with the config that the run in
+    --workdir saved, or that of --weights."""
     if file := _value(argv, "config"):
         name, colon, argument = file.partition(":")
         path = f"{shipped.find_config(name)}{colon}{argument}"
@@ -213,9 +226,7 @@ def _with_config(argv: list[str]) -> list[str]:
         after = index + 1 if "=" in argv[index] else index + 2
         return [*argv[:index], f"--config={path}", *argv[after:]]
     weights, workdir = _value(argv, "weights"), _value(argv, "workdir")
-    if _value(argv, "mode") not in _WITH_SAVED_CONFIG or not (weights or workdir):
-        return argv
-    directory = shipped.find_weights(weights) if weights else files.expand(workdir)
+    directory = shipped.find_weights(weights) if weights else files.expand(workdir or "")
     saved = saved_config.find(directory)
     return [argv[0], f"--config={saved_config.__file__}:{saved}", *argv[1:]]
 
@@ -230,9 +241,12 @@ def _value(argv: list[str], name: str) -> str | None:
 
 
 def _index(argv: list[str], name: str) -> int | None:
-    """Where the first `--name` or `--name=value` stands in argv."""
+    """Where `--name` or `--name=value` stands in argv. ConfigError if it stands there twice."""
     keys = [word.partition("=")[0] for word in argv]
-    return next((i for i, key in enumerate(keys) if key in (f"--{name}", f"-{name}")), None)
+    found = [i for i, key in enumerate(keys) if key in (f"--{name}", f"-{name}")]
+    if len(found) > 1:
+        raise ConfigError(f"--{name} is given {len(found)} times: give it once")
+    return found[0] if found else None
 
 
 def _explain_flag(error: Exception) -> str:

@@ -115,19 +115,19 @@ def run(mode: str, config: ConfigDict, workdir: Path) -> None:
             modes.evaluate(config, workdir, flags.OUT.value, flags.WEIGHTS.value)
             return
         function, settings = {
-            "sample": (modes.sample, modes.NewImages),
-            "complete": (modes.complete, modes.Missing),
+            "sample": (modes.sample, modes.SampleRequest),
+            "complete": (modes.complete, modes.CompletionRequest),
         }[mode]
-        values = {flag.name: flag.value for flag in flags.OF_MODE[mode]}
+        values = {name: flags.FLAGS[name].value for name in settings._fields}
         given = {name: value for name, value in values.items() if value is not None}
         function(config, workdir, settings(**given), flags.OUT.value, flags.WEIGHTS.value)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main() -> int:
     """Returns the exit code. Every error that a user can correct is one line on stderr."""
 
     def run_mode() -> int:
-        run(*flags.parse(sys.argv if argv is None else argv, __doc__))
+        run(*flags.parse(sys.argv, __doc__))
         return 0
 
     with command.answered_signals():

@@ -6,6 +6,8 @@ import pytest
 from rnnae.errors import ConfigError
 from rnnae.evaluation import classes
 from rnnae.evaluation.mixture import Mixture
+from rnnae.evaluation.trained_run import TrainedRun
+from tests import tiny
 
 CENTRES = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
 LABELS = np.repeat([0, 1, 2, -1], [60, 100, 40, 10]).astype(np.int32)
@@ -98,3 +100,38 @@ def test_labels_are_one_for_all_or_one_for_each():
     for label in (3, -2, [0, 1], 1.0, "cat", [[0], [1], [2]]):
         with pytest.raises(ConfigError):
             classes.as_array(label, 3, NAMES)
+
+
+def images(count):
+    return np.random.default_rng(0).integers(0, 256, (count, *tiny.SHAPE)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module", params=["deterministic", "gaussian"])
+def run(request):
+    """A run with a mixture for each of two classes, whose model is told none."""
+    latent = {"latent__name": request.param}
+    config = tiny.config("mlp", data__class_names=("a", "b"), **latent)
+    model, variables = tiny.build("mlp", **latent)
+    run = TrainedRun(model, variables["params"], config, step=0)
+    return run.with_mixture(images(20), 2, np.array([0, 1] * 10, np.int32))
+
+
+def test_new_images_are_of_the_mixture_of_their_class_also_beside_a_prior(run):
+    expected = run.class_mixture.sample(3, 4, np.ones(3, np.int32))
+    np.testing.assert_array_equal(run.sample_latents(3, 4, label=1), expected)
+    np.testing.assert_array_equal(run.sample(3, 4, label=1), run.decode(expected, 4))
+
+
+def test_a_label_that_the_model_cannot_be_told_is_refused_and_not_dropped(run):
+    latents_NZ, mask = run.sample_latents(2, label=1), np.zeros(tiny.SHAPE[:2], bool)
+    calls = [
+        lambda: run.encode(images(2), label=1),
+        lambda: run.decode(latents_NZ, label=1),
+        lambda: run.reconstruct(images(2), label=[0, 1]),
+        lambda: run.complete(images(2), mask, label=1),
+    ]
+    if run.model.has_prior:
+        calls.append(lambda: run.log_prob(images(2), label=1))
+    for call in calls:
+        with pytest.raises(ConfigError, match="is told no class .*: leave out the label"):
+            call()

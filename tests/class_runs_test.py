@@ -103,9 +103,9 @@ def test_images_are_drawn_from_the_command_line_without_the_data(directory, tmp_
     ],
 )
 def test_a_wrong_wish_is_one_line(directory, tmp_path, wish, message):
-    out = tmp_path / "x.png"
+    out, settings = tmp_path / "x.png", config(directory, model__classes=2)
     with pytest.raises(ConfigError, match=message):
-        modes.sample(config(directory), directory / "told", modes.NewImages(**wish), out)
+        modes.sample(settings, directory / "told", modes.SampleRequest(**wish), out)
     assert not out.exists()
 
 
@@ -130,7 +130,7 @@ def test_a_finished_run_of_before_gets_its_mixtures_of_classes(directory, tmp_pa
     )
     (workdir / "class_mixture.npz").unlink()
     settings = config(directory)
-    modes.sample(settings, workdir, modes.NewImages(label="low", count=2), tmp_path / "x.npy")
+    modes.sample(settings, workdir, modes.SampleRequest(label="low", count=2), tmp_path / "x.npy")
     assert np.array_equal(np.load(tmp_path / "x.npy"), again.sample(2, label=1))
 
 

@@ -62,14 +62,31 @@ def test_completions_of_a_file_by_weights(images):
 )
 def test_bad_files_are_refused_and_nothing_is_written(images, image, mask, kind, words):
     before = sorted(images.iterdir())
-    wanted = modes.Missing(str(images / image), str(images / mask))
+    wanted = modes.CompletionRequest(str(images / image), str(images / mask))
     with pytest.raises(kind, match=words):
         modes.complete(saved(), images / "work", wanted, images / "out.png", WEIGHTS)
     assert sorted(images.iterdir()) == before
 
 
+def test_what_the_run_is_comes_from_its_own_config_and_how_it_is_used_from_the_given_one(images):
+    """The config of a file has no shape, fingerprint and classes of images."""
+    config, out = saved(), images / "out.png"
+    config.data.shape, config.data.fingerprint, config.data.class_names = (0, 0, 0), "", ()
+    wanted = modes.CompletionRequest(str(images / "image.png"), str(images / "white.png"))
+    with pytest.raises(ConfigError, match="white everywhere"):  # so both files have been read
+        modes.complete(config, images / "work", wanted, out, WEIGHTS)
+    config.data.max_megapixels = 0.001
+    with pytest.raises(DataError, match="max_megapixels"):
+        modes.complete(config, images / "work", wanted, out, WEIGHTS)
+    config.seed = 5
+    with pytest.raises(ConfigError, match="another run .config.seed: 0 there, 5 here"):
+        modes.complete(config, images / "work", wanted, out, WEIGHTS)
+
+
 def test_a_class_that_does_not_exist_and_a_file_that_cannot_be_written_are_refused(images):
-    wanted = modes.Missing(str(images / "image.png"), str(images / "mask.png"), label="ten")
+    wanted = modes.CompletionRequest(
+        str(images / "image.png"), str(images / "mask.png"), label="ten"
+    )
     with pytest.raises(ConfigError, match="ten"):
         modes.complete(saved(), images / "work", wanted, images / "out.png", WEIGHTS)
     with pytest.raises(FileNotFoundError, match="no such directory"):

@@ -64,7 +64,7 @@ def test_a_model_without_a_latent_and_a_wrong_ending_are_refused(directory, tmp_
     with pytest.raises(ConfigError, match="must end in .parquet or .npz"):
         encode.encode(config(directory), directory / "run", tmp_path / "codes.csv")
     with pytest.raises(ConfigError, match="has no latent"):
-        encode.encode(config(directory), tmp_path / "out", weights="rows64")
+        encode.encode(rnnae.load("rows64").config, tmp_path / "out", weights="rows64")
     assert not list(tmp_path.iterdir())
     with pytest.raises(ConfigError, match="holds a run, and the results of --weights=rows64"):
         encode.encode(config(directory), directory / "run", weights="rows64")

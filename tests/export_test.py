@@ -25,6 +25,15 @@ CASES = {
     "mlp": ("mlp", {"latent__name": "gaussian", "likelihood__name": "bernoulli"}),
     "sweep": ("sweep", {"latent__name": "none", "classes": 3, "blocks": 1}),
     "sequence": ("sequence", {}),
+    "told and drawing": (
+        "sequence",
+        {
+            "autoregressive": True,
+            "decoder_direction": "forward",
+            "classes": 3,
+            "likelihood__name": "logistic_mixture",
+        },
+    ),
     "sweep with a latent": ("sweep", {"chain": 4, "likelihood__name": "softmax"}),
     "draw": ("draw", {"learned_prior": True, "classes": 3, "data__binarise": "dynamic"}),
     "autoregressive": (
@@ -161,6 +170,26 @@ def test_without_rnnae_the_programs_compute_the_same_bits(case, tmp_path):
     assert not found
 
 
+def test_the_code_that_draws_from_a_mixture_gives_decode_all_that_it_needs(tmp_path, monkeypatch):
+    run = saved(tmp_path, "told and drawing", mixture=True)
+    functions = export.functions(run.model)
+    arguments = functions["decode"].arguments
+    assert list(arguments) == ["latents", "seed", "label"]
+    card = export._card("x", run, functions, dict.fromkeys(functions, ""))
+    lines = [line[4:] for line in card.splitlines() if line.startswith("    ")]
+    code = lines[next(i for i, line in enumerate(lines) if "mixture, generator" in line) - 1 :]
+    given = {}
+
+    def decode(params, *values):
+        given.update(zip(arguments, values, strict=True))
+
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(code), {"decode": decode, "params": None})
+    found = [(x.dtype, x.shape) for x in given.values()]
+    size = run.model.latent_dimensions
+    assert found == [(np.float32, (64, size)), (np.int32, ()), (np.int32, (64,))]
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     directory = tmp_path_factory.mktemp("exported")
@@ -218,7 +247,7 @@ def test_nothing_is_written_of_what_cannot_be_exported(exported, tmp_path, monke
     with pytest.raises(CheckpointError, match="has no 'latest' checkpoint: train it first"):
         export.export(run.config, tmp_path / "run", path)
     with pytest.raises(ConfigError, match="a classifier makes no images"):
-        export.export(run.config, "none", path, "rows64")
+        export.export(loading.load("rows64").config, "none", path, "rows64")
     for parent in ("none", "run/config.json"):
         with pytest.raises(OSError) as error:
             export.export(run.config, "none", tmp_path / parent / "out", source)

@@ -15,7 +15,7 @@ def images(count, shape, seed=0):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_grid_puts_image_k_in_row_and_column(tmp_path, shape):
-    image_grids.grid(tmp_path / "grid.png", images(6, shape), 2, 3)
+    image_grids.grid(tmp_path / "grid.png", images(6, shape), 3)
     picture = np.asarray(Image.open(tmp_path / "grid.png"))
     factor = max(1, 84 // max(shape[:2]))
     for index, image in enumerate(images(6, shape)):

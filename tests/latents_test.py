@@ -196,7 +196,7 @@ def test_the_autoregressive_posterior_of_a_chunk_depends_on_earlier_chunks_only(
     assert moved.tolist() == [False] * 4 + [True] * 2
 
 
-@pytest.mark.parametrize("name", ["vamp", "deterministic", "none"])
+@pytest.mark.parametrize("name", ["vamp", "deterministic"])
 def test_a_combination_that_does_not_exist_is_refused(name):
     with pytest.raises(ConfigError, match=f"{name} needs config.latent.posterior=diagonal"):
         setup(name, 4, "autoregressive")
@@ -275,3 +275,8 @@ def test_an_option_that_the_latent_does_not_have_is_refused(name, option, own):
     with pytest.raises(ConfigError, match=f"latent.{key}=.*no effect.*{name}.* are: {own}"):
         latent(name, (4, 4, 1), **options_of(name) | option)
     latent("none", (4, 4, 1), **options_of("none") | {"components": 7, "size": 3})
+
+
+def test_one_flag_switches_the_latent_of_any_config_off():
+    other = latent("none", (4, 4, 1), **options_of("none") | {"posterior": "autoregressive"})
+    assert other == latent("none", (4, 4, 1), **options_of("none")) and other.size == 0

@@ -60,16 +60,26 @@ MNIST = "--config=configs/mnist.py"
         ((MNIST, "--config.model.name=draw"), "model draw has no autoregressive"),
         ((MNIST, '--config.eval.seeds=("a",)'), "config.eval.seeds must be one or more integers"),
         ((MNIST, "--config.eval.seeds=(1.5,)"), "config.eval.seeds must be one or more integers"),
-        ((MNIST, "--mode=sampel"), "|complete|encode|export|describe|report"),
+        ((MNIST, "--mode=sampel"), "did you mean 'sample'?"),
+        (("--mode=sampel",), "--mode must be one of train, evaluate, sample, complete"),
+        ((MNIST, "--mode=describe", "--init_from=x"), "--init_from is for --mode train"),
         ((MNIST, "--wrkdir=x"), "did you mean --workdir"),
         ((MNIST, "epochs=3"), "unexpected argument 'epochs=3'"),
         ((MNIST, "--seeds=0,0"), "--seeds=0,0 must be different integers"),
         ((MNIST, "--seeds=0,one"), "--seeds=0,one must be different integers"),
-        ((MNIST, "--seeds=0,1", "--mode=evaluate"), "--seeds is for training"),
+        ((MNIST, "--seeds=0,1", "--mode=evaluate"), "--seeds is for --mode train"),
         ((), "--config is needed"),
+        (("--mode=sample",), "--mode sample needs --workdir, the directory of a run, or --weights"),
+        (("--mode=debug",), "--mode debug needs --workdir, the directory of a run\n"),
+        (("--mode=describe",), "a run, or --weights, or --config"),
+        (("--mode=describe", MNIST, "--weights=rows64"), "is of one model: leave out --config="),
+        ((MNIST, "--config", "smoke"), "--config is given 2 times"),
+        (("--mode=sample", "--workdir=x", "--workdir=y"), "--workdir is given 2 times"),
+        ((MNIST, "--together"), "--together is for training with several --seeds"),
+        ((MNIST, "--notogether"), "--together is for training with several --seeds"),
         ((MNIST, "--weights=rows64"), "--weights is for --mode evaluate, sample, complete, encode"),
         (("--mode=sample", "--weights=rows46"), "; did you mean rows64?"),
-        ((MNIST, "--label=7"), "--label is for --mode sample, which draws images"),
+        ((MNIST, "--label=7"), "--label is for --mode sample, complete"),
         (("--mode=complete", "--weights=rows64"), "needs --image and --mask, two image files"),
         (("--mode=sample", "--weights=rows64", "--mask=x.png"), "--mask is for --mode complete"),
         (
@@ -147,7 +157,7 @@ def test_help_is_quick_and_complete():
         ):
             assert word in out, word
         assert ("--config.latent.size=64" in out) == (flag == "--helpfull")
-    program = "import sys; from rnnae.main import main; main(['x', '--helpfull'])"
+    program = "import sys; from rnnae.main import main; sys.argv[1:] = ['--helpfull']; main()"
     check_jax = f"try:\n    {program}\nexcept SystemExit:\n    print('jax' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", check_jax], cwd=ROOT, capture_output=True, text=True
@@ -192,7 +202,7 @@ def test_every_error_has_its_exit_code_and_one_line(error, code, monkeypatch, ca
 
     monkeypatch.setattr(flags, "parse", lambda *_: ("train", None, None))
     monkeypatch.setattr(main, "run", fails)
-    assert main.main([]) == code and str(code) in main.__doc__.split()
+    assert main.main() == code and str(code) in main.__doc__.split()
     message = capsys.readouterr().err
     assert message.startswith("rnnae: ") and message.count("\n") == 1
 

@@ -1,13 +1,15 @@
 """The modes evaluate and sample: they agree with training and refuse other runs."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 
 from rnnae.config import saved_config
 from rnnae.data import splits
 from rnnae.errors import ConfigError
-from rnnae.evaluation import loading, modes
+from rnnae.evaluation import loading, modes, sample_report
 from rnnae.records.writer import read_metrics
 from rnnae.training.train import train
 from tests import runs
@@ -45,6 +47,44 @@ def test_modes_refuse_a_config_of_another_run(trained, main):
     config.data.binarise = "dynamic"
     with pytest.raises(ConfigError, match="config.data.binarise: none there, dynamic here"):
         main(config, workdir)
+
+
+def test_the_picture_of_neighbours_is_written_after_the_numbers_and_beside_them(
+    trained, tmp_path, monkeypatch, capsys
+):
+    workdir, config = shutil.copytree(trained / "run", tmp_path / "run"), saved(trained)
+    config.eval.samples = 4
+    new_NHWC = np.zeros((2, 8, 8, 1), np.uint8)
+    picture = sample_report.Picture(new_NHWC, [("nearest", new_NHWC, np.zeros(2))])
+    monkeypatch.setattr(sample_report, "measure", lambda *_: ({"kid": 0.5}, picture))
+    of_run = workdir / "pictures" / "neighbours.png"
+    modes.evaluate(config, workdir, tmp_path / "own.json")
+    assert (tmp_path / "own_neighbours.png").stat().st_size and not of_run.exists()
+    of_run.mkdir()  # nothing can be written there, even by root
+    (of_run / "x").touch()
+    modes.evaluate(config, workdir)
+    assert json.loads((workdir / "evaluation.json").read_text())["test/kid"] == 0.5
+    assert "nearest training images were not saved in" in capsys.readouterr().out
+    (tmp_path / "own_neighbours.png").unlink()
+    (tmp_path / "own_neighbours.png").mkdir()
+    with pytest.raises(ConfigError, match="own_neighbours.png is a directory"):
+        modes.evaluate(config, workdir, tmp_path / "own.json")
+
+
+def test_new_images_in_a_file_are_refused_by_a_config_of_another_run(trained, tmp_path):
+    """The data set is not loaded, which would otherwise tell."""
+    config, out = saved(trained), tmp_path / "x.npy"
+    config.data.source_dir = config.data.data_dir = "/nowhere"
+    config.seed += 1
+    with pytest.raises(ConfigError, match="config.seed: 0 there, 1 here"):
+        modes.sample(config, trained / "run", out=out)
+    config.seed -= 1
+    config.data.shape = (8, 8, 3)
+    with pytest.raises(ConfigError, match=r"config.data.shape: \[8, 8, 1\] there"):
+        modes.sample(config, trained / "run", out=out)
+    config.data.shape = (8, 8, 1)
+    modes.sample(config, trained / "run", modes.SampleRequest(count=2), out)
+    assert json.loads(out.with_name("x.npy.json").read_text())["seed"] == 0
 
 
 def test_an_interrupted_evaluation_keeps_the_previous_file(trained, monkeypatch):

@@ -111,9 +111,10 @@ def test_a_classifier_reports_its_loss_and_accuracy_and_draws_curves(made):
 
 
 def test_a_classifier_makes_no_images(made):
+    settings = saved_config.get_config(str(made / "classifier" / "config.json"))
     for out in (None, made / "new.png"):
         with pytest.raises(ConfigError, match="a classifier makes no images"):
-            modes.sample(config(made, "classifier"), made / "classifier", out=out)
+            modes.sample(settings, made / "classifier", out=out)
     with pytest.raises(ConfigError, match="a classifier makes no images"):
         evaluate(made, "classifier", eval__samples=SAMPLES)
 

@@ -79,6 +79,18 @@ def test_interpolation_runs_from_one_reconstruction_to_the_other(run):
     assert np.array_equal(strip[[0, -1]], run.reconstruct(images()[:2]))
 
 
+def test_a_run_of_a_machine_with_more_devices_is_measured_with_those_that_there_are():
+    model, variables = tiny.build("mlp", latent__name="gaussian")
+    images_NHWC = np.random.default_rng(0).integers(0, 256, (3, *tiny.SHAPE)).astype(np.uint8)
+    found = []
+    for devices in (0, 100):
+        config = tiny.config("mlp", latent__name="gaussian")
+        config.devices = devices
+        run = trained_run.TrainedRun(model, variables["params"], config, step=0)
+        found.append(run.log_prob(images_NHWC, samples=0))
+    np.testing.assert_array_equal(*found)
+
+
 def test_samples_depend_on_the_seed(run):
     assert np.array_equal(run.sample(5, seed=1), run.sample(5, seed=1))
     assert not np.array_equal(run.sample(5, seed=1), run.sample(5, seed=2))
@@ -239,9 +251,22 @@ def test_a_sweep_completes_images_with_and_without_a_latent(tmp_path, latent):
     assert again[name] == pytest.approx(result[name], rel=1e-5)
 
 
-def test_only_draw_has_frames(run):
+def test_guidance_needs_the_class_of_every_image():
+    changes = {"classes": 3, "latent__name": "gaussian", "likelihood__name": "bernoulli"}
+    model, variables = tiny.build("mlp", **changes)
+    config = tiny.config("mlp", data__class_names=("a", "b", "c"), **changes)
+    run = trained_run.TrainedRun(model, variables["params"], config, step=0)
+    for label in (None, -1, [0, -1, 1]):
+        with pytest.raises(ConfigError, match="guidance needs the class of the new images"):
+            run.sample(3, label=label, guidance=1.0)
+    assert not np.array_equal(run.sample(3, label=1, guidance=9.0), run.sample(3, label=1))
+
+
+def test_what_only_some_models_can_do_is_refused_to_others(run):
     with pytest.raises(ConfigError, match="config.model.name=draw"):
         run.frames(run.sample_latents(2))
+    with pytest.raises(ConfigError, match="config.model.name=sweep has the log-probability"):
+        run.log_prob_maps(images())
 
 
 def test_a_run_of_another_version_is_refused(tmp_path):

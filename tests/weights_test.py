@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[1]
 def saved(tmp_path_factory):
     directory = tmp_path_factory.mktemp("weights") / "mlp"
     config = tiny.config("mlp", data__source_dir="/home/someone/images")
+    config.devices, config.keep_memory = 4, False
     params = tiny.build("mlp")[1]["params"]
     weights.save(directory, params, config, "# A card\n", step=7)
     return directory, params
@@ -49,6 +50,7 @@ def test_what_is_saved_is_loaded(saved):
     arrays = safetensors.numpy.load_file(directory / "model.safetensors")
     assert "encoder_0/kernel" in arrays
     assert "someone" not in (directory / "config.json").read_text()
+    assert (found.config.devices, found.config.keep_memory) == (0, True)
 
 
 def test_the_same_weights_give_the_same_bytes(saved, tmp_path):

@@ -26,14 +26,11 @@ def encode(
     the protocol of the run: binarised with the first of `config.eval.seeds` if it binarises.
     Returns the path. ConfigError for a model without a latent, and for another ending.
     """
-    workdir = files.expand(workdir)
-    path = files.expand(out) if out else workdir / files.CODES
+    path = files.expand(out or Path(workdir) / files.CODES)
     if path.suffix not in files.TABLE_ENDINGS:
         raise ConfigError(f"--out={out} must end in {' or '.join(files.TABLE_ENDINGS)}")
-    source = loading.source(workdir, weights)
-    if out or path.exists():
-        files.check_output(path)
-    run = loading.load(source, config.eval.checkpoint)
+    outputs = [path] if out or path.exists() else []
+    run, source = loading.open_run(config, workdir, weights, outputs)
     if not run.model.latent_dimensions:
         raise ConfigError("this model has no latent, so there is nothing to encode")
     splits = loading.load_splits_of(run, config, source)

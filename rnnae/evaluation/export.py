@@ -44,10 +44,13 @@ are drawn from it by
     import numpy as np
     mixture, generator = np.load("mixture.npz"), np.random.default_rng(0)
     chosen = generator.choice(len(mixture["weights_M"]), 64, p=mixture["weights_M"])
-    noise = generator.standard_normal((64, {}, 1))
+    noise = generator.standard_normal((64, {dimensions}, 1))
     latents = mixture["means_MZ"][chosen] + (mixture["factors_MZZ"][chosen] @ noise)[..., 0]
-    images = decode(params, latents.astype(np.float32))
+    latents = latents.astype(np.float32){others}
+    images = {call}
 """
+# What `decode` may take beside latents, for images of any class.
+_OTHERS = {"seed": "np.int32(0)", "label": "np.full(64, -1, np.int32)"}
 
 
 class Function(NamedTuple):
@@ -68,10 +71,9 @@ def export(
     ConfigError if there is something in `out`, for a classifier, and if flatbuffers is missing.
     """
     import_optional("flatbuffers", 'pip install "rnnae[export]"')  # which jax.export needs
-    source = loading.source(files.expand(workdir), weights)
     path = files.expand(out)
     with files.new_directory(path) as directory:
-        run = loading.load(source, config.eval.checkpoint)
+        run, source = loading.open_run(config, workdir, weights)
         models.require_generative(run.model)
         found = functions(run.model)
         programs = {name: _program(function, run.params) for name, function in found.items()}
@@ -188,7 +190,9 @@ def _card(title: str, run: TrainedRun, found: dict[str, Function], results: dict
     if not model.has_prior:
         lines += ["There is no `sample`, because the latent of the model has no prior.", ""]
     if run.mixture is not None:
-        lines += [_FROM_MIXTURE.format(model.latent_dimensions)]
+        others = [f"\n    {k} = {x}" for k, x in _OTHERS.items() if k in found["decode"].arguments]
+        drawn = {"dimensions": model.latent_dimensions, "call": calls["decode"]}
+        lines += [_FROM_MIXTURE.format(others="".join(others), **drawn)]
     return "\n".join([*lines, *model_card.data_section(run.config)])
 
 

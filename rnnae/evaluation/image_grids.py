@@ -17,18 +17,17 @@ _SIDE = 84  # pixels of an image's longer side, which is enlarged by a whole fac
 def grid(
     path: str | Path,
     images_NHWC: np.ndarray,
-    rows: int,
     columns: int,
     about: dict[str, object] | None = None,
 ) -> None:
-    """`rows` x `columns` images, the first in the upper left corner. `about` becomes text chunks of
-    the PNG file."""
-    _save(path, _tile(images_NHWC[: rows * columns], columns), about)
+    """Images in rows of `columns`, the first in the upper left corner. `about` becomes text chunks
+    of the PNG file."""
+    _save(path, _tile(images_NHWC, columns), about)
 
 
 def generated(path: str | Path, images_NHWC: np.ndarray) -> None:
-    """A 2 x 5 grid of new images."""
-    grid(path, images_NHWC, 2, 5)
+    """New images in rows of five."""
+    grid(path, images_NHWC, 5)
 
 
 def reconstructions(

@@ -1,6 +1,7 @@
 """Trained runs from disk: those in a directory, and weights that come with rnnae."""
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 import ml_collections
@@ -58,18 +59,37 @@ def load(source: str | Path, checkpoint: str = "latest") -> TrainedRun:
     return with_saved_mixtures(TrainedRun(model, params, config, step), workdir)
 
 
-def source(workdir: Path, weights_name: str | Path | None) -> Path:
-    """The directory that a mode loads: that of the weights, if they are named, or `workdir`.
-    ConfigError if the results for these weights would go among those of another run."""
-    if not weights_name:
-        return workdir
-    directory = shipped.find_weights(weights_name)
-    if (workdir / files.CONFIG).exists():
-        raise ConfigError(
-            f"--workdir={workdir} holds a run, and the results of --weights={weights_name} would "
-            "replace its own: use another --workdir"
-        )
-    return directory
+def open_run(
+    config: ml_collections.ConfigDict,
+    workdir: str | Path,
+    weights_name: str | Path | None,
+    outputs: Iterable[Path] = (),
+) -> tuple[TrainedRun, Path]:
+    """What a mode works with: the run in `workdir`, or these weights (a name or a directory), and
+    the directory that it was loaded from. `outputs` are checked before, because a mode may take
+    hours until it writes them.
+
+    What makes the run is in its own config, which has the shape of the images. `config` says how it
+    is used, and where things are: `eval`, the paths of data, devices. Raises ConfigError if
+    `config` belongs to another run, or if the results for the weights would go among those of
+    another run.
+    """
+    workdir = source = files.expand(workdir)
+    if weights_name:
+        source = shipped.find_weights(weights_name)
+        if (workdir / files.CONFIG).exists():
+            raise ConfigError(
+                f"--workdir={workdir} holds a run, and the results of --weights={weights_name} "
+                "would replace its own: use another --workdir"
+            )
+    for output in outputs:
+        files.check_output(output)
+    run = load(source, config.eval.checkpoint)
+    shape = config.data.shape if any(config.data.shape) else run.model.image_shape
+    data = run.config.data  # only the images tell whether `config` has other ones
+    resolved = config_lib.resolved(config, shape, data.fingerprint, data.class_names)
+    saved_config.refuse_another_run(resolved, source)
+    return run, source
 
 
 def with_saved_mixtures(run: TrainedRun, workdir: Path) -> TrainedRun:

@@ -1,7 +1,9 @@
 """`--mode evaluate`, `sample` and `complete`: what the command line does with a trained run."""
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,22 +43,23 @@ def evaluate(
     The metrics are printed, returned, and saved in `out` with the settings, the step of the
     weights, the KL of each step of the latent, and the machine and versions. Without `out` that is
     `workdir`/evaluation.json; if it cannot be written there, a printed line says so. The metrics of
-    each image and seed go to a file beside it, scores.parquet or NAME.parquet of `out`. With
-    `config.eval.samples`, new images are compared with the test images (`sample_report`), whatever
-    the splits are. A mixture is fitted for them if the run has none.
+    each image and seed go to a file beside it, scores.parquet or NAME.parquet of `out`.
+
+    With `config.eval.samples`, new images are compared with the test images (`sample_report`),
+    whatever the splits are. A mixture is fitted for them if the run has none. Their nearest
+    training images go to `workdir`/pictures/neighbours.png, or NAME_neighbours.png beside `out`.
     """
     workdir = files.expand(workdir)
-    source = loading.source(workdir, weights)
     path = files.expand(out) if out else workdir / files.EVALUATION
     beside = path.with_suffix(".parquet") if out else workdir / files.SCORES
+    shown = workdir / files.FIGURES / sample_report.NEIGHBOURS
+    if out:
+        shown = path.with_name(f"{path.stem}_{sample_report.NEIGHBOURS}")
     if beside == path:
         raise ConfigError(
             f"--out={out} is for the means, so it cannot end in .parquet: name a .json"
         )
-    if out:
-        for output in (path, beside):
-            files.check_output(output)  # now, because the evaluation may take hours
-    run = loading.load(source, config.eval.checkpoint)
+    run, source = loading.open_run(config, workdir, weights, (path, beside, shown) if out else ())
     splits = loading.load_splits_of(run, config, source)
     check_protocol(run.model, splits.test, config.data.binarise)
     sample_report.check(run.model, config, splits)
@@ -65,7 +68,7 @@ def evaluate(
     settings = config.eval.to_dict()
     environment = provenance.describe(devices)
     result: dict[str, object] = {"environment": environment, "eval": settings, "step": run.step}
-    scores = []
+    scores, picture = [], None
     for split in config.eval.splits:
         if split == "valid" and config.data.train_on_all:
             print("valid: no images, because the run was trained on them too")
@@ -80,24 +83,35 @@ def evaluate(
             result[f"{split}/kl_by_step"] = kl_T.tolist()
     if config.eval.samples:
         run = figures.with_prior(run, splits, figures.MixtureSize.final(config))
-        values = sample_report.report(run, splits, config, workdir / files.FIGURES)
+        values, picture = sample_report.measure(run, splits, config)
         result |= {f"test/{name}": value for name, value in values.items()}
     # Only now, so that an evaluation that is interrupted does not replace a complete one.
     text = json.dumps(result, indent=2) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing("these numbers were", path, required=bool(out)):
         if scores:
             columns.write(beside, columns.join(scores))
         files.replace_text(path, text)
-    except OSError as error:
-        if out:
-            raise
-        reason = error.strerror or one_line(error)
-        print(f"these numbers were not saved in {path} ({reason}); --out FILE saves them elsewhere")
+    if picture:
+        with _writing("the nearest training images were", shown, required=bool(out)):
+            image_grids.neighbours(shown, *picture)
     return result
 
 
-class NewImages(NamedTuple):
+@contextlib.contextmanager
+def _writing(what: str, path: Path, *, required: bool) -> Iterator[None]:
+    """Makes the directory of `path`, for the body to write there. An OSError is one printed line,
+    unless the file is `required`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if required:
+            raise
+        reason = error.strerror or one_line(error)
+        print(f"{what} not saved in {path} ({reason}); --out FILE saves them elsewhere")
+
+
+class SampleRequest(NamedTuple):
     """What `--mode sample` draws; see `TrainedRun.sample`."""
 
     label: str | None = None  # the name or the number of a class
@@ -110,7 +124,7 @@ class NewImages(NamedTuple):
 def sample(
     config: ml_collections.ConfigDict,
     workdir: str | Path,
-    wanted: NewImages = NewImages(),  # noqa: B008
+    wanted: SampleRequest = SampleRequest(),  # noqa: B008
     out: str | Path | None = None,
     weights: str | Path | None = None,
 ) -> None:
@@ -123,10 +137,8 @@ def sample(
     again, which needs the data set.
     """
     workdir = files.expand(workdir)
-    source = loading.source(workdir, weights)
-    if out is not None:
-        files.check_output(files.expand(out))
-    run = loading.load(source, config.eval.checkpoint)
+    outputs = [] if out is None else [files.expand(out)]
+    run, source = loading.open_run(config, workdir, weights, outputs)
     models.require_generative(run.model)
     if out is None or not figures.has_prior(run, wanted.label is not None):
         splits = loading.load_splits_of(run, config, source)
@@ -136,7 +148,7 @@ def sample(
             )
         run = figures.with_prior(run, splits, figures.MixtureSize.final(config))
     label = None if wanted.label is None else classes.parse(wanted.label, run.class_names)
-    seed = config.seed if wanted.draw_seed is None else wanted.draw_seed
+    seed = run.config.seed if wanted.draw_seed is None else wanted.draw_seed
     images = run.sample(
         wanted.count,
         seed,
@@ -163,7 +175,7 @@ def sample(
     print(f"figures in {directory}")
 
 
-class Missing(NamedTuple):
+class CompletionRequest(NamedTuple):
     """What `--mode complete` completes; see `TrainedRun.complete`."""
 
     image: str
@@ -176,7 +188,7 @@ class Missing(NamedTuple):
 def complete(
     config: ml_collections.ConfigDict,
     workdir: str | Path,
-    wanted: Missing,
+    wanted: CompletionRequest,
     out: str | Path | None = None,
     weights: str | Path | None = None,
 ) -> None:
@@ -190,15 +202,12 @@ def complete(
     images, and ConfigError if all pixels are given.
     """
     workdir = files.expand(workdir)
-    source = loading.source(workdir, weights)
     path = files.expand(out) if out else workdir / "completed.png"
-    if out:
-        files.check_output(path)
-    image_HWC, mask_HW = _read_given(wanted, config)
-    run = loading.load(source, config.eval.checkpoint)
+    run, _ = loading.open_run(config, workdir, weights, [path] if out else ())
     models.require_generative(run.model)
-    seed = config.seed if wanted.draw_seed is None else wanted.draw_seed
-    if run.model.likelihood.binary or config.data.binarise != "none":
+    image_HWC, mask_HW = _read_given(wanted, run.config.data, config.data.max_megapixels)
+    seed = run.config.seed if wanted.draw_seed is None else wanted.draw_seed
+    if run.model.likelihood.binary or run.config.data.binarise != "none":
         image_HWC = binarisation.binarise_once(image_HWC, seed)
     label = None if wanted.label is None else classes.parse(wanted.label, run.class_names)
     found = run.complete(
@@ -229,11 +238,12 @@ def complete(
 
 
 def _read_given(
-    wanted: Missing, config: ml_collections.ConfigDict
+    wanted: CompletionRequest, data: ml_collections.ConfigDict, max_megapixels: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The image uint8 (H, W, C), and the mask bool (H, W), true where the image is given."""
-    shape = tuple(config.data.shape)
-    options = ReadOptions(config.data.background, config.data.max_megapixels)
+    """The image uint8 (H, W, C), and the mask bool (H, W), true where the image is given, both as
+    `data`, of the config of the run, describes its images."""
+    shape = tuple(data.shape)
+    options = ReadOptions(data.background, max_megapixels)
     image, mask = files.expand(wanted.image), files.expand(wanted.mask)
     sizes = [image_size(path) for path in (image, mask)]
     if sizes[0] != sizes[1]:
@@ -260,8 +270,7 @@ def _save_images(path: Path, images_NHWC: np.ndarray, about: dict[str, object]) 
         files.replace_text(path.with_name(path.name + ".json"), json.dumps(about, indent=2) + "\n")
     else:
         columns = math.ceil(math.sqrt(len(images_NHWC)))
-        rows = -(-len(images_NHWC) // columns)
-        image_grids.grid(path, images_NHWC, rows, columns, about)
+        image_grids.grid(path, images_NHWC, columns, about)
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:

@@ -3,6 +3,7 @@ metrics, FID for RGB images, and the nearest training images."""
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import ml_collections
 import numpy as np
@@ -54,10 +55,29 @@ def _features(
     return features_lib.choose(config, protocol, model.image_shape)
 
 
+class Picture(NamedTuple):
+    """New images over their nearest training images, as `image_grids.neighbours` draws them."""
+
+    images_NHWC: np.ndarray
+    rows: list[tuple[str, np.ndarray, np.ndarray]]
+
+
 def report(
     run: TrainedRun, splits: Splits, config: ml_collections.ConfigDict, directory: Path
 ) -> dict[str, float]:
-    """The metrics of `config.eval.samples` new images by reported name, which are also printed.
+    """The metrics that `measure` returns, after its picture was drawn to `directory`."""
+    values, picture = measure(run, splits, config)
+    if picture:
+        directory.mkdir(parents=True, exist_ok=True)
+        image_grids.neighbours(directory / NEIGHBOURS, *picture)
+    return values
+
+
+def measure(
+    run: TrainedRun, splits: Splits, config: ml_collections.ConfigDict
+) -> tuple[dict[str, float], Picture | None]:
+    """The metrics of `config.eval.samples` new images by reported name, which are also printed; and
+    some of the images with their nearest training images, None without features.
 
     The new images and the binarisation are a function of `config.eval.seeds[0]`. Where the images
     of the protocol are binary, mean images are binarised too, which samples a Bernoulli likelihood.
@@ -65,7 +85,7 @@ def report(
 
     A model that is told the class is asked for all classes in turn. If a model is told none, but
     its run has a mixture for each class, images of all classes in turn are measured too, under
-    names with `given_class`. The nearest training images are drawn to `directory`.
+    names with `given_class`.
 
     Raises ConfigError for what `check` would have found, and for Inception weights that are not
     there.
@@ -81,7 +101,7 @@ def report(
     if features is None:
         where = f"{config.data.name} ({protocol})"
         _say(f"  no features for {where}, so no other metrics: {features_lib.HOW_TO_GET}")
-        return values
+        return values, None
     real_ND = features(test_NHWC)
     named = features.name + _changes(config)
     values |= _measured("new images", real_ND, features(new_NHWC), named)
@@ -97,8 +117,8 @@ def report(
             values[f"{own}{FLOOR}{name[len(own) :]}"] = value
     else:
         _say(f"  no floor: there are only {len(splits.train):,} training images")
-    values |= _neighbours(splits, features, new_NHWC, test_NHWC, seed, binarise, directory)
-    return values
+    percentiles, picture = _neighbours(splits, features, new_NHWC, test_NHWC, seed, binarise)
+    return values | percentiles, picture
 
 
 def floor(
@@ -129,11 +149,8 @@ def _new_images(
         guidance=config.eval.guidance,
     )
     # Other random numbers than those of the real images.
-    return (
-        binarisation.binarise_once(images_NHWC, seed ^ 2)
-        if run.model.likelihood.binary
-        else (images_NHWC)
-    )
+    binary = run.model.likelihood.binary
+    return binarisation.binarise_once(images_NHWC, seed ^ 2) if binary else images_NHWC
 
 
 def _changes(config: ml_collections.ConfigDict) -> str:
@@ -201,10 +218,9 @@ def _neighbours(
     test_NHWC: np.ndarray,
     seed: int,
     binarise: str,
-    directory: Path,
-) -> dict[str, float]:
-    """Draws new images over their nearest training images. Returns the mean percentiles of the
-    distances of some new images among those of test images; see `distance_percentile`."""
+) -> tuple[dict[str, float], Picture]:
+    """The mean percentiles of the distances of some new images from their nearest training images
+    among those of test images, see `distance_percentile`; and the first of the new images."""
     searched = min(len(splits.train), max(1, _MOST_VALUES // math.prod(new_NHWC.shape[1:])))
     train_NHWC = _training_images(splits, np.arange(searched), seed, binarise)
     new_NHWC, test_NHWC = new_NHWC[:_COMPARED], test_NHWC[:_COMPARED]
@@ -228,9 +244,7 @@ def _neighbours(
         f"  nearest training images of {len(new_NHWC)} new images: mean percentile among test "
         f"images {', '.join(words)}; 50 is that of test images, 0 of copies"
     )
-    directory.mkdir(parents=True, exist_ok=True)
-    image_grids.neighbours(directory / NEIGHBOURS, new_NHWC[:_SHOWN], rows)
-    return values
+    return values, Picture(new_NHWC[:_SHOWN], rows)
 
 
 def _pixels(images_NHWC: np.ndarray) -> np.ndarray:

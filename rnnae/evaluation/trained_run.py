@@ -31,7 +31,9 @@ class TrainedRun:
 
     Images are uint8 (N, H, W, C), and only 0 and 255 where the run was trained on binarised images;
     latents are float32 (N, Z). Other arrays raise ConfigError, and so does a seed that is not an
-    integer from 0 to MAX_SEED.
+    integer from 0 to MAX_SEED. A `label` is the class of all images, or one for each, -1 where it
+    is unknown. It raises ConfigError if there is no such class, or if the model is told none
+    (config.model.classes=0); only `sample` and `sample_latents` can then use a mixture of a class.
     """
 
     model: nn.Module
@@ -65,7 +67,7 @@ class TrainedRun:
         sampling: Sampling = MODEL_DISTRIBUTION,
     ) -> np.ndarray:
         """The mean image of each latent, or an image drawn given the latent where the model has no
-        closed form of the mean (then `seed` matters). See `sample` for `label`."""
+        closed form of the mean (then `seed` matters)."""
         batched.check_array("latents", latents_NZ, np.float32, (self.model.latent_dimensions,))
         method = "decode_mean" if self.model.has_mean else "decode_sample"
         keys_N = batched.example_keys(seed, max(len(latents_NZ), 1))
@@ -108,7 +110,12 @@ class TrainedRun:
 
     def log_prob_maps(self, images_NHWC: np.ndarray) -> np.ndarray:
         """log p of each block of pixels given those before it, in each scan order, at the mean
-        latent, (N, orders, H, W), nats; see `Sweep.log_prob_maps`."""
+        latent, (N, orders, H, W), nats; see `Sweep.log_prob_maps`.
+
+        Raises ConfigError for a model without this capability.
+        """
+        action = "has the log-probability of each block of pixels given those before it"
+        models.require_capability(self.model, "log_prob_maps", action)
         return self.apply("log_prob_maps", self.encode(images_NHWC), images_NHWC)
 
     def reconstruct(self, images_NHWC: np.ndarray, label: Label = None) -> np.ndarray:
@@ -139,7 +146,7 @@ class TrainedRun:
             label: the class to draw, or one for each image; None or -1 for any. A model that is
                 told no class can draw one if it has a mixture for each class.
             temperature, guidance: see `models.sampling`. Other values than the defaults give images
-                of another distribution than the model's.
+                of another distribution than the model's. Guidance needs the class of every image.
 
         Raises:
             ConfigError: there is no such class, or the model can do nothing with the arguments.
@@ -148,8 +155,11 @@ class TrainedRun:
         models.require_generative(self.model)
         sampling = Sampling(temperature, guidance)
         sampling.check(self.model.classes, self.model.likelihood)
+        if guidance and (label is None or -1 in np.ravel(label)):
+            raise ConfigError("guidance needs the class of the new images: give their label")
         latents_NZ = self.sample_latents(count, seed, label=label, temperature=temperature)
-        return self.decode(latents_NZ, seed, label=label, sampling=sampling)
+        told = label if self.model.classes else None  # then the latents alone are of the class
+        return self.decode(latents_NZ, seed, label=told, sampling=sampling)
 
     def sample_latents(
         self, count: int, seed: int = 0, *, label: Label = None, temperature: float = 1.0
@@ -170,10 +180,9 @@ class TrainedRun:
         temperature = temperature if self.model.has_mean else 1.0
         if not self.model.latent_dimensions:
             return np.zeros((count, 0), np.float32)
-        if self.model.has_prior:
+        if self.model.has_prior and (self.model.classes or label_N is None):
             keys_N = batched.example_keys(seed, max(count, 1), stream=1)
-            told = label_N if self.model.classes else None
-            return self.apply("sample_prior", keys_N, last=(temperature,), label_N=told)[:count]
+            return self.apply("sample_prior", keys_N, last=(temperature,), label_N=label_N)[:count]
         if label_N is not None and self.class_mixture is not None:
             return self.class_mixture.sample(count, seed, label_N, temperature)
         if self.mixture is None:
@@ -199,12 +208,13 @@ class TrainedRun:
             mask: bool (H, W) for all images, or (N, H, W).
             seed: the completions are a function of it. For several completions of an image, repeat
                 the image.
-            label: the class of each image, for a model that is told it; None if unknown.
+            label: the class of each image, for a model that is told it; None if unknown. A mixture
+                of a class does not serve: the missing pixels are those of the whole model.
             particles: how many of them complete an image together, if the mask needs them; and how
                 many latents are weighed, if there is one. More are more exact, and slower.
 
         See `evaluation/completion.py` for the method. ConfigError for a model that makes no images,
-        and for a mask of another shape.
+        for a mask of another shape, and for a label that the model cannot be told.
         """
         models.require_generative(self.model)
         check_seed(seed)
@@ -246,9 +256,14 @@ class TrainedRun:
         return dataclasses.replace(self, **found)
 
     def _told(self, label: Label, count: int) -> np.ndarray | None:
-        """The label of each image for a model that is told the class; else None."""
+        """The label of each image, None for None; ConfigError if the model is told no class."""
         label_N = classes.as_array(label, count, self.class_names)
-        return label_N if self.model.classes else None
+        if label_N is not None and not self.model.classes:
+            raise ConfigError(
+                "the model of this run is told no class (config.model.classes=0): leave out the "
+                "label"
+            )
+        return label_N
 
     def _check_images(self, images_NHWC: np.ndarray) -> None:
         batched.check_array("images", images_NHWC, np.uint8, self.model.image_shape)
@@ -269,6 +284,7 @@ class TrainedRun:
 def _evaluator(model: nn.Module, size: int, devices: int, cpu_microbatch: int) -> Evaluator:
     config = default()
     config.eval.batch_size, config.cpu_microbatch = size, cpu_microbatch
+    devices = min(devices, jax.local_device_count())  # the run may be of a larger machine
     return Evaluator(model, parallel.choose_devices(devices), config)
 
 

@@ -63,19 +63,18 @@ def latent(
 
     ConfigError for an unknown name or posterior, for a combination that does not exist, and for an
     option that is set although this latent does not have it. `none` is an exception: it ignores
-    all options, so that one flag switches the latent of any config off.
+    the posterior and all options, so that one flag switches the latent of any config off.
     """
     kind = choose(LATENTS, "config.latent.name", name)
     check_choice(CHOICES["latent.posterior"], "config.latent.posterior", posterior)
+    if kind is NoLatent:
+        return kind(posterior_family="diagonal", matmul_dtype=matmul_dtype, **options | {"size": 0})
     used = kind.options
     if posterior != "diagonal":
         if kind is VampPrior or not kind.variational:
             raise ConfigError(f"config.latent.name={name} needs config.latent.posterior=diagonal")
         used = dict.fromkeys((*used, "chunk", "width"))
-    if kind is NoLatent:
-        options["size"] = 0
-    else:
-        refuse_unused("latent", name, used, options)
+    refuse_unused("latent", name, used, options)
     if kind is VampPrior:
         options["image_shape"] = tuple(image_shape)
     return kind(posterior_family=posterior, matmul_dtype=matmul_dtype, **options)

@@ -49,6 +49,7 @@ class Autoencoder(nn.Module):
     #   "augment": `__call__` takes the parameters told_BA of transformed images, see
     #       `data/augmentation.py`.
     #   "frames": it has `frames(z_BZ, label_B)`.
+    #   "log_prob_maps": it has `log_prob_maps(z_BZ, x_BHWC, label_B)`.
     capabilities: ClassVar[frozenset[str]] = frozenset()
 
     def encode_features(self, x_BHWC: jax.Array) -> jax.Array:

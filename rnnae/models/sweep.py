@@ -37,7 +37,7 @@ class Sweep(Autoencoder):
 
     Options: ClassVar[type] = SweepOptions
     needs_latent: ClassVar[bool] = False
-    capabilities: ClassVar[frozenset[str]] = frozenset({"complete", "augment"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"complete", "augment", "log_prob_maps"})
 
     def setup(self):
         options, dtype = self.options, self.matmul_dtype

@@ -1,7 +1,7 @@
 """Trained weights to publish: a directory with safetensors, the config, a model card, and digests.
 
     model.safetensors  the averaged parameters, float32; a name is the path of a parameter with "/"
-    config.json        the config of the run, without paths of the machine
+    config.json        the config of the run, without paths and settings of the machine
     README.md          the model card
     mixture.npz, class_mixture.npz  mixtures over the latents, if the model needs them to sample
     SHA256SUMS         digests of the other files, as `sha256sum -c` reads them
@@ -55,7 +55,7 @@ def save(
     directory.mkdir(parents=True, exist_ok=True)
     config = config.copy_and_resolve_references()
     usual = default(config.model.name)
-    for key in saved_config.MACHINE_PATHS:
+    for key in (*saved_config.MACHINE_PATHS, "devices", "keep_memory"):
         config.update_from_flattened_dict({key: _get(usual, key)})
     arrays = {name: np.ascontiguousarray(x, np.float32) for name, x in by_name(params).items()}
     contents = {
