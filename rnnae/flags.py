@@ -36,7 +36,7 @@ MODES = {
     "export": Mode(("weights", "out")),
     "describe": Mode(("weights",)),
     "report": Mode(("out",), (".html",)),
-    "debug": Mode(),
+    "debug": Mode(("init_from",)),
 }
 
 FLAGS = absl_flags.FLAGS

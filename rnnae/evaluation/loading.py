@@ -71,9 +71,10 @@ def open_run(
 
     What makes the run is in its own config, which has the shape of the images. `config` says how it
     is used, and where things are: `eval`, the paths of data, devices. Raises ConfigError if
-    `config` belongs to another run, or if the results for the weights would go among those of
+    `config` cannot be run or belongs to another run, or if the results for the weights would go among those of
     another run.
     """
+    config_lib.check(config)
     workdir = source = files.expand(workdir)
     if weights_name:
         source = shipped.find_weights(weights_name)

@@ -79,9 +79,8 @@ def measure(
     """The metrics of `config.eval.samples` new images by reported name, which are also printed; and
     some of the images with their nearest training images, None without features.
 
-    The new images and the binarisation are a function of `config.eval.seeds[0]`. Where the images
-    of the protocol are binary, mean images are binarised too, which samples a Bernoulli likelihood.
-    Another temperature or guidance than the model's own is in the names.
+    The new images and the binarisation are a function of `config.eval.seeds[0]`. Mean images
+    of a likelihood of binary pixels are binarised, which samples it. Another temperature or guidance than the model's own is in the names.
 
     A model that is told the class is asked for all classes in turn. If a model is told none, but
     its run has a mixture for each class, images of all classes in turn are measured too, under
@@ -139,7 +138,7 @@ def floor(
 def _new_images(
     run: TrainedRun, config: ml_collections.ConfigDict, label_N: np.ndarray | None
 ) -> np.ndarray:
-    """The new images that are measured, binary if the images of the protocol are."""
+    """The new images that are measured, binarised if the likelihood is one of binary pixels."""
     seed = config.eval.seeds[0]
     images_NHWC = run.sample(
         config.eval.samples,
