@@ -71,8 +71,8 @@ def open_run(
 
     What makes the run is in its own config, which has the shape of the images. `config` says how it
     is used, and where things are: `eval`, the paths of data, devices. Raises ConfigError if
-    `config` cannot be run or belongs to another run, or if the results for the weights would go among those of
-    another run.
+    `config` cannot be run or belongs to another run, or if the results for the weights would go
+    among those of another run.
     """
     config_lib.check(config)
     workdir = source = files.expand(workdir)

@@ -79,8 +79,9 @@ def measure(
     """The metrics of `config.eval.samples` new images by reported name, which are also printed; and
     some of the images with their nearest training images, None without features.
 
-    The new images and the binarisation are a function of `config.eval.seeds[0]`. Mean images
-    of a likelihood of binary pixels are binarised, which samples it. Another temperature or guidance than the model's own is in the names.
+    The new images and the binarisation are a function of `config.eval.seeds[0]`. Mean images of a
+    likelihood of binary pixels are binarised, which samples it. Another temperature or guidance
+    than the model's own is in the names.
 
     A model that is told the class is asked for all classes in turn. If a model is told none, but
     its run has a mixture for each class, images of all classes in turn are measured too, under
