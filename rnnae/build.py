@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from rnnae import config as config_lib
 from rnnae import files, latents, likelihoods, models, optim
 from rnnae.data import pipeline
 from rnnae.data.augmentation import AUGMENTATIONS
@@ -45,6 +46,12 @@ def image_shape(config: ConfigDict) -> tuple[int, int, int] | None:
     dataset = DATASETS.get(config.data.name)
     shape = dataset.image_shape if dataset else tuple(config.data.shape)
     return shape if len(shape) == 3 and min(shape) > 0 else None
+
+
+def resolved(config: ConfigDict, splits: Splits) -> ConfigDict:
+    """A copy of the config with the shape, the fingerprint and the classes of its images."""
+    fingerprint = splits.fingerprint(with_labels=bool(config.model.classes))
+    return config_lib.resolved(config, splits.train.shape[1:], fingerprint, splits.class_names)
 
 
 def build_model(config: ConfigDict, matmul_precision: str = "float32") -> Autoencoder:

@@ -53,7 +53,7 @@ def test_the_picture_of_neighbours_is_written_after_the_numbers_and_beside_them(
     trained, tmp_path, monkeypatch, capsys
 ):
     workdir, config = shutil.copytree(trained / "run", tmp_path / "run"), saved(trained)
-    config.eval.samples = 4
+    config.eval.samples = 10
     new_NHWC = np.zeros((2, 8, 8, 1), np.uint8)
     picture = sample_report.Picture(new_NHWC, [("nearest", new_NHWC, np.zeros(2))])
     monkeypatch.setattr(sample_report, "measure", lambda *_: ({"kid": 0.5}, picture))
@@ -69,6 +69,15 @@ def test_the_picture_of_neighbours_is_written_after_the_numbers_and_beside_them(
     (tmp_path / "own_neighbours.png").mkdir()
     with pytest.raises(ConfigError, match="own_neighbours.png is a directory"):
         modes.evaluate(config, workdir, tmp_path / "own.json")
+
+
+def test_too_few_test_images_to_compare_with_are_refused(trained, monkeypatch):
+    config = saved(trained)
+    config.eval.samples = 10
+    monkeypatch.setattr(sample_report, "_features", lambda *_: object())
+    monkeypatch.setattr(sample_report, "LEAST_IMAGES", 7)
+    with pytest.raises(ConfigError, match="only 6 test images to compare .* at least 7 are needed"):
+        modes.evaluate(config, trained / "run")
 
 
 def test_new_images_in_a_file_are_refused_by_a_config_of_another_run(trained, tmp_path):

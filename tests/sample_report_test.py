@@ -208,7 +208,7 @@ def test_an_interrupted_comparison_is_repeated_with_the_same_mixture(
     ("changes", "words"),
     [
         ({"eval__features": "tiny5"}, "tiny5"),
-        ({"eval__samples": 3}, "at least 6 of each are needed"),
+        ({"eval__samples": 3}, "config.eval.samples must be 0, or 10 or more"),
         ({"eval__guidance": 1.0}, "guidance needs a model that is told the class"),
         ({"eval__temperature": 0.0}, "temperature must be positive"),
         ({"eval__inception_weights": "x.pth"}, "is for RGB images"),

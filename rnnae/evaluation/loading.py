@@ -125,7 +125,5 @@ def load_splits_of(
     if line := saved_config.other_data(config, workdir):
         print(line, flush=True)
     splits = build.load_splits(config)
-    fingerprint = splits.fingerprint(with_labels=bool(config.model.classes))
-    resolved = config_lib.resolved(config, splits.train.shape[1:], fingerprint, splits.class_names)
-    saved_config.refuse_another_run(resolved, workdir)
+    saved_config.refuse_another_run(build.resolved(config, splits), workdir)
     return splits

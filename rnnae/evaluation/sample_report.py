@@ -39,12 +39,11 @@ def check(model: Autoencoder, config: ml_collections.ConfigDict, splits: Splits)
     sampling.check(model.classes, model.likelihood)
     if config.eval.inception_weights and model.image_shape[2] != 3:
         raise ConfigError("config.eval.inception_weights is for RGB images, and these are not")
-    has_features = _features(model, config, splits) is not None
-    count, test = config.eval.samples, len(splits.test)
-    if has_features and min(count, test) < LEAST_IMAGES:
+    has_features = _features(model, config, splits) is not None  # names that do not fit are refused
+    if has_features and len(splits.test) < LEAST_IMAGES:
         raise ConfigError(
-            f"config.eval.samples={count} new images are compared with {test} test images; at "
-            f"least {LEAST_IMAGES} of each are needed"
+            f"config.eval.samples: there are only {len(splits.test)} test images to compare new "
+            f"ones with, and at least {LEAST_IMAGES} are needed; set it to 0"
         )
 
 

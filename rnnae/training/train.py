@@ -113,11 +113,9 @@ def load_data(
         primary = distributed.is_primary()
         log = functools.partial(print, flush=True) if primary else lambda line: None
         splits = distributed.primary_first(lambda: build.load_splits(config, log))
-    fingerprint = splits.fingerprint(with_labels=bool(config.model.classes))
     if not build.image_shape(config):  # the size was not known before
         memory.check_training(config, splits.train.shape[1:], jax.local_device_count())
-    shape = splits.train.shape[1:]
-    config = config_lib.resolved(config, shape, fingerprint, splits.class_names)
+    config = build.resolved(config, splits)
     refuse_another_run(config, workdir)
     check_images(config, splits)
     return config, splits
