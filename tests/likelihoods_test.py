@@ -97,6 +97,19 @@ def test_every_option_is_a_key_of_the_config_with_the_same_default(name):
             assert OPTIONS[key] == value
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["softmax", "logistic_mixture"])
+def test_fourier_features_tell_neighbouring_levels_apart(name, channels):
+    levels = np.arange(256)[:, None].repeat(channels, 1)
+    x_BHWC = jnp.asarray(levels.reshape(16, 16, 1, channels) / 255, jnp.float32)
+    plain, waves = (likelihood(name, channels, frequencies=n) for n in (0, 8))
+    inputs = np.asarray(waves.to_inputs(x_BHWC)).reshape(256, -1)
+    assert inputs.shape[1] == plain.to_inputs(x_BHWC).shape[-1] + 16 * channels
+    np.testing.assert_allclose(waves.from_inputs(waves.to_inputs(x_BHWC)), x_BHWC, atol=1e-6)
+    middle = inputs[2:250]  # beyond, the edges of the softmax are told apart anyway
+    assert np.linalg.norm(np.diff(middle, axis=0), axis=1).min() > 1
+
+
 def test_gaussian_is_the_squared_error_and_its_constant():
     pixels = likelihood("gaussian", 1)
     p = params(pixels)

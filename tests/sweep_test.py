@@ -156,7 +156,7 @@ def test_a_segment_limits_the_context():
         slow({"sweeps_above": "backward", "sweep_row": False}),
         slow({"sweeps_above": "none", "sweep_down": False}),
         slow({"input_window": True, "patch": 1, "likelihood__block": 1}),
-        slow({"likelihood__name": "softmax", "chain": 5}),
+        slow({"likelihood__name": "softmax", "likelihood__frequencies": 3, "chain": 5}),
         slow({"likelihood__block": 1, "chain": 5}),
         slow({"segment": 2, "patch": 1, "likelihood__block": 1, "blocks": 1}),
         slow({"patch": 1, "likelihood__name": "bernoulli", "condition": "add", "blocks": 1}),
@@ -199,7 +199,8 @@ def test_probabilities_of_every_image_sum_to_one(shape, changes):
 @pytest.mark.parametrize("likelihood, parts", [("softmax", 12), ("logistic_mixture", 4)])
 def test_a_part_of_a_token_sees_the_parts_before_it(likelihood, parts):
     """Parts are pixels, and with a softmax the channels of pixels."""
-    model, params = tiny.build("sweep", (4, 4, 3), likelihood__name=likelihood, chain=5)
+    changes = {"likelihood__name": likelihood, "likelihood__frequencies": 2}
+    model, params = tiny.build("sweep", (4, 4, 3), chain=5, **changes)
     x_BHWC, z_BZ = tiny.images((4, 4, 3)), jnp.ones((3, 5))
     before = logits(model, params, z_BZ, x_BHWC)[0, 1].reshape(3, parts, -1)
     for row, column, channel in ((0, 0, 0), (0, 1, 2), (1, 0, 1)):

@@ -139,6 +139,8 @@ def default(model: str = "sequence") -> ConfigDict:
     config.likelihood.sigma = 0.5**0.5  # gaussian: standard deviation; here, the squared error
     config.likelihood.block = 2  # categorical: side of the patch that is one softmax
     config.likelihood.components = 10  # logistic_mixture: components
+    config.likelihood.frequencies = 0  # logistic_mixture, softmax: number of frequencies of the
+    # Fourier features of a value that sweeps read, 1, 2, 4 and so on
 
     config.objective = ConfigDict()
     config.objective.beta = 1.0  # weight of the KL

@@ -36,6 +36,7 @@ _NOT_NEGATIVE = (
     "train.checkpoint_every_seconds",
     "eval.importance_samples",
     "eval.mutual_information_images",
+    "likelihood.frequencies",
     "objective.beta",
     "objective.anneal_steps",
     "objective.free_bits",

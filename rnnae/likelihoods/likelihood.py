@@ -7,6 +7,16 @@ import jax
 import jax.numpy as jnp
 
 
+def fourier_features(x_BHWC: jax.Array, frequencies: int) -> jax.Array:
+    """sin and cos of 2 pi 2^k x for k from 0 to `frequencies` - 1, (B, H, W, 2 C frequencies).
+
+    Of the value alone, a network can hardly make functions that differ from one grey level to the
+    next (Kingma et al. 2021, Variational Diffusion Models, appendix C).
+    """
+    waves = [f(2 * jnp.pi * 2**k * x_BHWC) for k in range(frequencies) for f in (jnp.sin, jnp.cos)]
+    return jnp.concatenate([x_BHWC[..., :0], *waves], axis=-1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Likelihood:
     """Interface. The fields of a subclass are keys of `config.likelihood`."""

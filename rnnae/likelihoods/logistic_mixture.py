@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnae import rng
-from rnnae.likelihoods.likelihood import Likelihood
+from rnnae.likelihoods.likelihood import Likelihood, fourier_features
 
 # Limit of the logarithms of scales. At -7, as in PixelCNN++, a logistic is within one level. At 7
 # it is flat.
@@ -20,16 +20,22 @@ class LogisticMixture(Likelihood):
 
     Each channel has `levels` grey levels. Each pixel has a mixture of `components` logistics, in
     which the mean of a channel is linear in the channels before it. The first and the last level
-    have the probability of the tails.
+    have the probability of the tails. A network reads, beside the value, Fourier features of
+    `frequencies` frequencies.
     """
 
     components: int = 10
     levels: int = 256
+    frequencies: int = 0
 
     @property
     def parameters(self):
         c = self.channels
         return self.components * (1 + 2 * c + c * (c - 1) // 2)
+
+    def to_inputs(self, x_BHWC):
+        waves = fourier_features(x_BHWC, self.frequencies)
+        return jnp.concatenate([super().to_inputs(x_BHWC), waves], axis=-1)
 
     def log_prob_by_block(self, params_BHWP, x_BHWC):
         logits_BHWM, means, log_scales, coefficients = self._split(params_BHWP)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from rnnae.likelihoods.likelihood import Likelihood
+from rnnae.likelihoods.likelihood import Likelihood, fourier_features
 
 # Anti-aliased images of ink on paper have sharp edges in the distribution of their levels: most
 # pixels are exactly 0, and strokes are close to 255. The bound is between two levels, so that
@@ -20,13 +20,14 @@ class Softmax(Likelihood):
     """Each channel of each pixel has a softmax over `levels` grey levels (van den Oord et al. 2016,
     Pixel Recurrent Neural Networks, section 3.1). The values are independent given the parameters.
 
-    A network reads, beside the value, whether it is above 0, and whether it is nearly 1
-    (level 252 or more).
+    A network reads, beside the value, whether it is above 0, whether it is nearly 1 (level 252 or
+    more), and Fourier features of `frequencies` frequencies.
     """
 
     logits: ClassVar[bool] = True
 
     levels: int = 256
+    frequencies: int = 0
 
     @property
     def parameters(self):
@@ -51,8 +52,9 @@ class Softmax(Likelihood):
         return level.astype(params_BHWP.dtype) / (self.levels - 1)
 
     def to_inputs(self, x_BHWC):
-        edges = (x_BHWC > 0, x_BHWC > _NEARLY_WHITE)
-        return jnp.concatenate([super().to_inputs(x_BHWC), *map(jnp.float32, edges)], axis=-1)
+        edges = jnp.float32(x_BHWC > 0), jnp.float32(x_BHWC > _NEARLY_WHITE)
+        waves = fourier_features(x_BHWC, self.frequencies)
+        return jnp.concatenate([super().to_inputs(x_BHWC), *edges, waves], axis=-1)
 
     def _logits(self, params_BHWP):
         """(B, H, W, C, levels)."""
