@@ -6,7 +6,8 @@ train for as many steps as make their arithmetic equal.
 
 Tokens of 2x2 or 4x4 pixels make the sweeps run over 4 or 16 times fewer positions. With a chain the
 likelihood stays exact; without it the pixels of a token are independent. The likelihood of a pixel
-is a softmax over its 256 levels or a mixture of logistics.
+is a softmax over its 256 levels or a mixture of logistics. Fourier features are more inputs of a
+pixel: sines and cosines of its value.
 """
 
 CONFIG = "configs/mnist_sweep.py"
@@ -24,6 +25,12 @@ ROWS = {
         "train.max_steps": 20_260,
     },
     "2x2, chain, softmax": {**_SOFTMAX, "model.chain": 128, "train.max_steps": 14_570},
+    "2x2, chain, softmax, Fourier features": {
+        **_SOFTMAX,
+        "model.chain": 128,
+        "likelihood.frequencies": 8,
+        "train.max_steps": 13_420,
+    },
     "4x4, chain, softmax": {
         **_SOFTMAX,
         "model.patch": 4,
