@@ -16,15 +16,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from rnnae import build, command, state
-from rnnae.errors import ConfigError, TooLargeError
+from rnnae.errors import TooLargeError
 
 _MANY = 1000  # more square matrices of its largest size than a model and its optimizer have
 _CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # version 2, version 1
 
 
 def check_training(config: ConfigDict, shape: tuple[int, int, int], device_count: int) -> None:
-    """ConfigError if training the config's model on images of `shape` (H, W, C) cannot fit on this
-    process's `device_count` devices.
+    """TooLargeError if training the config's model on images of `shape` (H, W, C) cannot fit on
+    this process's `device_count` devices.
 
     Nothing is computed: the shapes of parameters and optimizer come from `jax.eval_shape`.
     """
@@ -36,7 +36,7 @@ def check_training(config: ConfigDict, shape: tuple[int, int, int], device_count
 
 
 def check_evaluation(config: ConfigDict, shape: tuple[int, int, int]) -> None:
-    """ConfigError if a batch of an evaluation, as uint8 and as float32, cannot fit."""
+    """TooLargeError if a batch of an evaluation, as uint8 and as float32, cannot fit."""
     size = config.eval.batch_size
     _check_batch("eval.batch_size", size, size * math.prod(shape) * 5, shape)
 
@@ -61,7 +61,7 @@ def check_state(config: ConfigDict, shape: tuple[int, int, int], device_count: i
             warnings.simplefilter("ignore")  # jax warns of indices beyond int32
             created = state.shapes(build.build_model(config), build.build_optimizer(config, 1)[0])
     except (OverflowError, MemoryError) as error:  # more elements than an index can count
-        raise ConfigError(f"{what} have no possible size: {advice} smaller") from error
+        raise TooLargeError(f"{what} have no possible size: {advice} smaller") from error
     count = state.count(created.params)
     size = size_of(created)
     what = f"{what} with {count:,} parameters"
