@@ -58,10 +58,11 @@ show(rows.interpolate(digits[0], digits[1], steps=8), "interpolated.png")
 # %% [markdown]
 # ## Training
 #
-# A config is `default()` plus its differences. Here is the main job, for 100 steps only; the same
-# call continues a run that was stopped.
+# A config is `default()` plus its differences. Here is the config `mnist`, for 100 steps and with
+# 5,000 training images only; the same call continues a run that was stopped.
 
 # %%
 config.train.max_steps = 100
+config.data.train_images = 5000
 metrics = rnnae.train(config, "runs/quickstart")
 print(f"test MSE after 100 steps: {metrics['test/mse']:.4f}")

@@ -203,10 +203,10 @@ def test_other_signals_save_the_state_too(directory, tmp_path, monkeypatch, numb
 
 @pytest.mark.parametrize(
     "part",
-    [0, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in range(1, 24))],
+    [0, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in range(1, 72))],
 )
 def test_every_damage_is_right_or_refused(tmp_path, part):
-    """About two hundred inputs, nearly all opened to continue, to evaluate and to sample."""
-    counts, wrong = damage.matrix(tmp_path, part=(part, 24))
+    """About seventy inputs, nearly all opened to continue, to evaluate and to sample."""
+    counts, wrong = damage.matrix(tmp_path, part=(part, 72))
     assert not wrong
-    assert counts["right"] > 65 and counts["refused"] > 6
+    assert counts["right"] > 20 and counts["refused"] > 2

@@ -202,7 +202,7 @@ def test_rows_are_compared_at_equal_flop(name, first, tolerance, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", tables.SIZES)
+@pytest.mark.parametrize("size", [pytest.param("full", marks=pytest.mark.exhaustive), "cpu"])
 def test_rows_of_tokens_train_with_equal_arithmetic(size):
     flop = {}
     for row in tables.load("tokens", size).rows:
