@@ -163,10 +163,11 @@ def test_a_damaged_record_is_left_out_or_named_in_one_line(name, tmp_path):
     evaluate(workdir)
     for form in (*damage._FORMS, '{"step": 3}', '{"step": 3, "test/loss": "x", "epoch": 1.0}\n'):
         (workdir / name).write_text(form)
-        try:
-            read(workdir)
-        except RnnaeError as error:
-            assert str(workdir) in str(error) and "\n" not in str(error)
+        for make in (read, lambda run: model_card.text("mine", run, "train", step=9)):
+            try:
+                make(workdir)
+            except RnnaeError as error:
+                assert str(workdir) in str(error) and "\n" not in str(error)
 
 
 def test_an_unknown_number_of_cores_is_not_multiplied(tmp_path):

@@ -11,13 +11,13 @@ from ml_collections import ConfigDict
 from rnnae import config as config_lib
 from rnnae import files
 from rnnae.config import saved_config, shipped
-from rnnae.errors import CheckpointError, one_line
 from rnnae.evaluation import curves
 from rnnae.records import html_page, model_card
 from rnnae.records.writer import (
     read_metrics,
     read_starts,
     read_timings,
+    reading,
     split_metrics,
     training_starts,
 )
@@ -55,13 +55,8 @@ def write(workdir: str | Path, out: str | Path | None = None) -> Path:
     config = saved_config.get_config(str(saved_config.find(workdir)))
     path = files.expand(out) if out else workdir / files.REPORT
     files.check_output(path)
-    try:
+    with reading(workdir):
         page = _page(workdir, config)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        detail = f"{type(error).__name__}: {one_line(error)}"
-        raise CheckpointError(
-            f"a record in {workdir} is damaged ({detail}): restore it from a copy, or remove it"
-        ) from error
     files.replace_text(path, page)
     print(f"report in {path}")
     return path

@@ -18,6 +18,7 @@ from rnnae.records.writer import (
     read_metrics,
     read_starts,
     read_timings,
+    reading,
     split_metrics,
     training_starts,
 )
@@ -31,10 +32,16 @@ def text(name: str, workdir: str | Path, command: str, step: int) -> str:
     training by `command`.
 
     Metrics are those of the last evaluation if it was of these weights, else those that the
-    training recorded after this step. Raises CheckpointError if there are neither.
+    training recorded after this step. Raises CheckpointError if there are neither, or if a record
+    is damaged.
     """
     workdir = files.expand(workdir)
     config = saved_config.get_config(str(saved_config.find(workdir)))
+    with reading(workdir):
+        return _card(name, workdir, config, command, step)
+
+
+def _card(name: str, workdir: Path, config: ConfigDict, command: str, step: int) -> str:
     metrics = _metrics(workdir, step)
     starts = training_starts(read_starts(workdir))
     if not starts:

@@ -13,13 +13,14 @@ import errno
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from rnnae import files
 from rnnae.config import saved_config
-from rnnae.errors import TRAIN_ANEW, ConfigError, NonFiniteError
+from rnnae.errors import TRAIN_ANEW, CheckpointError, ConfigError, NonFiniteError, one_line
 from rnnae.records.events import Events
 
 
@@ -184,6 +185,18 @@ def read_timings(workdir: str | Path) -> list[dict]:
 def read_starts(workdir: str | Path) -> list[dict]:
     """The records of environment.jsonl, one for each start of the run."""
     return _read(Path(workdir) / files.STARTS)
+
+
+@contextlib.contextmanager
+def reading(workdir: Path) -> Iterator[None]:
+    """Reads the content of records: CheckpointError if they are JSON, but not what a run writes."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        detail = f"{type(error).__name__}: {one_line(error)}"
+        raise CheckpointError(
+            f"a record in {workdir} is damaged ({detail}): restore it from a copy, or remove it"
+        ) from error
 
 
 def split_metrics(record: dict, split: str) -> dict[str, float]:
