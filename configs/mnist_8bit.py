@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.optim.b2 = 0.99
     config.optim.matmul_precision = "bfloat16"
     config.eval.batch_size = 250
-    config.train.epochs = 12
+    config.train.epochs = 8
     config.train.steps_per_call = 20
     config.cpu_microbatch = 1
     return config
