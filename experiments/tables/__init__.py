@@ -56,6 +56,7 @@ from experiments.tables import (
     samples,
     scan_order,
     sweep_cells,
+    time_to_nll,
     tokens,
 )
 from rnnae.config import MAX_SEED, shipped
@@ -83,6 +84,7 @@ TABLES: dict[str, ModuleType] = {
     "tokens": tokens,
     "sweep_cells": sweep_cells,
     "augment": augment,
+    "time_to_nll": time_to_nll,
 }
 SIZES = ("full", "cpu")
 # Images that a row can show in place of the new images of its model, by the part of the metric
