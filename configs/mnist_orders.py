@@ -2,8 +2,8 @@
 
     python -m rnnae.main --config configs/mnist_orders.py
 
-One set of weights reads an image in each of the eight orders that the symmetries of the square give.
-The model is the mixture of the eight, and its likelihood is exact.
+One set of weights reads an image in each of the eight orders that the symmetries of the square
+give. The model is the mixture of the eight, and its likelihood is exact.
 """
 
 from ml_collections import ConfigDict
