@@ -39,3 +39,8 @@ CPU_ROWS = {
     for augment in _AUGMENT
 }
 CPU_SEEDS = (0,)
+CPU_ANSWER = (
+    "Only when the model overfits: after 40 epochs of 2,000 images the NLL is 82.65 ± 0.22 nats "
+    "without, 81.24 ± 0.21 with shifts and 81.45 ± 0.21 with affine transformations; after 10 "
+    "epochs it is 83.65, 84.42 and 84.77, all ± 0.21."
+)
