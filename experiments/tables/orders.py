@@ -31,7 +31,7 @@ ROWS = {
 CPU = {"train.max_steps": 600, "eval.seeds": (0,)}
 LITERATURE = {"LMConv, 8 orders": ({"NLL": "77.56"}, "Jain et al. 2020, static")}
 CPU_ANSWER = (
-    "The mixture of 8 has 84.22 nats where its members have 85.14 to 85.90, but after 600 steps its "
-    "members are behind a model of one order, which has 82.01 ± 0.03; mixtures of 2 and 4 have "
+    "The mixture of 8 has 84.22 nats where its members have 85.14 to 85.90, but after 600 steps "
+    "its members are behind a model of one order, which has 82.01 ± 0.03; mixtures of 2 and 4 have "
     "83.31 ± 0.02 and 83.68."
 )
