@@ -271,7 +271,6 @@ def test_every_committed_table_has_its_records():
     tables_of = [path.stem for path in report.RESULTS.glob("*.md") if path.name != index.INDEX]
     assert names == sorted(tables_of)
     files = {path.name for path in (report.RESULTS / "records").iterdir()}
-    # Tables with paired differences also have the scores of test images.
     paired = [n for n in names if "beyond 2 s.e." in (report.RESULTS / f"{n}.md").read_text()]
     assert files - {_PEERS.name} == {
         path.with_suffix(s).name for path in _COMMITTED for s in (".json", ".png")

@@ -5,9 +5,9 @@ is (`plain`) and with a recipe that learns more in each minute (`fast`).
 
 A label has the target: 81.45 nats are those of PixelCNN (pytorch-generative), 79.88 the bound of
 DRAW with a Gaussian process (Tran et al. 2015). `fast` reads an input window, and trains in smaller
-batches, with matrix products in bfloat16 and a learning rate that falls to zero. The steps
-are estimates, to be chosen on the validation images before the table is run. Minutes are those of training, without compilation and
-evaluation, and compare within one machine only.
+batches, with matrix products in bfloat16 and a learning rate that falls to zero. The steps are
+estimates, to be chosen on the validation images before the table is run. Minutes are those of
+training, without compilation and evaluation, and compare within one machine only.
 """
 
 CONFIG = "configs/mnist_sweep.py"
